@@ -1,0 +1,90 @@
+# Needs python3 (3.11 or newer, with pip) and make; sets up its own virtual environment in .venv. `make help` lists targets.
+# All paths are relative, so that the checkout may lie in a folder with spaces in its name.
+
+# Another interpreter: make test PYTHON=python3.13 (run make clean first when you change it).
+PYTHON ?= python3
+# Test processes, one BLAS thread each; 0 runs everything in one process, for a debugger.
+WORKERS ?= 2
+# More arguments for pytest: make test PYTEST_ARGS="-k batch_norm"
+PYTEST_ARGS ?=
+# 12 or 13: make gpu-test CUDA=13 installs CuPy for this CUDA version first.
+CUDA ?=
+# 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
+PEERS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) -m pytest -q
+SETUP := $(VENV)/.created setup.cfg pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lectures bench lint gpu-test site clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.demo  ## train a small network and show what the tape knows about it
+	@$(PY) -m scripts.demo
+
+test: $(VENV)/.test  ## the fast tests and every example in a docstring, on all backends that this machine has
+	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.test  ## the slow tier: trainings, mutants, an installed wheel
+	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m slow
+
+lectures: $(if $(wildcard lectures),$(VENV)/.test)  ## execute every lecture notebook from top to bottom
+	@if [ -d lectures ]; then $(PYTEST) $(PYTEST_ARGS) -m notebook; else echo "There is no folder lectures/ yet."; fi
+
+bench: $(VENV)/.demo  ## run the benchmarks; make bench PEERS=1 installs the frameworks to compare with first
+	@$(if $(PEERS),$(call install,.[bench]))
+	@for file in benchmarks/[!_]*.py; do \
+		[ -e "$$file" ] || { echo "There are no benchmarks in benchmarks/ yet."; break; }; \
+		echo "== $$file"; $(PY) -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
+
+lint: $(VENV)/.lint  ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) installs CuPy first
+	@$(if $(CUDA),$(call install,.[cuda$(CUDA)]))
+	@$(PY) -c "import cupy" 2>/dev/null || { echo "CuPy is missing: make gpu-test CUDA=12, or CUDA=13, to fit your driver."; exit 1; }
+	@$(PYTEST) $(PYTEST_ARGS) --backend cupy
+
+site: $(if $(wildcard lectures),$(VENV)/.site)  ## export the executed lectures as HTML into build/site
+	@if [ -d lectures ]; then MPLBACKEND=Agg $(PY) -m nbconvert --to html --execute --output-dir build/site lectures/*.ipynb; \
+	else echo "There is no folder lectures/ yet."; fi
+
+clean:  ## remove everything that make created, the virtual environment included
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- the virtual environment ------------------------------------------------------------------------------------------
+
+# $(call install,REQUIREMENT): with uv where it is there and works, else with the environment's own pip, else with the
+# pip of $(PYTHON) (an environment made without ensurepip, or by uv, has no pip of its own).
+install = if command -v uv >/dev/null 2>&1 && uv pip install -q --python $(PY) -e "$(1)"; then :; \
+	elif $(PY) -m pip --version >/dev/null 2>&1; then $(PY) -m pip install -q --disable-pip-version-check -e "$(1)"; \
+	else "$(PYTHON)" -m pip --python $(PY) install -q --disable-pip-version-check -e "$(1)"; fi
+
+$(VENV)/.created:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minigrad needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ". Say which to use: make PYTHON=/path/to/python3")'
+	@echo "Setting up $(VENV): half a minute the first time."
+	@if command -v uv >/dev/null 2>&1 && uv venv -q --allow-existing --python "$$(command -v "$(PYTHON)")" $(VENV); then :; \
+	else "$(PYTHON)" -m venv $(VENV) >/dev/null 2>&1 || "$(PYTHON)" -m venv --without-pip $(VENV); fi
+	@touch $@
+
+$(VENV)/.demo: $(SETUP)
+	@$(call install,.)
+	@touch $@
+
+$(VENV)/.test: $(SETUP)
+	@$(call install,.[test])
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.lint: $(SETUP)
+	@$(call install,.[lint])
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.site: $(SETUP)
+	@$(call install,.[notebooks])
+	@touch $(VENV)/.demo $@

@@ -1,0 +1,111 @@
+"""Batch normalization: each channel is centred and scaled by its own mean and variance over the batch.
+
+    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements a channel
+
+Source: bn-lecture ("A closer look at the math inside batch normalization"), forward pass and its six derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import minigrad as mg
+from minigrad import mean, named, sqrt
+from minigrad import sum as sum_
+
+from .registry import Case, register
+from .shapes import per_channel, refuse_constant_channels
+
+# -- composed: the forward pass, line by line ---------------------------------------------------------------------------
+
+
+def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
+    """Batch norm as a graph of primitives; the tape derives the backward."""
+    axes, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
+    mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
+    xc = named("xc", x - mu)                                           # like x
+    var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
+    refuse_constant_channels("batch_norm", var, eps)
+    rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (1, C, 1, 1)
+    xhat = named("xhat", xc * rstd)                                    # like x
+    return named("y", xhat * gamma + beta)                             # like x
+
+
+# -- derived by hand ----------------------------------------------------------------------------------------------------
+#
+# x reaches y along three paths: directly through xhat, through the variance, and through the mean. bn-lecture takes them
+# one after the other ("staged"). Adding them up, the mean's own path through the variance vanishes, because Σ(x − μ) = 0,
+# and what is left is a projection: g without its mean and without its component along xhat ("one line").
+
+
+def statistics(x: Any) -> tuple[Any, Any]:
+    """Mean and (biased) variance of each channel, in two passes."""
+    axes = (0, *range(2, x.ndim))
+    mu = mean(x, axes, keepdims=True)
+    xc = x - mu
+    return mu, mean(xc * xc, axes, keepdims=True)
+
+
+def forward(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any) -> Any:
+    """γ·xhat + β, as one scale and one shift for each channel around the mean."""
+    _, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
+    mu, var = saved
+    refuse_constant_channels("batch_norm", var, eps)
+    return (x - mu) * (gamma / sqrt(var + eps)) + beta
+
+
+def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
+    """The six derivatives of bn-lecture, in its order."""
+    axes, (gamma_,) = per_channel("batch_norm", x, gamma=gamma)
+    mu, var = saved
+    m = x.size // x.shape[1]
+    xhat = (x - mu) / sqrt(var + eps)
+    d_gamma = sum_(g * xhat, axes)
+    d_beta = sum_(g, axes)
+    d_xhat = g * gamma_
+    d_var = sum_(d_xhat * (x - mu), axes, keepdims=True) * (-0.5 * (var + eps) ** -1.5)
+    d_mu = d_var * mean(-2.0 * (x - mu), axes, keepdims=True) - sum_(d_xhat, axes, keepdims=True) / sqrt(var + eps)
+    dx = d_xhat / sqrt(var + eps) + d_var * (2.0 / m) * (x - mu) + d_mu / m
+    return dx, d_gamma, d_beta
+
+
+def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
+    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)), with s = √(var + ε)."""
+    axes, (gamma_,) = per_channel("batch_norm", x, gamma=gamma)
+    mu, var = saved
+    rstd = 1.0 / sqrt(var + eps)
+    xhat = (x - mu) * rstd
+    g_mean, gx_mean = mean(g, axes, keepdims=True), mean(g * xhat, axes, keepdims=True)
+    dx = (gamma_ * rstd) * (g - g_mean - xhat * gx_mean)
+    m = x.size // x.shape[1]
+    return dx, mg.reshape(gx_mean * m, (-1,)), mg.reshape(g_mean * m, (-1,))
+
+
+staged = mg.by_hand(save=statistics, backward=staged_backward)(forward)
+one_line = mg.by_hand(save=statistics, backward=one_line_backward)(forward)
+
+
+def cases(dtype: Any, rng: Any) -> Iterator[Case]:
+    """Shapes, and the places where implementations of batch norm have been wrong."""
+    def case(name: str, *shape: int, mean: float = 0.0, eps: float = 1e-5) -> Case:
+        c = shape[1]
+        arrays = (rng.normal(mean, 1.5, shape).astype(dtype), rng.normal(1, 0.5, c).astype(dtype), rng.normal(size=c).astype(dtype))
+        return name, arrays, {"eps": eps}
+
+    yield case("images", 4, 3, 5, 6)
+    yield case("features", 8, 5)
+    yield case("eps = 0", 6, 4, 3, 3, eps=0.0)
+    yield case("large eps", 6, 4, 3, 3, eps=0.3)
+    yield case("n = 2", 2, 3)
+    yield case("mean 1e4", 8, 3, 4, 4, mean=1e4)
+    name, (x, gamma, beta), kw = case("gamma 0 and negative", 5, 4, 3, 3)
+    gamma[0], gamma[1] = 0, -1.3
+    yield name, (x, gamma, beta), kw
+    name, (x, gamma, beta), kw = case("constant channel", 5, 3, 2, 2)
+    x[:, 1] = 0.7
+    yield name, (x, gamma, beta), kw
+
+
+register("batch_norm", composed=composed, derived={"staged": staged, "one_line": one_line}, default="one_line", cases=cases,
+         source="bn-lecture: forward pass, backward pass summary; 'further simplify (on board)' is the one line")

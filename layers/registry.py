@@ -1,0 +1,59 @@
+"""One table of all layers. A layer's file registers itself; tests, report, benchmarks and lectures read only this table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from minigrad.errors import error
+
+Form = Callable[..., Any]
+Case = tuple[str, tuple[Any, ...], dict[str, Any]]  # name, host arrays in the function's order, keywords
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer in all its forms, which share one signature: arrays first, then keywords.
+
+    Attributes:
+        composed: the layer as a graph of primitives.
+        derived: derivation name -> the layer with that hand-derived backward.
+        default: the derivation that ``form="derived"`` means.
+        cases: ``cases(dtype, rng)`` yields (name, NumPy arrays, keywords) on which all forms must agree.
+        source: document and equations.
+    """
+
+    name: str
+    composed: Form
+    derived: dict[str, Form]
+    default: str
+    cases: Callable[[Any, Any], Iterator[Case]]
+    source: str
+
+    def form(self, name: str) -> Form:
+        """The function called "composed", "derived" (the default derivation), or by a derivation's name.
+
+        Raises:
+            ValueError: no such form; the text lists those that exist.
+        """
+        if name == "composed":
+            return self.composed
+        key = self.default if name == "derived" else name
+        if key not in self.derived:
+            raise error(ValueError, self.name, got=f"form={name!r}", needs=f"'composed', 'derived' or one of {sorted(self.derived)}", fix="check the spelling")
+        return self.derived[key]
+
+
+REGISTRY: dict[str, Layer] = {}
+
+
+def register(name: str, *, composed: Form, derived: dict[str, Form], cases: Callable[[Any, Any], Iterator[Case]], source: str, default: str | None = None) -> Layer:
+    """Add a layer to the table; `default` may be left out when there is one derivation."""
+    if name in REGISTRY:
+        raise error(ValueError, "register", got=f"the name {name!r} again", needs="a new name", fix="choose another name, or remove the first file")
+    chosen = default or next(iter(derived))
+    if chosen not in derived:
+        raise error(ValueError, "register", got=f"default={default!r}", needs=f"one of {sorted(derived)}", fix="name an existing derivation")
+    REGISTRY[name] = Layer(name, composed, dict(derived), chosen, cases, source)
+    return REGISTRY[name]

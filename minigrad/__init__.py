@@ -1,0 +1,26 @@
+"""minigrad: a small tape-based automatic differentiation engine that is meant to be read.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4., 6.], dtype=float32)
+
+It runs unchanged on NumPy or CuPy (`use`). `primitive` and `by_hand` make new ops; `tape` shows what was recorded and kept;
+`gradcheck` tells whether a derivative is right. Networks: `minigrad.nn`, `minigrad.optim`, `minigrad.data`.
+"""
+
+from . import backend as backend
+from . import ops as ops
+from .backend import seed, set_num_threads, use
+from .engine import backward, debug, grad, hvp, jacobian, jvp, named, vjp
+from .errors import AxisError, BackendError, NonFiniteError, TapeError
+from .ops import *  # noqa: F403
+from .primitive import by_hand, primitive, with_saved
+from .show import record, tape
+from .tensor import Tensor, from_array, no_grad, tensor
+
+Tensor.backward = backward
+
+__version__ = "0.1.0"

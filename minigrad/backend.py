@@ -1,0 +1,207 @@
+"""The seam between minigrad and the array libraries.
+
+Data decides the backend: an op takes its namespace from the arrays it receives. `use` only says where *new* arrays are
+made. This file (with `kernels/`) is the only place that imports NumPy or CuPy; a third module that speaks NumPy's
+language joins through `register(name, module)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .errors import BackendError, describe, error
+
+Array = Any  # an array of any registered backend: numpy.ndarray, cupy.ndarray, ...
+DType = np.dtype
+
+NAMES: dict[str, Any] = {}  # "numpy" -> module
+NAMESPACES: dict[type, Any] = {}  # array type -> module: how an op finds its namespace
+_NAME_OF_TYPE: dict[type, str] = {}
+_current = "numpy"
+
+float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
+int64, bool_ = np.dtype("int64"), np.dtype("bool")
+default_dtype: DType = float32
+
+
+def register(name: str, module: Any) -> None:
+    """Make `module` (NumPy's names, an `ndarray` type, `asarray`, `asnumpy` unless it is NumPy) available as `name`."""
+    NAMES[name] = module
+    NAMESPACES[module.ndarray] = module
+    _NAME_OF_TYPE[module.ndarray] = name
+
+
+register("numpy", np)
+
+
+def get(name: str) -> Any:
+    """The array module called `name`; imports CuPy on first demand.
+
+    Raises:
+        BackendError: unknown name, or CuPy without an installation, a driver or a GPU.
+    """
+    if name not in NAMES:
+        if name != "cupy":
+            raise error(BackendError, "backend", got=f"the name {name!r}", needs=f"one of {sorted({*NAMES, 'cupy'})}",
+                        fix="check the spelling, or call minigrad.backend.register(name, module) first")
+        register("cupy", _import_cupy())
+    return NAMES[name]
+
+
+def _import_cupy() -> ModuleType:
+    needs = "CuPy 14, an NVIDIA driver and a GPU"
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as e:
+        raise error(BackendError, "use('cupy')", got=f"an import error: {e}", needs=needs,
+                    fix="pip install 'minigrad[cuda13]' (or [cuda12] for a CUDA 12 driver; never both)") from e
+    if not cupy.cuda.is_available():
+        raise error(BackendError, "use('cupy')", got=f"CuPy {cupy.__version__}, but no usable GPU", needs=needs,
+                    fix="check nvidia-smi and that the extra's CUDA version fits the driver, or stay with use('numpy')")
+    return cupy
+
+
+class use:
+    """Create new tensors on this backend from now on, or inside a ``with`` block.
+
+    >>> import minigrad as mg
+    >>> with mg.use("numpy"):
+    ...     mg.tensor([1.0]).backend
+    'numpy'
+    """
+
+    def __init__(self, name: str) -> None:
+        global _current
+        get(name)
+        self._before, _current = _current, name
+
+    def __enter__(self) -> use:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _current
+        _current = self._before
+
+
+def current_name() -> str:
+    """Name of the backend on which new arrays are made."""
+    return _current
+
+
+def is_array(value: object) -> bool:
+    """Is `value` an array of a known backend? (Registers CuPy when it meets its first CuPy array.)"""
+    if type(value) in NAMESPACES:
+        return True
+    if type(value).__module__.partition(".")[0] == "cupy" and hasattr(value, "shape"):
+        get("cupy")
+    elif not isinstance(value, np.ndarray):  # a subclass such as memmap or matrix counts as NumPy
+        return False
+    if type(value) not in NAMESPACES:
+        NAMESPACES[type(value)], _NAME_OF_TYPE[type(value)] = (np, "numpy") if isinstance(value, np.ndarray) else (NAMES["cupy"], "cupy")
+    return True
+
+
+def namespace(array: Array) -> Any:
+    """The module whose functions work on `array`."""
+    if not is_array(array):
+        raise error(TypeError, "backend", got=describe(array), needs="an array of a registered backend",
+                    fix="make a tensor of it with minigrad.tensor(...)")
+    return NAMESPACES[type(array)]
+
+
+def name_of(array: Array) -> str:
+    """"numpy", "cupy", ... for a raw array."""
+    namespace(array)
+    return _NAME_OF_TYPE[type(array)]
+
+
+def asarray(value: Any, dtype: Any = None, name: str | None = None) -> Array:
+    """An array on backend `name` (default: the current one). Copies only where the backend or dtype must change."""
+    xp = get(name or _current)
+    if is_array(value) and NAMESPACES[type(value)] is not xp:
+        value = to_numpy(value)
+    return xp.asarray(value, dtype=dtype)
+
+
+def from_numpy(array: np.ndarray, name: str | None = None) -> Array:
+    """Copy a host array to backend `name` (default: the current one): the one explicit way in."""
+    xp = get(name or _current)
+    return array if xp is np else xp.asarray(array)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Copy a device array to the host (waits for the device); a NumPy array is returned as it is."""
+    xp = NAMESPACES.get(type(array), np)
+    return np.asarray(array) if xp is np else xp.asnumpy(array)
+
+
+def owner(array: Array) -> Array:
+    """The array that owns the buffer `array` looks into: itself, or the end of its chain of views."""
+    while getattr(array, "base", None) is not None and is_array(array.base):
+        array = array.base
+    return array
+
+
+def read_only_view(array: Array) -> Array:
+    """On NumPy a view that refuses writes; elsewhere the array itself (CuPy has no such flag)."""
+    if type(array) is not np.ndarray or not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def is_float(dtype: Any) -> bool:
+    """Does `dtype` take part in differentiation? (float16, float32, float64)"""
+    return dtype.kind == "f"
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's broadcasting rule on shapes alone."""
+    return np.broadcast_shapes(*shapes)
+
+
+# -- randomness: drawn on the host, so that one seed gives the same numbers on every backend ----------------------------
+
+_generator = np.random.default_rng()
+
+
+def seed(n: int) -> None:
+    """Seed every random draw of minigrad: initial weights, dropout masks. The same seed gives the same values on every
+    backend, because draws are made on the host."""
+    global _generator
+    _generator = np.random.default_rng(n)
+
+
+def generator() -> np.random.Generator:
+    """The host generator behind `seed`."""
+    return _generator
+
+
+def set_generator(state: dict[str, Any]) -> None:
+    """Put the host generator back into a state read from ``generator().bit_generator.state``."""
+    _generator.bit_generator.state = state
+
+
+# -- threads ------------------------------------------------------------------------------------------------------------
+
+_thread_limit: Any = None
+
+
+def set_num_threads(n: int) -> None:
+    """Limit BLAS and minigrad's own kernels to `n` threads.
+
+    Raises:
+        ValueError: `n` is not a positive integer.
+    """
+    global _thread_limit
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise error(ValueError, "set_num_threads", got=describe(n), needs="an integer of at least 1", fix="pass the number of cores to use")
+    threadpoolctl = importlib.import_module("threadpoolctl")
+    if _thread_limit is not None:
+        _thread_limit.restore_original_limits()
+    _thread_limit = threadpoolctl.threadpool_limits(limits=n)

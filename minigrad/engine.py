@@ -1,0 +1,421 @@
+"""Backward: walk the tape from its last line to its first, applying each line's rules.
+
+Lines are numbered as they are recorded, so "backward" is that order reversed: no recursion, no topological sort. Gradients
+are accumulated out of place. A line drops what it kept as soon as it has been used, unless the graph is retained.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from . import backend, ops, storage
+from .backend import NAMESPACES, Array
+from .errors import NonFiniteError, TapeError, describe, error
+from .primitive import is_output, watchers
+from .tensor import FREED, Line, Tensor, no_grad, state
+
+_by_index = attrgetter("index")
+
+
+def reachable(roots: Iterable[Line]) -> list[Line]:
+    """All lines that `roots` depend on, roots included, in the order in which they were recorded."""
+    stack = list(roots)
+    seen = set(stack)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_by_index)
+
+
+def _leading_to(targets: set[Line], lines: Sequence[Line]) -> set[Line]:
+    """The lines among `lines` (in order) from which some target can be reached."""
+    needed = set(targets)
+    for line in lines:
+        if line not in needed and any(p in needed for p in line.parents):
+            needed.add(line)
+    return needed
+
+
+def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create_graph: bool, retain_graph: bool) -> dict[Line, Any]:
+    """Propagate the roots' cotangents. Returns the gradients of `targets` (None: deposits into all leaves instead).
+
+    Cotangents are raw arrays, or Tensors under create_graph.
+    """
+    lines = reachable(line for line, _ in roots)
+    needed = None if targets is None else _leading_to(targets, lines)
+    grads: dict[Line, Any] = {}
+    for line, g in roots:
+        grads[line] = g if line not in grads else grads[line] + g
+    found: dict[Line, Any] = {}
+    storage.look_everywhere()
+    lines.reverse()
+    for line in lines:
+        g = grads.pop(line, None)
+        if g is None or (needed is not None and line not in needed):
+            continue
+        notes = line._notes
+        if notes is not None:
+            g = _noted(line, notes, g)
+        if targets is not None and line in targets:
+            found[line] = g
+        plan, saved = line.plan, line.saved
+        if plan.is_leaf:
+            if targets is None:
+                _deposit(saved(), g)
+            continue
+        if is_output(line):
+            main = line.parents[0]
+            grads.setdefault(main, [None] * len(main.shape))[plan.position] = g  # type: ignore[union-attr,index,arg-type]
+            continue
+        if saved is FREED:
+            raise error(TapeError, "backward", got=f"line {line.index} ({plan.name}), which an earlier backward has used and freed",
+                        needs="a tape that still holds what its rules need", fix="pass retain_graph=True to the first backward, or run the forward again")
+        if storage.last_write > line.index:
+            _refuse_if_overwritten(line)
+        if create_graph:
+            saved = plan.on_tape(line)
+        if type(g) is list:
+            g = _filled(line, g, create_graph)
+        parents = line.parents
+        for where, call in plan.steps:
+            if type(where) is int:
+                parent = parents[where]
+                if parent is None or (needed is not None and parent not in needed):
+                    continue
+                pairs: Any = ((parent, call(g, saved)),)
+            else:
+                if needed is not None and not any(parents[i] in needed for i in where):
+                    continue
+                results = call(g, saved)
+                if type(results) is not tuple or len(results) != len(where):
+                    raise error(TapeError, f"backward of {plan.name}", got=f"{describe(results) if type(results) is not tuple else f'{len(results)} gradients'}",
+                                needs=f"a tuple of {len(where)}: one gradient (or None) an input", fix="return them in the order of the op's inputs")
+                pairs = [(parents[i], d) for i, d in zip(where, results, strict=True) if parents[i] is not None]
+            for parent, d in pairs:
+                if d is None:
+                    continue
+                try:
+                    if d.shape != parent.shape or d.dtype != parent.dtype:
+                        raise _wrong_gradient(line, parent, d)
+                except AttributeError:
+                    raise _wrong_gradient(line, parent, d) from None
+                if _debugging:
+                    _check_finite(d, line, f"the gradient of {plan.name}")
+                before = grads.get(parent)
+                grads[parent] = d if before is None else before + d
+        if not retain_graph:
+            line.saved = FREED
+    return found
+
+
+def _noted(line: Line, notes: dict[str, Any], g: Any) -> Any:
+    """Run the hooks of a line on its complete gradient, then fill a retained ``.grad``."""
+    for hook in notes.get("hooks", ()):
+        new = hook(g if isinstance(g, Tensor) else Tensor(g))
+        if new is not None:
+            if not isinstance(new, Tensor):
+                raise error(TypeError, "hook", got=describe(new), needs="a Tensor or None", fix="wrap the new gradient: minigrad.tensor(...)")
+            if new.shape != line.shape or new.dtype != line.dtype:
+                raise error(ValueError, "hook", got=describe(new), needs=f"shape {line.shape} and dtype {line.dtype}", fix="keep the gradient's shape and dtype")
+            g = new if isinstance(g, Tensor) else new._data
+    retained = notes.get("retained")
+    if retained is not None:
+        _deposit(retained(), g)
+    return g
+
+
+def _filled(line: Line, parts: list[Any], create_graph: bool) -> tuple[Any, ...]:
+    """The cotangents of an op with several outputs, zeros where an output was not used."""
+    xp = NAMESPACES[type(next(p._data if isinstance(p, Tensor) else p for p in parts if p is not None))]
+    zeros = (xp.zeros(shape, dtype) for shape, dtype in line.shape)
+    return tuple((Tensor(z) if create_graph else z) if p is None else p for p, z in zip(parts, zeros, strict=True))
+
+
+def _deposit(tensor: Tensor | None, g: Any) -> None:
+    """Accumulate into ``tensor.grad``, out of place; a gradient never shares memory with anything else."""
+    if tensor is None:  # nobody holds the variable any more
+        return
+    if tensor._grad is not None:
+        if isinstance(g, Tensor):
+            tensor._grad = tensor._grad + g
+        else:
+            with no_grad():
+                tensor._grad = Tensor(_own_array(tensor._grad._data + g, shared=False))
+    else:
+        tensor._grad = g if isinstance(g, Tensor) else Tensor(_own_array(g))
+
+
+def _own_array(g: Any, shared: bool = True) -> Array:
+    if type(g) not in NAMESPACES:
+        return backend.np.asarray(g)
+    # the caller's and this function's names, and getrefcount's argument: anybody else means shared memory
+    if getattr(g, "base", None) is not None or (shared and sys.getrefcount(g) > _OWN_REFERENCES):
+        return g.copy()
+    return g
+
+
+_OWN_REFERENCES = 4  # loop variable of _run, parameter of _deposit, parameter of _own_array, argument of getrefcount
+
+
+def _wrong_gradient(line: Line, parent: Line, d: Any) -> Exception:
+    return error(TapeError, f"rule of {line.op}", got=f"{describe(d)} as the gradient of an input",
+                 needs=f"shape {parent.shape} and dtype {parent.dtype}, as the input",
+                 fix="sum over broadcast axes (or make the op with @minigrad.elementwise, which broadcasts visibly), and keep the dtype")
+
+
+def _refuse_if_overwritten(line: Line) -> None:
+    for name, array in line.kept.items():
+        writer = storage.written_since(array, line.index)
+        if writer is not None:
+            raise error(TapeError, "backward", got=f"line {line.index} ({line.op}), whose kept array {name!r} was overwritten by {writer}",
+                        needs="the values of the forward pass", fix="write after backward, or run the forward again")
+
+
+# -- the public calls -------------------------------------------------------------------------------------------------------
+
+def _cotangent(y: Tensor, gradient: Any, what: str) -> Any:
+    if not isinstance(y, Tensor):
+        raise error(TypeError, what, got=describe(y), needs="a Tensor", fix="compute it from Tensors")
+    if y._line is None:
+        raise error(TapeError, what, got="a tensor that does not require grad", needs="a result of taped ops",
+                    fix="create the inputs with requires_grad=True, and compute outside no_grad()")
+    if gradient is None:
+        if y.size != 1:
+            raise error(ValueError, what, got=f"an output of shape {y.shape} and no gradient", needs="a scalar, or the cotangent of the output",
+                        fix="reduce to a loss first, or pass gradient= of the output's shape")
+        return Tensor(NAMESPACES[type(y._data)].ones(y.shape, y.dtype))
+    if not isinstance(gradient, Tensor):
+        raise error(TypeError, what, got=describe(gradient), needs="gradient= as a Tensor", fix="wrap it: minigrad.tensor(...)")
+    if gradient.shape != y.shape or gradient.dtype != y.dtype or type(gradient._data) is not type(y._data):
+        raise error(ValueError, what, got=f"gradient={describe(gradient)}", needs=f"that of the output: {describe(y)}",
+                    fix="give the cotangent the output's shape, dtype and backend")
+    return gradient
+
+
+class _recording:
+    def __init__(self, on: bool) -> None:
+        self.on = on
+
+    def __enter__(self) -> None:
+        self.before, state.recording = state.recording, self.on
+
+    def __exit__(self, *_: object) -> None:
+        state.recording = self.before
+
+
+def backward(y: Tensor, gradient: Tensor | None = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+    """Accumulate the gradients of `y` into ``.grad`` of every variable it depends on.
+
+    Args:
+        gradient: cotangent of `y`, a Tensor of its shape and dtype; may be left out for a scalar.
+        create_graph: record the backward itself, so that gradients can be differentiated again.
+        retain_graph: keep the tape for another backward; default: as create_graph.
+
+    Raises:
+        TapeError: no tape, a freed tape, or a kept array that was overwritten.
+        ValueError: `y` is not a scalar and `gradient` is missing, or it does not fit.
+    """
+    g = _cotangent(y, gradient, "backward")
+    with _recording(create_graph):
+        _run([(y._line, g if create_graph else g._data)], None, create_graph=create_graph,  # type: ignore[list-item]
+             retain_graph=create_graph if retain_graph is None else retain_graph)
+
+
+def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradient: Any = None, *, create_graph: bool = False,
+         retain_graph: bool | None = None, allow_unused: bool = False) -> tuple[Tensor | None, ...]:
+    """Gradients of `y` (or of several outputs, their sum) with respect to `inputs`, without touching any ``.grad``.
+
+    Args:
+        inputs: variables or taped results.
+        gradient: cotangent of `y` (for several outputs a sequence of them).
+        allow_unused: None for an input that `y` does not depend on, instead of an error.
+
+    Returns:
+        A tuple of Tensors, one an input (or None), each of its input's shape and dtype.
+
+    >>> import minigrad as mg
+    >>> x = mg.tensor(2.0, requires_grad=True)
+    >>> (dy,) = mg.grad(x * x * x, [x], create_graph=True)
+    >>> mg.grad(dy, [x])
+    (tensor(12., dtype=float32),)
+    """
+    outputs = [y] if isinstance(y, Tensor) else list(y)
+    cotangents = [gradient] * len(outputs) if gradient is None or isinstance(gradient, Tensor) else list(gradient)
+    if len(cotangents) != len(outputs):
+        raise error(ValueError, "grad", got=f"{len(outputs)} outputs and {len(cotangents)} cotangents", needs="one each", fix="pass gradient=[...] in the outputs' order")
+    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for x in xs:
+        if not isinstance(x, Tensor) or x._line is None:
+            raise error(TapeError, "grad", got=describe(x) + ("" if not isinstance(x, Tensor) else " that does not require grad"),
+                        needs="inputs on the tape", fix="create them with requires_grad=True before the computation")
+    roots: list[tuple[Line, Any]] = []
+    for out, c in zip(outputs, cotangents, strict=True):
+        g = _cotangent(out, c, "grad")
+        roots.append((out._line, g if create_graph else g._data))  # type: ignore[arg-type]
+    targets = {x._line for x in xs}
+    with _recording(create_graph):
+        found = _run(roots, targets, create_graph=create_graph,  # type: ignore[arg-type]
+                     retain_graph=create_graph if retain_graph is None else retain_graph)
+    result: list[Tensor | None] = []
+    for i, x in enumerate(xs):
+        g = found.get(x._line)  # type: ignore[arg-type]
+        if g is None and not allow_unused:
+            raise error(TapeError, "grad", got=f"input number {i}, on which the output does not depend", needs="a path from the output to every input",
+                        fix="check the computation, or pass allow_unused=True to get None")
+        result.append(g if g is None or isinstance(g, Tensor) else Tensor(_own_array(g, shared=False) if type(g) not in NAMESPACES else g.copy()))
+    return tuple(result)
+
+
+def vjp(f: Callable[..., Any], xs: Sequence[Tensor], v: Any = None, *, create_graph: bool = False) -> tuple[Any, tuple[Tensor, ...]]:
+    """(f(*xs), vᵀJ): value and cotangents of every input (zeros where `f` does not use one)."""
+    inputs, y = _call_on_variables(f, xs, create_graph)
+    found = grad(y, inputs, v, create_graph=create_graph, allow_unused=True)
+    return (y if create_graph else _detached(y)), tuple(_or_zeros(g, x) for g, x in zip(found, inputs, strict=True))
+
+
+def jvp(f: Callable[..., Any], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tuple[Any, Any]:
+    """(f(*xs), J v): value and directional derivative, by differentiating the (linear) vjp with respect to its cotangent."""
+    inputs, y = _call_on_variables(f, xs, False)
+    u = Tensor(y._data * 0)
+    u.requires_grad = True
+    pulled = grad(y, inputs, u, create_graph=True, allow_unused=True)
+    terms = [(p, v) for p, v in zip(pulled, vs, strict=True) if p is not None and p._line is not None]
+    if not terms:
+        return y.detach(), Tensor(y._data * 0)
+    (pushed,) = grad([p for p, _ in terms], [u], [v for _, v in terms], allow_unused=True)
+    return y.detach(), _or_zeros(pushed, u)
+
+
+def hvp(f: Callable[..., Tensor], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Hessian of the scalar function `f` times `vs`, one product an input.
+
+    >>> import minigrad as mg
+    >>> mg.hvp(lambda x: (x * x * x).sum(), [mg.tensor([1.0, 2.0])], [mg.tensor([1.0, 1.0])])
+    (tensor([ 6., 12.], dtype=float32),)
+    """
+    inputs, y = _call_on_variables(f, xs, False)
+    first = grad(y, inputs, create_graph=True, allow_unused=True)
+    terms = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g._line is not None]
+    if not terms:
+        return tuple(_or_zeros(None, x) for x in inputs)
+    second = grad([g for g, _ in terms], inputs, [v for _, v in terms], allow_unused=True)
+    return tuple(_or_zeros(g, x) for g, x in zip(second, inputs, strict=True))
+
+
+def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The full Jacobian of ``f`` at `x`, of shape y.shape + x.shape: one backward for each element of y.
+
+    >>> import minigrad as mg
+    >>> mg.jacobian(lambda x: x * x, mg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]], dtype=float32)
+    """
+    (variable,), y = _call_on_variables(f, [x], False)
+    xp = NAMESPACES[type(y._data)]
+    rows = xp.zeros((y.size, *variable.shape), dtype=variable.dtype)
+    if y._line is not None:
+        for i in range(y.size):
+            e = xp.zeros(y.size, dtype=y.dtype)
+            e[i] = 1
+            (row,) = grad(y, [variable], Tensor(e.reshape(y.shape)), retain_graph=True, allow_unused=True)
+            if row is not None:
+                rows[i] = row._data
+    return Tensor(rows.reshape(y.shape + variable.shape))
+
+
+def _call_on_variables(f: Callable[..., Any], xs: Sequence[Tensor], connected: bool) -> tuple[list[Tensor], Any]:
+    """Call `f` on fresh variables with the values of `xs` (on `xs` themselves if `connected` and already taped)."""
+    inputs: list[Tensor] = []
+    for x in xs:
+        if not isinstance(x, Tensor):
+            raise error(TypeError, "inputs", got=describe(x), needs="Tensors", fix="wrap them: minigrad.tensor(...)")
+        if connected and x._line is not None:
+            inputs.append(x)
+        else:
+            fresh = Tensor(x._data)
+            fresh.requires_grad = True
+            inputs.append(fresh)
+    with _recording(True):
+        return inputs, f(*inputs)
+
+
+def _detached(y: Any) -> Any:
+    return tuple(t.detach() for t in y) if isinstance(y, (tuple, list)) else y.detach()
+
+
+def _or_zeros(g: Tensor | None, x: Tensor) -> Tensor:
+    return Tensor(NAMESPACES[type(x._data)].zeros(x.shape, x.dtype)) if g is None else g
+
+
+# -- names and debug mode ---------------------------------------------------------------------------------------------------
+
+def named(name: str, x: Any) -> Any:
+    """Give the tape line of `x` a name, by which drawings, `record` and the derivation checker know it. Returns `x`.
+
+    A line has one name; a second one adds an identity line. Constants and raw arrays pass through.
+    """
+    if isinstance(x, Tensor):
+        if x._line is not None:
+            if x._line.name not in (None, name):
+                x = ops.identity(x)
+            x._line.note("name", name)
+        for watch in watchers:
+            if hasattr(watch, "on_name"):
+                watch.on_name(name, x)
+    return x
+
+
+_debugging = 0
+
+
+class debug:
+    """Inside, the first NaN or Inf raises: it names the op, the tape line and the line of *your* source that called it.
+
+    Ops are watched in forward and backward, and each tape line remembers the source line that recorded it. Every op waits
+    for its result, so this is slow on a GPU.
+    """
+
+    def __enter__(self) -> debug:
+        global _debugging
+        _debugging += 1
+        watchers.append(_check_forward)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _debugging
+        _debugging -= 1
+        watchers.remove(_check_forward)
+
+
+def _check_forward(p: Any, given: Sequence[Any], result: Any) -> None:
+    where = _users_line()
+    for out in result if isinstance(result, tuple) else (result,):
+        if out._line is not None:
+            out._line.note("source", where)
+        _check_finite(out._data, out._line, p.name, where, given)
+
+
+def _check_finite(array: Any, line: Line | None, what: str, where: str | None = None, given: Sequence[Any] = ()) -> None:
+    data = array._data if isinstance(array, Tensor) else array
+    xp = NAMESPACES.get(type(data), backend.np)
+    if data.dtype.kind != "f" or bool(xp.isfinite(data).all()):
+        return
+    kind = "NaN" if bool(xp.isnan(data).any()) else "Inf"
+    where = where or (line.noted("source") if line is not None else None) or "unknown (recorded outside debug mode)"
+    came = "; its inputs: " + ", ".join(describe(a) for a in given) if given else ""
+    place = f"tape line {line.index}" if line is not None else "not on the tape"
+    raise error(NonFiniteError, what, got=f"the first {kind} ({place}), recorded at {where}{came}", needs="finite values",
+                fix="look at the inputs there: log or sqrt of 0, division by 0, or an overflow of exp are the usual causes")
+
+
+def _users_line() -> str:
+    """The innermost source line outside this package and `layers`."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("minigrad", "layers"):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown"

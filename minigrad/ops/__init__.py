@@ -1,0 +1,12 @@
+"""All ops, by NumPy's name where NumPy has one and PyTorch's `nn.functional` name otherwise.
+
+Each file is a table: an op beside its derivative rule. `broadcasting` explains how shapes and dtypes meet.
+"""
+
+from . import methods as methods
+from .broadcasting import *  # noqa: F403
+from .elementwise import *  # noqa: F403
+from .linalg import *  # noqa: F403
+from .neural import *  # noqa: F403
+from .reduce import *  # noqa: F403
+from .shape import *  # noqa: F403

@@ -1,0 +1,118 @@
+"""Broadcasting is an op: elementwise ops insert visible `broadcast_to` lines, whose derivative is `sum_to`, and the reverse.
+
+No derivative rule ever un-broadcasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .. import backend
+from ..backend import NAMESPACES, Array
+from ..errors import error
+from ..primitive import Primitive, _one_float_dtype, primitive
+from ..tensor import Tensor, state
+
+
+@primitive(a=lambda g, a_shape: sum_to(g, a_shape))
+def _broadcast_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+    return xp.broadcast_to(a, shape)
+
+
+@primitive(a=lambda g, a_shape: broadcast_to(g, a_shape))
+def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+    lead = a.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and a.shape[i + lead] != 1)
+    if not axes:
+        return a.reshape(shape)
+    out = a.sum(axis=axes, keepdims=True, dtype=backend.float32).astype(a.dtype) if a.dtype == backend.float16 else a.sum(axis=axes, keepdims=True)
+    return out.reshape(shape)
+
+
+def broadcast_to(a: Any, shape: tuple[int, ...]) -> Any:
+    """`a` repeated along new or size-1 axes to `shape` (a read-only view on NumPy). Derivative: `sum_to`.
+
+    Raises:
+        ValueError: `a` does not broadcast to `shape`.
+    """
+    _require_broadcast("broadcast_to", a.shape, tuple(shape))
+    return _broadcast_to(a, shape=tuple(shape))
+
+
+def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
+    """`a` summed over the axes along which `shape` broadcasts to it (float16 summed in float32). Derivative: `broadcast_to`.
+
+    Raises:
+        ValueError: `shape` does not broadcast to the shape of `a`.
+    """
+    _require_broadcast("sum_to", tuple(shape), a.shape)
+    return _sum_to(a, shape=tuple(shape))
+
+
+def _require_broadcast(op: str, small: tuple[int, ...], large: tuple[int, ...]) -> None:
+    lead = len(large) - len(small)
+    if lead < 0 or any(m not in (1, n) for m, n in zip(small, large[lead:], strict=True)):
+        raise error(ValueError, op, got=f"the shapes {small} (small) and {large} (large)", needs="a small shape that broadcasts to the large one",
+                    fix="sizes must be equal or 1, counted from the right")
+
+
+def align(p: Primitive, given: list[Any]) -> list[Any]:
+    """Bring the inputs of an elementwise op to one dtype and, where a gradient will flow, one shape.
+
+    Booleans and integers follow the float; Python numbers never change a dtype; two different floats are an error.
+    """
+    found = _one_float_dtype(p, given)
+    if found is None and any(isinstance(a, float) for a in given):
+        found = backend.default_dtype  # integers beside a Python float
+    if found is not None:
+        given = [_cast(a, found) if hasattr(a, "dtype") and a.dtype.kind != "f" and not _stays(p, i) else a for i, a in enumerate(given)]
+    shapes = [a.shape for a in given if hasattr(a, "shape")]
+    try:
+        shape = backend.broadcast_shapes(*shapes)
+    except ValueError:
+        raise error(ValueError, p.name, got=f"the shapes {' and '.join(map(str, shapes))}", needs="shapes that broadcast: equal or 1 on each axis, counted from the right",
+                    fix="reshape or expand_dims one of them") from None
+    return [broadcast_to(a, shape) if isinstance(a, Tensor) and a._line is not None and state.recording and a.shape != shape else a for a in given]
+
+
+def _stays(p: Primitive, position: int) -> bool:
+    return p.inputs[position] == "cond"
+
+
+def _cast(a: Any, dtype: Any) -> Any:
+    return Tensor(a._data.astype(dtype)) if isinstance(a, Tensor) else a.astype(dtype)
+
+
+def align_floating(p: Primitive, given: list[Any]) -> list[Any]:
+    """As `align`, for functions with floating results only: integers and booleans become the default float dtype."""
+    given = align(p, given)
+    return [_cast(a, backend.default_dtype) if hasattr(a, "dtype") and a.dtype.kind != "f" else a for a in given]
+
+
+def elementwise(floating: bool = False, /, **rules: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`@primitive` for elementwise ops: inputs are broadcast to one shape by visible tape lines and share one dtype.
+
+    >>> import minigrad as mg
+    >>> @mg.elementwise(a=lambda g, b: g * b, b=lambda g, a: g * a)
+    ... def product(xp, a, b):
+    ...     return xp.multiply(a, b)
+    >>> x, w = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True), mg.tensor([1.0, 10.0], requires_grad=True)
+    >>> product(x, w).backward(mg.tensor([[1.0, 0.0], [2.0, 1.0]]))
+    >>> w.grad
+    tensor([7., 4.], dtype=float32)
+    """
+    return primitive(align_floating if floating else align, **rules)
+
+
+floating = partial(elementwise, True)
+
+
+def namespace_of(a: Any) -> Any:
+    """The array module behind a Tensor or raw array."""
+    data = a._data if isinstance(a, Tensor) else a
+    return NAMESPACES.get(type(data)) or backend.namespace(data)
+
+
+__all__ = ["broadcast_to", "elementwise", "sum_to"]

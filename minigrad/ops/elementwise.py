@@ -1,0 +1,319 @@
+"""Elementwise ops, each beside its derivative: this file reads like a table of calculus.
+
+All broadcast by NumPy's rule (visibly, see `broadcasting`) and keep the floating dtype; Python numbers never change it.
+Integers and booleans become float32 where the result must be floating.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from ..errors import describe, error
+from ..primitive import primitive
+from .broadcasting import elementwise, floating, namespace_of
+
+# -- arithmetic ---------------------------------------------------------------------------------------------------------
+
+
+@elementwise(a=lambda g: g, b=lambda g: g)
+def add(xp: Any, a: Array, b: Array) -> Array:
+    """a + b."""
+    return xp.add(a, b)
+
+
+@elementwise(a=lambda g: g, b=lambda g: -g)
+def subtract(xp: Any, a: Array, b: Array) -> Array:
+    """a − b."""
+    return xp.subtract(a, b)
+
+
+@elementwise(a=lambda g, b: g * b, b=lambda g, a: g * a)
+def multiply(xp: Any, a: Array, b: Array) -> Array:
+    """a · b, elementwise."""
+    return xp.multiply(a, b)
+
+
+@floating(a=lambda g, b: g / b, b=lambda g, b, out: -g * out / b)
+def divide(xp: Any, a: Array, b: Array) -> Array:
+    """a / b; of integers a float32. Division by zero follows IEEE (Inf or NaN; `minigrad.debug()` finds it)."""
+    return xp.divide(a, b)
+
+
+@elementwise(a=lambda g: -g)
+def negative(xp: Any, a: Array) -> Array:
+    """−a."""
+    return xp.negative(a)
+
+
+@elementwise(a=lambda g: g)
+def identity(xp: Any, a: Array) -> Array:
+    """A tape line of its own for the same values."""
+    return a.view() if hasattr(a, "view") else a
+
+
+@floating(a=lambda g, a, exponent: g * (exponent * power(a, exponent=exponent - 1)) if exponent != 1 else g)
+def power_number(xp: Any, a: Array, *, exponent: float) -> Array:
+    """a ** exponent for a Python number."""
+    return xp.square(a) if exponent == 2 else xp.power(a, exponent)
+
+
+@floating(a=lambda g, a, b: g * b * _safe_power(a, b), b=lambda g, a, out: g * out * _log_or_zero(a))
+def power_tensor(xp: Any, a: Array, b: Array) -> Array:
+    """a ** b with a tensor exponent."""
+    return xp.power(a, b)
+
+
+def _safe_power(a: Any, b: Any) -> Any:
+    return power_tensor(a, b - 1.0)
+
+
+def _log_or_zero(a: Any) -> Any:
+    """log a, and 0 where a = 0: there a**b is 0 for every b > 0, so its derivative in b is 0."""
+    return log(where(a == 0, 1.0, a))
+
+
+def power(a: Any, exponent: Any) -> Any:
+    """a ** exponent.
+
+    With a Python number as exponent, its derivative is exponent·a**(exponent−1); an integer exponent accepts negative `a`.
+    With a tensor exponent, `a` must be non-negative for a finite derivative in the exponent; at a = 0 that derivative is 0.
+    """
+    if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
+        integers = getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
+        if integers and isinstance(exponent, int) and exponent >= 0:
+            return _integer_power(a, exponent=exponent)
+        if exponent == 0:
+            return a * 0.0 + 1.0
+        return power_number(a, exponent=exponent)
+    return power_tensor(a, exponent)
+
+
+@primitive()
+def _integer_power(xp: Any, a: Array, *, exponent: int) -> Array:
+    return xp.power(a, exponent)
+
+
+@elementwise(a=lambda g, a: g * (2.0 * a))
+def square(xp: Any, a: Array) -> Array:
+    """a²."""
+    return xp.square(a)
+
+
+# -- functions of one variable ------------------------------------------------------------------------------------------
+
+
+@floating(a=lambda g, out: g * out)
+def exp(xp: Any, a: Array) -> Array:
+    """eᵃ."""
+    return xp.exp(a)
+
+
+@floating(a=lambda g, a: g / a)
+def log(xp: Any, a: Array) -> Array:
+    """Natural logarithm; −Inf at 0 and NaN below, as NumPy."""
+    return xp.log(a)
+
+
+@floating(a=lambda g, out: g / (2.0 * out))
+def sqrt(xp: Any, a: Array) -> Array:
+    """√a. Its derivative is infinite at 0: add an ε inside, as the normalization layers do."""
+    return xp.sqrt(a)
+
+
+@elementwise(a=lambda g, a: g * sign(a))
+def abs(xp: Any, a: Array) -> Array:
+    """|a|, with derivative 0 at 0."""
+    return xp.absolute(a)
+
+
+@floating(a=lambda g, out: g * (1.0 - out * out))
+def tanh(xp: Any, a: Array) -> Array:
+    """Hyperbolic tangent."""
+    return xp.tanh(a)
+
+
+@floating(a=lambda g, out: g * (out * (1.0 - out)))
+def sigmoid(xp: Any, a: Array) -> Array:
+    """1 / (1 + e⁻ᵃ), as ½(1 + tanh(a/2)): no overflow."""
+    return 0.5 * (1.0 + xp.tanh(0.5 * a))
+
+
+@elementwise(a=lambda g, out: g * (out > 0))
+def relu(xp: Any, a: Array) -> Array:
+    """max(a, 0), with derivative 0 at 0. Keeps its output only."""
+    return xp.maximum(a, 0)
+
+
+@elementwise(a=lambda g, out, slope: where(out > 0, g, g * slope))
+def _leaky_relu(xp: Any, a: Array, *, slope: float) -> Array:
+    return xp.maximum(a, a * slope) if slope <= 1 else xp.where(a > 0, a, a * slope)
+
+
+def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:
+    """a where a > 0, else negative_slope·a; at 0 the derivative is negative_slope. Keeps its output only.
+
+    Raises:
+        ValueError: negative_slope < 0: the output then no longer tells the sign of the input.
+    """
+    if negative_slope < 0:
+        raise error(ValueError, "leaky_relu", got=f"negative_slope={negative_slope}", needs="a slope of at least 0", fix="use where(a > 0, a, slope * a)")
+    return _leaky_relu(a, slope=negative_slope)
+
+
+@floating(a=lambda g, out, alpha: where(out > 0, g, g * (out + alpha)))
+def _elu(xp: Any, a: Array, *, alpha: float) -> Array:
+    return xp.where(a > 0, a, alpha * xp.expm1(xp.minimum(a, 0)))
+
+
+def elu(a: Any, alpha: float = 1.0) -> Any:
+    """a where a > 0, else alpha·(eᵃ − 1). Keeps its output only.
+
+    Raises:
+        ValueError: alpha < 0: the output then no longer tells the sign of the input.
+    """
+    if alpha < 0:
+        raise error(ValueError, "elu", got=f"alpha={alpha}", needs="alpha of at least 0", fix="use where(a > 0, a, alpha * (exp(a) - 1))")
+    return _elu(a, alpha=alpha)
+
+
+@floating(a=lambda g, a: g * sigmoid(a))
+def softplus(xp: Any, a: Array) -> Array:
+    """log(1 + eᵃ), as max(a, 0) + log1p(e^−|a|): no overflow."""
+    return xp.maximum(a, 0) + xp.log1p(xp.exp(-xp.absolute(a)))
+
+
+_GELU_C, _GELU_K = 0.7978845608028654, 0.044715  # √(2/π)
+
+
+def gelu(a: Any) -> Any:
+    """Gaussian error linear unit in its tanh form: ½a(1 + tanh(√(2/π)(a + 0.044715 a³)))."""
+    return 0.5 * a * (1.0 + tanh(_GELU_C * (a + _GELU_K * (a * a * a))))
+
+
+@floating(a=lambda g, a: g * cos(a))
+def sin(xp: Any, a: Array) -> Array:
+    """Sine."""
+    return xp.sin(a)
+
+
+@floating(a=lambda g, a: -g * sin(a))
+def cos(xp: Any, a: Array) -> Array:
+    """Cosine."""
+    return xp.cos(a)
+
+
+@floating(a=lambda g, a: g / (1.0 + a))
+def log1p(xp: Any, a: Array) -> Array:
+    """log(1 + a), exact for small a."""
+    return xp.log1p(a)
+
+
+@floating(a=lambda g, out: g * (out + 1.0))
+def expm1(xp: Any, a: Array) -> Array:
+    """eᵃ − 1, exact for small a."""
+    return xp.expm1(a)
+
+
+# -- choosing -----------------------------------------------------------------------------------------------------------
+
+
+@elementwise(a=lambda g, a, b: _share(g, a, b), b=lambda g, a, b: _share(g, b, a))
+def maximum(xp: Any, a: Array, b: Array) -> Array:
+    """The larger of a and b. At a tie each gets half of the gradient (the symmetric subgradient)."""
+    return xp.maximum(a, b)
+
+
+@elementwise(a=lambda g, a, b: _share(g, b, a), b=lambda g, a, b: _share(g, a, b))
+def minimum(xp: Any, a: Array, b: Array) -> Array:
+    """The smaller of a and b. At a tie each gets half of the gradient (the symmetric subgradient)."""
+    return xp.minimum(a, b)
+
+
+def _share(g: Any, winner: Any, loser: Any) -> Any:
+    return where(winner > loser, g, where(winner == loser, g * 0.5, 0.0))
+
+
+@elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
+def where(xp: Any, cond: Array, a: Array, b: Array) -> Array:
+    """a where `cond` is true, else b. `cond` is a boolean constant."""
+    return xp.where(cond, a, b)
+
+
+@elementwise(a=lambda g, a, low, high: where(_inside(a, low, high), g, 0.0))
+def _clip(xp: Any, a: Array, *, low: float | None, high: float | None) -> Array:
+    return xp.clip(a, low, high)
+
+
+def _inside(a: Any, low: float | None, high: float | None) -> Any:
+    if low is None or high is None:
+        return a >= low if high is None else a <= high
+    return logical_and(a >= low, a <= high)
+
+
+def clip(a: Any, min: float | None = None, max: float | None = None) -> Any:
+    """a limited to [min, max] (Python numbers, either may be None). The gradient passes where a is inside or on the edge."""
+    if min is None and max is None:
+        raise error(ValueError, "clip", got="no bounds", needs="min, max or both", fix="pass at least one number")
+    for bound in (min, max):
+        if bound is not None and not isinstance(bound, (int, float)):
+            raise error(TypeError, "clip", got=f"the bound {describe(bound)}", needs="Python numbers", fix="use maximum and minimum for tensors")
+    return _clip(a, low=min, high=max)
+
+
+# -- constants for the derivative: comparisons, signs -----------------------------------------------------------------------
+
+
+def _comparison(name: str, doc: str) -> Any:
+    def forward(xp: Any, a: Array, b: Array) -> Array:
+        return getattr(xp, name)(a, b)
+    forward.__name__, forward.__doc__ = name, doc
+    return elementwise()(forward)
+
+
+greater = _comparison("greater", "a > b, a boolean constant.")
+greater_equal = _comparison("greater_equal", "a ≥ b, a boolean constant.")
+less = _comparison("less", "a < b, a boolean constant.")
+less_equal = _comparison("less_equal", "a ≤ b, a boolean constant.")
+equal = _comparison("equal", "a = b elementwise, a boolean constant.")
+not_equal = _comparison("not_equal", "a ≠ b elementwise, a boolean constant.")
+logical_and = _comparison("logical_and", "a and b elementwise, a boolean constant.")
+logical_or = _comparison("logical_or", "a or b elementwise, a boolean constant.")
+
+
+@elementwise()
+def logical_not(xp: Any, a: Array) -> Array:
+    """not a, a boolean constant."""
+    return xp.logical_not(a)
+
+
+@elementwise()
+def sign(xp: Any, a: Array) -> Array:
+    """−1, 0 or 1: a constant for the derivative."""
+    return xp.sign(a)
+
+
+# -- dtype ----------------------------------------------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a_dtype: astype(g, a_dtype))
+def _astype(xp: Any, a: Array, *, dtype: Any) -> Array:
+    return a.astype(dtype)
+
+
+@primitive()
+def _astype_constant(xp: Any, a: Array, *, dtype: Any) -> Array:
+    return a.astype(dtype)
+
+
+def astype(a: Any, dtype: Any) -> Any:
+    """`a` with another dtype. Differentiable between floats; to integers or booleans the result is a constant."""
+    from_dtype, to_dtype = a.dtype, namespace_of(a).empty(0, dtype=dtype).dtype
+    if from_dtype == to_dtype:
+        return a
+    return (_astype if to_dtype.kind == "f" else _astype_constant)(a, dtype=to_dtype)
+
+
+__all__ = ["abs", "add", "astype", "clip", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity", "leaky_relu", "less",
+           "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "relu",
+           "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]

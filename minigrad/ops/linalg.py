@@ -1,0 +1,518 @@
+"""Linear algebra: products of matrices, and functions of a matrix, each beside its derivative.
+
+Conventions, for all ops below:
+- Matrices stand on the last two axes, all axes before are a batch. Batches are broadcast by visible `broadcast_to` lines.
+- ``g`` is the cotangent ∂ℒ/∂(output); ⟨·,·⟩ is the sum of elementwise products, ``_t`` transposes, ``_sym`` is (A + Aᵀ)/2.
+- `cholesky`, `eigh`, `eigvalsh`, `inv_sqrtm` and `lyapunov` (its S) are functions of the *symmetric part* of their matrix:
+  a symmetric matrix is used as it is, and the gradient is symmetric.
+- What is decomposed into eigenvalues or singular values is computed in float64, the other matrix functions in float32 at
+  least, and the result has the input's dtype again (visible `astype` lines). Integers become float32.
+- A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy; CuPy gives NaN or Inf,
+  because finding out would wait for the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..errors import describe, error
+from ..primitive import primitive
+from .broadcasting import broadcast_to, namespace_of
+from .elementwise import abs as absolute
+from .elementwise import astype, where
+from .reduce import sum as sum_of
+from .shape import Axis, _transpose, expand_dims, normalize_axis, reshape, squeeze, transpose
+
+# -- products -----------------------------------------------------------------------------------------------------------
+
+
+def _t(a: Any) -> Any:
+    n = a.ndim
+    return _transpose(a, axes=(1, 0) if n == 2 else (*range(n - 2), n - 1, n - 2))
+
+
+@primitive(a=lambda g, b: _matmul(g, _t(b)), b=lambda g, a: _matmul(_t(a), g))
+def _matmul(xp: Any, a: Array, b: Array) -> Array:
+    """(*batch, m, k) @ (*batch, k, n) -> (*batch, m, n), with equal batches."""
+    try:
+        return _multiplied(xp.matmul, a, b)
+    except ValueError:
+        raise _misfit(a, b) from None
+
+
+def _multiplied(product: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """product(a, b), where an integer operand follows the float, and float16 is multiplied and added in float32."""
+    if a.dtype == b.dtype != backend.float16:
+        return product(a, b)
+    floats = [x.dtype for x in (a, b) if x.dtype.kind == "f"]
+    if not floats or floats[0] != floats[-1]:  # integers, or two float dtypes of raw arrays: as the array library does it
+        return product(a, b)
+    work = backend.float32 if floats[0] == backend.float16 else floats[0]
+    return product(a.astype(work, copy=False), b.astype(work, copy=False)).astype(floats[0], copy=False)
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """Matrix product a @ b, with NumPy's meaning for vectors and batches.
+
+    Args:
+        a: (..., m, k), or a vector (k,), which is taken as a row.
+        b: (..., k, n), or a vector (k,), which is taken as a column.
+
+    Returns:
+        (..., m, n), without the axis that a vector does not have. Batch axes broadcast. (..., m, k) @ (k, n) is one
+        product of two matrices, whatever the batch.
+
+    Raises:
+        ValueError: the inner sizes differ, the batches do not broadcast, or an operand is a number.
+    """
+    m, n = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
+    if m == 2 and n == 2:
+        return _matmul(a, b)
+    if m == 0 or n == 0:
+        raise error(ValueError, "matmul", got=f"{describe(a)} and {describe(b)}", needs="at least one axis each", fix="use * to multiply by a number")
+    k, inner = a.shape[-1], b.shape[0 if n == 1 else -2]
+    if k != inner:
+        raise _misfit(a, b)
+    x = expand_dims(a, 0) if m == 1 else a
+    y = expand_dims(b, 1) if n == 1 else b
+    if y.ndim == 2:
+        rows = x.shape[:-1]
+        out = _matmul(x, y) if x.ndim == 2 else reshape(_matmul(reshape(x, (prod(rows), k)), y), (*rows, y.shape[-1]))
+    else:
+        out = _matmul(*_one_batch("matmul", x, y))
+    if m == 1 or n == 1:
+        out = squeeze(out, (-2,) * (m == 1) + (-1,) * (n == 1))
+    return out
+
+
+def _misfit(a: Any, b: Any) -> Exception:
+    k, inner = a.shape[-1], b.shape[0 if b.ndim == 1 else -2]
+    return error(ValueError, "matmul", got=f"the shapes {tuple(a.shape)} @ {tuple(b.shape)}, with inner sizes {k} and {inner}",
+                 needs="equal inner sizes: (..., m, k) @ (..., k, n)", fix="transpose one operand (swapaxes(b, -1, -2)), or check which axis holds the features")
+
+
+def _one_batch(op: str, a: Any, b: Any) -> tuple[Any, Any]:
+    """Both with the same axes before the last two."""
+    mine, other = tuple(a.shape[:-2]), tuple(b.shape[:-2])
+    if mine == other:
+        return a, b
+    try:
+        batch = backend.broadcast_shapes(mine, other)
+    except ValueError:
+        raise error(ValueError, op, got=f"the shapes {tuple(a.shape)} and {tuple(b.shape)}, with the batches {mine} and {other}",
+                    needs="batches that broadcast: equal or 1 on each axis, counted from the right", fix="reshape or expand_dims one of them") from None
+    return (a if mine == batch else broadcast_to(a, (*batch, *a.shape[-2:]))), (b if other == batch else broadcast_to(b, (*batch, *b.shape[-2:])))
+
+
+def outer(a: Any, b: Any) -> Any:
+    """(m,), (n,) -> (m, n): every product of an element of `a` with one of `b`. Both are flattened first, as in NumPy."""
+    return _matmul(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
+
+
+# -- einsum: diagonals, sums and a transpose of each operand, and `_contract` for two at a time -------------------------------
+
+
+def _terms(spec: str) -> list[str]:
+    return spec.replace("->", ",").split(",")
+
+
+def _turned(spec: str, *order: int) -> str:
+    terms = _terms(spec)
+    return "{},{}->{}".format(*(terms[i] for i in order))
+
+
+@primitive(a=lambda g, b, spec: _contract(g, b, spec=_turned(spec, 2, 1, 0)), b=lambda g, a, spec: _contract(a, g, spec=_turned(spec, 0, 2, 1)))
+def _contract(xp: Any, a: Array, b: Array, *, spec: str) -> Array:
+    """einsum of two operands where each letter stands in two of the three terms at least, once in each.
+
+    That makes the derivatives contractions of the same kind. One (batched) matrix product, wherever it can be one.
+    """
+    left, right, wanted = _terms(spec)
+    batch = [c for c in left if c in right and c in wanted]
+    m, k, n = [c for c in left if c not in right], [c for c in left if c in right and c not in wanted], [c for c in right if c not in left]
+    if not k or (batch and not m and not n):  # nothing to sum, or one short sum an element: a matrix product has no advantage
+        return _multiplied(partial(xp.einsum, spec), a, b)
+    size = {**dict(zip(left, a.shape, strict=True)), **dict(zip(right, b.shape, strict=True))}
+    shape, rows, inner, columns = [size[c] for c in batch], *(prod(size[c] for c in group) for group in (m, k, n))
+    a = a.transpose([left.index(c) for c in batch + m + k]).reshape((*shape, rows, inner))
+    b = b.transpose([right.index(c) for c in batch + k + n]).reshape((*shape, inner, columns))
+    out = _multiplied(xp.matmul, a, b).reshape([size[c] for c in batch + m + n])
+    return out.transpose([(batch + m + n).index(c) for c in wanted])
+
+
+def einsum(spec: str, *operands: Any) -> Any:
+    """Sums of products by letters: ``einsum("ij,jk->ik", a, b)`` is a @ b.
+
+    Args:
+        spec: a term of letters for each operand, and, after "->", those of the result, in its order. Without "->" the
+            result has the letters that occur once, in alphabetical order. A letter twice in one term takes the diagonal;
+            "..." stands for any further axes, which broadcast.
+        operands: one for each term. They are contracted from the left to the right, two at a time.
+
+    Raises:
+        ValueError: the spec does not fit the operands, or a letter stands for two sizes.
+
+    >>> import minigrad as mg
+    >>> a = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> mg.einsum("ii", a), mg.einsum("ij->j", a), mg.einsum("ij,ij->i", a, a)
+    (tensor(5., dtype=float32), tensor([4., 6.], dtype=float32), tensor([ 5., 25.], dtype=float32))
+    """
+    terms, wanted, size = _parsed(spec, operands)
+    done, letters = _diagonals(operands[0], terms[0], size)
+    for i, operand in enumerate(operands[1:], 1):
+        other, mine = _diagonals(operand, terms[i], size)
+        later = {*wanted}.union(*terms[i + 1:])
+        done, letters = _summed(done, letters, later.union(mine))
+        other, mine = _summed(other, mine, later.union(letters))
+        both = letters + "".join(c for c in mine if c not in letters)
+        result = wanted if i == len(operands) - 1 else "".join(c for c in both if c in later)
+        done, letters = _contract(done, other, spec=f"{letters},{mine}->{result}"), result
+    done, letters = _summed(done, letters, {*wanted})
+    return done if letters == wanted else transpose(done, tuple(letters.index(c) for c in wanted))
+
+
+def _parsed(spec: str, operands: Sequence[Any]) -> tuple[list[str], str, dict[str, int]]:
+    """The operands' terms and the result's, with letters in the place of "...", and the size behind each letter."""
+    def fail(got: str, needs: str, fix: str = "compare the spec with the operands' shapes") -> Exception:
+        return error(ValueError, f"einsum({spec!r})", got=f"{got} (shapes {', '.join(str(tuple(getattr(x, 'shape', ()))) for x in operands)})", needs=needs, fix=fix)
+
+    if not isinstance(spec, str):
+        raise error(TypeError, "einsum", got=describe(spec), needs="a string such as 'ij,jk->ik' first", fix="einsum('ij,jk->ik', a, b)")
+    text, arrow, result = spec.replace(" ", "").partition("->")
+    terms = text.split(",")
+    if len(terms) != len(operands):
+        raise fail(f"{len(terms)} terms for {len(operands)} operands", "a term for each operand")
+    used = {c for c in text + result if c.isalpha()}
+    if any(not (c.isalpha() and c.isascii()) for term in (*terms, result) for c in term.replace("...", "", 1)):
+        raise fail("something else than letters", "letters, one '...' a term, ',' and '->'", "check for typing errors")
+    extra = [x.ndim - len(t.replace("...", "")) for x, t in zip(operands, terms, strict=True)]
+    for x, t, n in zip(operands, terms, extra, strict=True):
+        if n < 0 or (n > 0 and "..." not in t):
+            raise fail(f"the term {t!r} for {x.ndim} axes", "a letter for each axis, or '...'")
+    spare = [c for c in (chr(i) for i in range(0x3B1, 0x3B1 + 64)) if c not in used]  # greek: never the user's letters
+    ellipsis = "".join(spare[: max([n for n, t in zip(extra, terms, strict=True) if "..." in t], default=0)])
+    terms = [t.replace("...", ellipsis[len(ellipsis) - n:]) for t, n in zip(terms, extra, strict=True)]
+    once = "".join(sorted(c for c in used if "".join(terms).count(c) == 1))
+    wanted = result.replace("...", ellipsis) if arrow else ellipsis + once
+    if len({*wanted}) != len(wanted) or not {*wanted} <= {*"".join(terms)}:
+        raise fail(f"the result {wanted!r}", "letters of the operands, each once")
+    size: dict[str, int] = {}
+    for x, t in zip(operands, terms, strict=True):
+        for c, n in zip(t, x.shape, strict=True):
+            if size.setdefault(c, n) != n:
+                if c not in ellipsis or 1 not in (size[c], n):
+                    raise fail(f"the sizes {size[c]} and {n} for {'an axis of ...' if c in ellipsis else repr(c)}", "one size for each letter")
+                size[c] = n if size[c] == 1 else size[c]
+    return terms, wanted, size
+
+
+def _diagonals(a: Any, term: str, size: dict[str, int]) -> tuple[Any, str]:
+    """`a` with each letter once; axes of size 1 that "..." broadcasts are dropped."""
+    short = tuple(i for i, c in enumerate(term) if a.shape[i] != size[c])
+    if short:
+        a, term = squeeze(a, short), "".join(c for i, c in enumerate(term) if i not in short)
+    for c in {*term}:
+        while term.count(c) > 1:
+            i = term.index(c)
+            j = term.index(c, i + 1)
+            a, term = diagonal(a, 0, i, j), term[:i] + term[i + 1:j] + term[j + 1:] + c
+    return a, term
+
+
+def _summed(a: Any, term: str, needed: set[str]) -> tuple[Any, str]:
+    gone = tuple(i for i, c in enumerate(term) if c not in needed)
+    return (sum_of(a, gone), "".join(c for c in term if c in needed)) if gone else (a, term)
+
+
+# -- parts of a matrix, and its size ------------------------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a_shape, offset, axis1, axis2: _put_on_diagonal(g, shape=a_shape, offset=offset, axis1=axis1, axis2=axis2))
+def _diagonal(xp: Any, a: Array, *, offset: int, axis1: int, axis2: int) -> Array:
+    return xp.diagonal(a, offset, axis1, axis2)
+
+
+@primitive(a=lambda g, offset, axis1, axis2: _diagonal(g, offset=offset, axis1=axis1, axis2=axis2))
+def _put_on_diagonal(xp: Any, a: Array, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Array:
+    """Zeros of `shape` but for the diagonal, which is `a`'s last axis."""
+    rows, columns, batch = shape[axis1], shape[axis2], a.shape[:-1]
+    flat = xp.zeros((*batch, rows * columns), dtype=a.dtype)
+    start = offset if offset >= 0 else -offset * columns
+    flat[..., start:start + a.shape[-1] * (columns + 1):columns + 1] = a
+    return xp.moveaxis(flat.reshape((*batch, rows, columns)), (-2, -1), (axis1, axis2))
+
+
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The elements (i, i + offset) of axes `axis1` and `axis2`, as a new last axis. (For batches: axis1=-2, axis2=-1.)"""
+    normalize_axis("diagonal", (axis1, axis2), a)
+    return _diagonal(a, offset=offset, axis1=axis1 % a.ndim, axis2=axis2 % a.ndim)
+
+
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Sum of the diagonal (see `diagonal`)."""
+    return sum_of(diagonal(a, offset, axis1, axis2), -1)
+
+
+@primitive(a=lambda g, k: _tril(g, k=k))
+def _tril(xp: Any, a: Array, *, k: int) -> Array:
+    return xp.tril(a, k)
+
+
+@primitive(a=lambda g, k: _triu(g, k=k))
+def _triu(xp: Any, a: Array, *, k: int) -> Array:
+    return xp.triu(a, k)
+
+
+def tril(a: Any, k: int = 0) -> Any:
+    """The matrices (..., m, n) with zeros above the k-th diagonal."""
+    return _tril(_matrix("tril", a), k=k)
+
+
+def triu(a: Any, k: int = 0) -> Any:
+    """The matrices (..., m, n) with zeros below the k-th diagonal."""
+    return _triu(_matrix("triu", a), k=k)
+
+
+@primitive(a=lambda g, a, out: a * where(out == 0, 0.0, g / where(out == 0, 1.0, out)))
+def _norm(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    work = a.astype(backend.float32) if a.dtype == backend.float16 else a
+    return xp.sqrt(xp.square(work).sum(axis=axis, keepdims=True)).astype(a.dtype, copy=False)
+
+
+def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """√(Σ a²) over `axis`: the 2-norm of vectors, the Frobenius norm of matrices; axis=None takes all elements.
+
+    The derivative is a/‖a‖, and 0 at a = 0 (in second order too, where the true one is infinite).
+
+    Raises:
+        ValueError: `ord` is not None, "fro" (over two axes) or 2 (over one: of a matrix 2 means its largest singular value).
+    """
+    axes = normalize_axis("norm", axis, a)
+    if ord is not None and (ord, len(axes)) not in ((2, 1), ("fro", 2)):
+        raise error(ValueError, "norm", got=f"ord={ord!r} over {len(axes)} axes", needs="None, 2 over one axis or 'fro' over two",
+                    fix="leave ord out for the root of the sum of squares; for the spectral norm of a: sqrt(eigvalsh(swapaxes(a, -1, -2) @ a)[..., -1])")
+    out = _norm(a if a.dtype.kind == "f" else astype(a, backend.default_dtype), axis=axes)
+    return out if keepdims else squeeze(out, axes)
+
+
+# -- functions of a matrix ------------------------------------------------------------------------------------------------
+
+
+def _matrix(op: str, a: Any, square: bool = False) -> Any:
+    """`a`, if it has two axes at least (of equal size)."""
+    if getattr(a, "ndim", 0) < 2 or (square and a.shape[-1] != a.shape[-2]):
+        raise error(ValueError, op, got=describe(a), needs=f"{'square ' * square}matrices on the last two axes", fix="check the shape; reshape or expand_dims a vector first")
+    return a
+
+
+def _computed_in(low: Any, f: Callable[..., Any], *arrays: Any) -> Any:
+    """f(*arrays) in the dtype `low` at least, and back in the arrays' own."""
+    floats = {a.dtype for a in arrays if a.dtype.kind == "f"}
+    if len(floats) > 1:  # the op will refuse, and say why
+        return f(*arrays)
+    own = floats.pop() if floats else backend.default_dtype
+    work = own if own.itemsize > low.itemsize else low
+    out = f(*(a if a.dtype == work else astype(a, work) for a in arrays))
+    return tuple(astype(o, own) for o in out) if isinstance(out, tuple) else out if own == work else astype(out, own)
+
+
+def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> Any:
+    """routine(*arrays), with the usual cause and cure in LinAlgError's text."""
+    try:
+        return routine(*arrays)
+    except xp.linalg.LinAlgError as e:
+        raise error(xp.linalg.LinAlgError, op, got=f"{describe(arrays[0])}: {e}", needs="an invertible (for cholesky: positive definite) finite matrix",
+                    fix="add a small multiple of the identity: a + 1e-5 * eye; and look for NaN in it") from None
+
+
+def _sym(a: Any) -> Any:
+    return 0.5 * (a + _t(a))
+
+
+def _row(w: Any) -> Any:
+    return expand_dims(w, -2)  # (..., n) -> (..., 1, n): a factor for each column
+
+
+def _column(w: Any) -> Any:
+    return expand_dims(w, -1)
+
+
+@primitive(a=lambda g, out: -(_t(out) @ g @ _t(out)))
+def _inv(xp: Any, a: Array) -> Array:
+    return _lapack(xp, "inv", xp.linalg.inv, a)
+
+
+def inv(a: Any) -> Any:
+    """A⁻¹ of (..., n, n). To apply it, `solve` is faster and more accurate. From d(A⁻¹) = −A⁻¹ dA A⁻¹."""
+    return _computed_in(backend.float32, _inv, _matrix("inv", a, square=True))
+
+
+@primitive(a=lambda g, a, out: -(_solve(_t(a), g) @ _t(out)), b=lambda g, a: _solve(_t(a), g))
+def _solve(xp: Any, a: Array, b: Array) -> Array:
+    return _lapack(xp, "solve", xp.linalg.solve, a, b)
+
+
+def solve(a: Any, b: Any) -> Any:
+    """X with A X = B. From A dX = dB − dA X.
+
+    Args:
+        a: (..., n, n), not singular.
+        b: (n,), one right-hand side, or (..., n, k). As in NumPy 2, only a `b` with one axis is a vector.
+    """
+    _matrix("solve", a, square=True)
+    x = expand_dims(b, -1) if getattr(b, "ndim", 0) == 1 else _matrix("solve", b)
+    if x.shape[-2] != a.shape[-1]:
+        raise error(ValueError, "solve", got=f"the shapes {tuple(a.shape)} and {tuple(b.shape)}", needs="b of shape (n,) or (..., n, k) for a of shape (..., n, n)",
+                    fix="expand_dims a batch of vectors: solve(a, expand_dims(b, -1))")
+    out = _computed_in(backend.float32, _solve, *_one_batch("solve", a, x))
+    return squeeze(out, -1) if b.ndim == 1 else out
+
+
+@primitive(a=lambda g, a: _column(_column(g)) * _cofactor(a))
+def _det(xp: Any, a: Array) -> Array:
+    return xp.asarray(xp.linalg.det(a))
+
+
+@primitive(a=lambda g, a: _cofactor_slope(a, g))
+def _cofactor(xp: Any, a: Array) -> Array:
+    """∂ det A/∂A = det(A)·A⁻ᵀ = ± U diag(∏_{j≠i} s_j) Vᵀ for A = U diag(s) Vᵀ: no division, so a singular A is fine."""
+    u, s, vt, sign = _svd(xp, a)
+    others = xp.where(xp.eye(s.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
+    return sign * ((u * others[..., None, :]) @ vt)
+
+
+def _third(g: Any) -> Any:
+    raise error(NotImplementedError, "det", got="a third derivative", needs="at most two", fix="for a positive definite a use exp(sum(log(eigvalsh(a))))")
+
+
+@primitive(a=_third, g=lambda h, a: _cofactor_slope(a, h))  # a second derivative is symmetric
+def _cofactor_slope(xp: Any, a: Array, g: Array) -> Array:
+    """Derivative of `_cofactor` along `g`. With H = Uᵀ g V and p_ij = ∏_{l≠i,j} s_l: ± U (diag(Σ_j p_ij H_jj) − p∘Hᵀ) Vᵀ."""
+    u, s, vt, sign = _svd(xp, a)
+    eye = xp.eye(s.shape[-1], dtype=bool)
+    p = xp.where(eye[:, None, :] | eye[None, :, :], 1.0, s[..., None, None, :]).prod(axis=-1) * ~eye
+    h = u.swapaxes(-1, -2) @ g @ vt.swapaxes(-1, -2)
+    inside = eye * (p @ xp.diagonal(h, 0, -2, -1)[..., :, None]) - p * h.swapaxes(-1, -2)
+    return sign * (u @ inside @ vt)
+
+
+def _svd(xp: Any, a: Array) -> tuple[Array, Array, Array, Array]:
+    u, s, vt = _lapack(xp, "det", xp.linalg.svd, a)
+    return u, s, vt, xp.linalg.det(u @ vt)[..., None, None]
+
+
+def det(a: Any) -> Any:
+    """Determinant of (..., n, n) -> (...). The derivative, the matrix of cofactors, is right for singular matrices too,
+    and so is the second (which needs n³ numbers of memory)."""
+    return _computed_in(backend.float64, _det, _matrix("det", a, square=True))
+
+
+def _cholesky_rule(g: Any, out: Any) -> Any:
+    p = _t(out) @ g
+    half, inverse = 0.5 * (_tril(p, k=0) + _tril(p, k=-1)), _inv(out)  # Φ: the lower triangle with half of its diagonal
+    return _sym(_t(inverse) @ half @ inverse)
+
+
+@primitive(a=_cholesky_rule)
+def _cholesky(xp: Any, a: Array) -> Array:
+    return _lapack(xp, "cholesky", xp.linalg.cholesky, _sym(a))
+
+
+def cholesky(a: Any) -> Any:
+    """The lower triangular L with L Lᵀ = A, for A (..., n, n) positive definite (its symmetric part is used).
+
+    dA = sym(L⁻ᵀ Φ(Lᵀ G) L⁻¹), where Φ takes the lower triangle with half of the diagonal.
+    Source: Murray, Differentiation of the Cholesky decomposition (2016), eq. 10.
+    """
+    return _computed_in(backend.float32, _cholesky, _matrix("cholesky", a, square=True))
+
+
+def _eigh_rule(g: Any, out: Any) -> Any:
+    (gw, gv), (w, v) = g, out
+    gap = _row(w) - _column(w)  # λ_j − λ_i at (i, j)
+    equal = absolute(gap) <= 2.0**-50 * _column(sum_of(absolute(w), -1, keepdims=True))  # up to eigh's own rounding errors
+    gap = where(namespace_of(w).eye(w.shape[-1], dtype=bool), float("inf"), where(equal, float("nan"), gap))
+    return _sym((v * _row(gw) + v @ ((_t(v) @ gv) / gap)) @ _t(v))
+
+
+@primitive(a=_eigh_rule)
+def _eigh(xp: Any, a: Array) -> tuple[Array, Array]:
+    w, v = _lapack(xp, "eigh", xp.linalg.eigh, _sym(a))
+    return w, v
+
+
+def eigh(a: Any) -> tuple[Any, Any]:
+    """Eigenvalues w (..., n), ascending, and orthonormal eigenvectors v (..., n, n), in columns, of A's symmetric part.
+
+    dA = sym(V [diag(g_w) + (Vᵀ G_v) / (λ_j − λ_i)] Vᵀ), the quotient for i ≠ j only. Eigenvectors have no derivative
+    where eigenvalues are equal: then the gradient is NaN, even where the loss as a whole is smooth, and inaccurate
+    where they are close. For eigenvalues alone use `eigvalsh`, for A^(−1/2) `inv_sqrtm`. The signs of v are arbitrary.
+    """
+    out: tuple[Any, Any] = _computed_in(backend.float64, _eigh, _matrix("eigh", a, square=True))
+    return out
+
+
+def _eigvalsh_rule(g: Any, a: Any) -> Any:
+    _, v = _eigh(a)
+    return (v * _row(g)) @ _t(v)
+
+
+@primitive(a=_eigvalsh_rule)
+def _eigvalsh(xp: Any, a: Array) -> Array:
+    return _lapack(xp, "eigvalsh", xp.linalg.eigvalsh, _sym(a))
+
+
+def eigvalsh(a: Any) -> Any:
+    """Eigenvalues (..., n), ascending, of the symmetric part of A. dA = V diag(g) Vᵀ.
+
+    At equal eigenvalues the gradient is right for losses that treat them alike, such as Σ f(λ); the second derivative
+    goes through the eigenvectors and is NaN there (see `eigh`).
+    """
+    return _computed_in(backend.float64, _eigvalsh, _matrix("eigvalsh", a, square=True))
+
+
+def _lyapunov_rule(g: Any, s: Any, out: Any) -> Any:
+    d = _lyapunov(s, g)  # S dX + dX S = −(dS X + X dS), and the solve is its own adjoint: ⟨G, dX⟩ = −⟨D, dS X + X dS⟩
+    return -_sym(d @ _t(out) + _t(out) @ d)
+
+
+@primitive(s=_lyapunov_rule, c=lambda g, s: _lyapunov(s, g))
+def _lyapunov(xp: Any, s: Array, c: Array) -> Array:
+    w, v = _lapack(xp, "lyapunov", xp.linalg.eigh, _sym(s))
+    vt = v.swapaxes(-1, -2)
+    return v @ ((vt @ c @ v) / (w[..., :, None] + w[..., None, :])) @ vt
+
+
+def lyapunov(s: Any, c: Any) -> Any:
+    """X with S X + X S = C, for S (..., n, n) positive definite (its symmetric part is used) and any C (..., n, n).
+
+    X = V [(Vᵀ C V) / (λ_i + λ_j)] Vᵀ with the eigenvalues of S. The rule solves another Lyapunov equation, without any
+    eigenvalue gaps: it is smooth in every order. With D = lyapunov(S, G): dC = D and dS = −sym(D Xᵀ + Xᵀ D).
+    """
+    _matrix("lyapunov", s, square=True)
+    if _matrix("lyapunov", c, square=True).shape[-1] != s.shape[-1]:
+        raise error(ValueError, "lyapunov", got=f"the shapes {tuple(s.shape)} and {tuple(c.shape)}", needs="two square matrices of one size", fix="check which is which: lyapunov(s, c)")
+    return _computed_in(backend.float64, _lyapunov, *_one_batch("lyapunov", s, c))
+
+
+@primitive(a=lambda g, a, out: -_lyapunov(_sym(a) @ out, out @ _sym(g) @ out))
+def _inv_sqrtm(xp: Any, a: Array) -> Array:
+    w, v = _lapack(xp, "inv_sqrtm", xp.linalg.eigh, _sym(a))
+    return (v / xp.sqrt(w)[..., None, :]) @ v.swapaxes(-1, -2)
+
+
+def inv_sqrtm(a: Any) -> Any:
+    """W = A^(−1/2), symmetric, for A (..., n, n) positive definite (its symmetric part is used); NaN or Inf if it is not.
+
+    From W A W = I: dA = −lyapunov(A^(1/2), W sym(G) W), with A^(1/2) = A W. There are no eigenvalue gaps in it: it is right
+    at equal eigenvalues, in every order, where a detour over `eigh` gives NaN.
+    """
+    return _computed_in(backend.float64, _inv_sqrtm, _matrix("inv_sqrtm", a, square=True))
+
+
+__all__ = ["cholesky", "det", "diagonal", "eigh", "eigvalsh", "einsum", "inv", "inv_sqrtm", "lyapunov", "matmul", "norm", "outer", "solve", "trace", "tril", "triu"]

@@ -1,0 +1,180 @@
+"""Ops that reduce axes, and the softmax family.
+
+Axes: None (all), an integer or a tuple, negative allowed; `keepdims` as NumPy. float16 is summed in float32.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..errors import error
+from ..primitive import primitive
+from .broadcasting import broadcast_to
+from .elementwise import astype, exp, sqrt
+from .shape import Axis, _reshape, flatten, flip, normalize_axis
+
+
+def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
+    """A reduced array repeated along the axes that were reduced, back to `shape`."""
+    if not keepdims:
+        g = _reshape(g, shape=tuple(1 if i in axis else n for i, n in enumerate(shape)))
+    return broadcast_to(g, shape)
+
+
+def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
+    return prod(shape[i] for i in axis)
+
+
+# -- sums -------------------------------------------------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a_shape, axis, keepdims: _spread(g, a_shape, axis, keepdims))
+def _sum(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    if a.dtype == backend.float16:
+        return a.sum(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
+    return a.sum(axis=axis, keepdims=keepdims)
+
+
+def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Sum over `axis`."""
+    return _sum(a, axis=normalize_axis("sum", axis, a), keepdims=keepdims)
+
+
+@primitive(a=lambda g, a_shape, axis, keepdims: _spread(g / _count(a_shape, axis), a_shape, axis, keepdims))
+def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    if a.dtype == backend.float16:
+        return a.mean(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
+    return a.mean(axis=axis, keepdims=keepdims)
+
+
+def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Mean over `axis`; of integers a float32. The mean of nothing is NaN, as in NumPy."""
+    axes = normalize_axis("mean", axis, a)
+    return _mean(a if a.dtype.kind == "f" else astype(a, backend.default_dtype), axis=axes, keepdims=keepdims)
+
+
+def var(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Variance over `axis`, Σ(a − mean)² / (n − ddof), in two passes: no cancellation for a large mean."""
+    centred = a - mean(a, axis, keepdims=True)
+    axes = normalize_axis("var", axis, a)
+    squares = mean(centred * centred, axes, keepdims)
+    n = _count(a.shape, axes)
+    if ddof and n <= ddof:
+        raise error(ValueError, "var", got=f"{n} elements and ddof={ddof}", needs="more elements than ddof", fix="use ddof=0, or a larger batch")
+    return squares * (n / (n - ddof)) if ddof else squares
+
+
+def std(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Standard deviation over `axis`. Its derivative is infinite where it is 0: add an ε under your own root there."""
+    return sqrt(var(a, axis, ddof, keepdims))
+
+
+@primitive(a=lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
+def _cumsum(xp: Any, a: Array, *, axis: int) -> Array:
+    if a.dtype == backend.float16:
+        return a.cumsum(axis=axis, dtype=backend.float32).astype(a.dtype)
+    return a.cumsum(axis=axis)
+
+
+def cumsum(a: Any, axis: int | None = None) -> Any:
+    """Running sum along `axis` (None: of the flattened array)."""
+    if axis is None:
+        return _cumsum(flatten(a), axis=0)
+    return _cumsum(a, axis=normalize_axis("cumsum", axis, a)[0])
+
+
+# -- extremes ---------------------------------------------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a, out, axis, keepdims: _to_winners(g, a, out, axis, keepdims))
+def _max(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    return a.max(axis=axis, keepdims=keepdims)
+
+
+@primitive(a=lambda g, a, out, axis, keepdims: _to_winners(g, a, out, axis, keepdims))
+def _min(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    return a.min(axis=axis, keepdims=keepdims)
+
+
+def _to_winners(g: Any, a: Any, out: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """The gradient goes to the winning elements, in equal shares at a tie."""
+    winners = astype(a == _spread(out, a.shape, axis, keepdims), g.dtype)
+    return _spread(g, a.shape, axis, keepdims) * winners / _sum(winners, axis=axis, keepdims=True)
+
+
+def max(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Largest element over `axis`. At a tie the winners share the gradient equally."""
+    return _max(a, axis=_not_empty("max", a, axis), keepdims=keepdims)
+
+
+def min(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Smallest element over `axis`. At a tie the winners share the gradient equally."""
+    return _min(a, axis=_not_empty("min", a, axis), keepdims=keepdims)
+
+
+def _not_empty(op: str, a: Any, axis: Axis) -> tuple[int, ...]:
+    axes = normalize_axis(op, axis, a)
+    if not _count(a.shape, axes):
+        raise error(ValueError, op, got=f"shape {tuple(a.shape)} over the axes {axes}", needs="at least one element to choose from", fix="check for an empty batch")
+    return axes
+
+
+@primitive()
+def _argmax(xp: Any, a: Array, *, axis: int | None) -> Array:
+    return a.argmax(axis=axis)
+
+
+def argmax(a: Any, axis: int | None = None) -> Any:
+    """Index of the first largest element along `axis` (None: in the flattened array), an integer constant."""
+    axes = _not_empty("argmax", a, axis)
+    return _argmax(a, axis=None if axis is None else axes[0])
+
+
+# -- the softmax family: stable for any finite input ------------------------------------------------------------------------
+
+
+def _largest(xp: Any, a: Array, axis: tuple[int, ...]) -> Array:
+    """The maximum to subtract before exp; 0 instead of an infinite one."""
+    m = a.max(axis=axis, keepdims=True)
+    return xp.where(xp.isfinite(m), m, xp.zeros_like(m))
+
+
+@primitive(a=lambda g, a, out, axis, keepdims: _spread(g, a.shape, axis, keepdims) * exp(a - _spread(out, a.shape, axis, keepdims)))
+def _logsumexp(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    m = _largest(xp, a, axis)
+    out = m + xp.log(xp.exp(a - m).sum(axis=axis, keepdims=True))
+    return out if keepdims else out.reshape(tuple(n for i, n in enumerate(a.shape) if i not in axis))
+
+
+def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log Σ eᵃ over `axis`, without overflow."""
+    return _logsumexp(a, axis=_not_empty("logsumexp", a, axis), keepdims=keepdims)
+
+
+@primitive(a=lambda g, out, axis: out * (g - _sum(g * out, axis=axis, keepdims=True)))
+def _softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    e = xp.exp(a - _largest(xp, a, axis))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def softmax(a: Any, axis: Axis = -1) -> Any:
+    """eᵃ / Σ eᵃ over `axis` (default: the last)."""
+    return _softmax(a, axis=_not_empty("softmax", a, axis))
+
+
+@primitive(a=lambda g, out, axis: g - exp(out) * _sum(g, axis=axis, keepdims=True))
+def _log_softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    shifted = a - _largest(xp, a, axis)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def log_softmax(a: Any, axis: Axis = -1) -> Any:
+    """log softmax over `axis` (default: the last), without taking the log of a small number."""
+    return _log_softmax(a, axis=_not_empty("log_softmax", a, axis))
+
+
+__all__ = ["argmax", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "std", "sum", "var"]
+

@@ -1,0 +1,343 @@
+"""Ops that move elements without computing: every derivative moves them back.
+
+Where an element is read several times, its gradients are added (`getitem` with repeated indices, `take`, `broadcast_to`).
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from operator import index as as_integer
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..errors import AxisError, describe, error
+from ..primitive import primitive
+from ..tensor import Tensor
+from .broadcasting import namespace_of
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalize_axis(op: str, axis: Axis, of: Any) -> tuple[int, ...]:
+    """The axes of array `of` (or of an array with `of` axes) as a sorted tuple of non-negative integers; None means all.
+
+    Raises:
+        AxisError: an axis out of range, or the same axis twice.
+    """
+    ndim = of if isinstance(of, int) else getattr(of, "ndim", None)
+    if ndim is None:
+        raise error(TypeError, op, got=describe(of), needs="a Tensor or an array", fix="make a tensor of it: minigrad.tensor(...)")
+    if axis is None:
+        return tuple(range(ndim))
+    try:
+        axes = [as_integer(a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    except TypeError:
+        raise error(TypeError, op, got=f"axis={axis!r}", needs="an integer, a tuple of integers or None", fix="pass axis=0, axis=(0, 2) ...") from None
+    for a in axes:
+        if not -ndim <= a < ndim:
+            raise error(AxisError, op, got=f"axis {a} for an array of {ndim} axes", needs=f"an axis from {-ndim} to {ndim - 1}",
+                        fix="check the array's shape; the batch axis is usually 0")
+    wrapped = sorted(a % ndim for a in axes)
+    if len({*wrapped}) != len(wrapped):
+        raise error(AxisError, op, got=f"axis={axis!r}, which names an axis twice", needs="different axes", fix="remove the repetition")
+    return tuple(wrapped)
+
+
+# -- the same elements in another arrangement ---------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a_shape: _reshape(g, shape=a_shape))
+def _reshape(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+    return a.reshape(shape)
+
+
+def reshape(a: Any, *shape: Any) -> Any:
+    """`a` with another shape (row-major order); one size may be −1. Both ``reshape(a, (2, 3))`` and ``reshape(a, 2, 3)`` work."""
+    wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    try:
+        return _reshape(a, shape=tuple(as_integer(n) for n in wanted))
+    except (ValueError, TypeError) as e:
+        raise error(type(e) if type(e) in (ValueError, TypeError) else ValueError, "reshape", got=f"shape {tuple(getattr(a, 'shape', ()))} and the target {wanted}",
+                    needs="integers with the same product (one may be -1)", fix="check the sizes; the batch axis often comes first") from None
+
+
+@primitive(a=lambda g, axes: _transpose(g, axes=_inverse(axes)))
+def _transpose(xp: Any, a: Array, *, axes: tuple[int, ...]) -> Array:
+    return a.transpose(axes)
+
+
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(axes.index(i) for i in range(len(axes)))
+
+
+def transpose(a: Any, *axes: Any) -> Any:
+    """`a` with its axes permuted; without `axes` reversed. Both ``transpose(a, (1, 0))`` and ``transpose(a, 1, 0)`` work."""
+    order = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))) else axes
+    if not order:
+        return _transpose(a, axes=tuple(range(a.ndim))[::-1])
+    if len(order) != a.ndim:
+        raise error(AxisError, "transpose", got=f"{len(order)} axes for an array of {a.ndim}", needs="each axis once", fix="name all axes in their new order")
+    normalize_axis("transpose", tuple(order), a.ndim)
+    return _transpose(a, axes=tuple(as_integer(i) % a.ndim for i in order))
+
+
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """`a` with two axes exchanged."""
+    (i,), (j,) = normalize_axis("swapaxes", axis1, a), normalize_axis("swapaxes", axis2, a)
+    axes = list(range(a.ndim))
+    axes[i], axes[j] = axes[j], axes[i]
+    return _transpose(a, axes=tuple(axes))
+
+
+def moveaxis(a: Any, source: int, destination: int) -> Any:
+    """`a` with one axis moved to another position."""
+    (i,), (j,) = normalize_axis("moveaxis", source, a), normalize_axis("moveaxis", destination, a)
+    axes = [k for k in range(a.ndim) if k != i]
+    axes.insert(j, i)
+    return _transpose(a, axes=tuple(axes))
+
+
+def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Any:
+    """`a` with new axes of size 1 at these positions of the result."""
+    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    new = normalize_axis("expand_dims", axis, a.ndim + count)
+    sizes = iter(a.shape)
+    return _reshape(a, shape=tuple(1 if i in new else next(sizes) for i in range(a.ndim + count)))
+
+
+def squeeze(a: Any, axis: Axis = None) -> Any:
+    """`a` without axes of size 1: all of them, or those named."""
+    gone = tuple(i for i, n in enumerate(a.shape) if n == 1) if axis is None else normalize_axis("squeeze", axis, a)
+    for i in gone:
+        if a.shape[i] != 1:
+            raise error(ValueError, "squeeze", got=f"axis {i} of size {a.shape[i]} in shape {tuple(a.shape)}", needs="an axis of size 1", fix="use sum, mean or indexing to remove it")
+    return _reshape(a, shape=tuple(n for i, n in enumerate(a.shape) if i not in gone))
+
+
+def flatten(a: Any, start_dim: int = 0) -> Any:
+    """`a` with all axes from `start_dim` on merged into one (``flatten(x, 1)`` keeps the batch axis)."""
+    (start,) = normalize_axis("flatten", start_dim, builtins.max(a.ndim, 1))
+    size = 1
+    for n in a.shape[start:]:
+        size *= n
+    return _reshape(a, shape=(*a.shape[:start], size))
+
+
+@primitive(a=lambda g, axis: _flip(g, axis=axis))
+def _flip(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    return xp.flip(a, axis)
+
+
+def flip(a: Any, axis: Axis = None) -> Any:
+    """`a` in reverse order along these axes (None: all)."""
+    return _flip(a, axis=normalize_axis("flip", axis, a))
+
+
+# -- joining and splitting --------------------------------------------------------------------------------------------------
+
+
+@primitive(arrays=lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis))
+def _concatenate(xp: Any, *arrays: Array, axis: int) -> Array:
+    return xp.concatenate(arrays, axis=axis)
+
+
+def _pieces(g: Any, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
+    pieces, start = [], 0
+    for n in sizes:
+        pieces.append(_getitem(g, index=(slice(None),) * axis + (slice(start, start + n),)))
+        start += n
+    return tuple(pieces)
+
+
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """The arrays one after the other along an existing axis; all other sizes must agree."""
+    arrays = _sequence("concatenate", arrays)
+    (axis,) = normalize_axis("concatenate", axis, arrays[0].ndim)
+    rests = {tuple(a.shape[:axis]) + tuple(a.shape[axis + 1:]) for a in arrays if a.ndim == arrays[0].ndim}
+    if len(rests) != 1 or any(a.ndim != arrays[0].ndim for a in arrays):
+        raise error(ValueError, "concatenate", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)} along axis {axis}",
+                    needs="equal shapes but for that axis", fix="check the other axes, or use stack for a new axis")
+    return _concatenate(*arrays, axis=axis)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape along a new axis."""
+    arrays = _sequence("stack", arrays)
+    if len({tuple(a.shape) for a in arrays}) != 1:
+        raise error(ValueError, "stack", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)}", needs="equal shapes", fix="use concatenate to join along an existing axis")
+    return concatenate([expand_dims(a, axis) for a in arrays], axis)
+
+
+def _sequence(op: str, arrays: Any) -> list[Any]:
+    found = list(arrays) if isinstance(arrays, (list, tuple)) else []
+    if not found or not all(hasattr(a, "shape") for a in found):
+        raise error(TypeError, op, got=describe(arrays), needs="a non-empty list or tuple of Tensors or arrays", fix=f"{op}([a, b])")
+    return found
+
+
+@primitive(a=lambda g, axis: _concatenate(*g, axis=axis))
+def _split(xp: Any, a: Array, *, cuts: tuple[int, ...], axis: int) -> tuple[Array, ...]:
+    return tuple(xp.split(a, list(cuts), axis))
+
+
+def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+    """`a` cut along an axis: into equal sections, or before each of the given indices. Returns a tuple.
+
+    Raises:
+        ValueError: the axis cannot be divided into that many equal sections.
+    """
+    (axis,) = normalize_axis("split", axis, a)
+    size = a.shape[axis]
+    if isinstance(indices_or_sections, int):
+        n = indices_or_sections
+        if n < 1 or size % n:
+            raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size", fix="pass the indices at which to cut")
+        cuts = tuple(range(size // n, size, size // n)) if size else (0,) * (n - 1)
+    else:
+        cuts = tuple(as_integer(i) for i in indices_or_sections)
+    return _split(a, cuts=cuts, axis=axis) if cuts else (a,)
+
+
+@primitive(a=lambda g, a_shape, widths: _getitem(g, index=tuple(slice(w[0], w[0] + n) for w, n in zip(widths, a_shape, strict=True))))
+def _pad(xp: Any, a: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
+    return xp.pad(a, widths, constant_values=value)
+
+
+def pad(a: Any, pad_width: Any, constant_values: float = 0) -> Any:
+    """`a` with a border of a constant: NumPy's `pad_width` (one number, one pair, or a pair for each axis)."""
+    try:
+        widths = tuple((int(w[0]), int(w[1])) for w in backend.np.broadcast_to(backend.np.asarray(pad_width), (a.ndim, 2)))
+    except (ValueError, TypeError):
+        raise error(ValueError, "pad", got=f"pad_width={pad_width!r} for an array of {a.ndim} axes", needs="a number, a pair, or a pair for each axis", fix="((before, after), ...)") from None
+    if any(w < 0 for pair in widths for w in pair):
+        raise error(ValueError, "pad", got=f"pad_width={pad_width!r}", needs="widths of at least 0", fix="use slicing to cut")
+    return _pad(a, widths=widths, value=constant_values)
+
+
+# -- indexing -------------------------------------------------------------------------------------------------------------
+
+
+@primitive(a=lambda g, a_shape, index: _put(g, index=index, shape=a_shape))
+def _getitem(xp: Any, a: Array, *, index: Any) -> Array:
+    return a[index]
+
+
+@primitive(g=lambda h, index: _getitem(h, index=index))
+def _put(xp: Any, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+    out = xp.zeros(shape, dtype=g.dtype)
+    out[index] = g
+    return out
+
+
+class _Hole:
+    """Stands in an index for the next index array."""
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+_HOLE = _Hole()
+
+
+def _filled(template: tuple[Any, ...], indices: Sequence[Array]) -> tuple[Any, ...]:
+    arrays = iter(indices)
+    return tuple(next(arrays) if part is _HOLE else part for part in template)
+
+
+@primitive(a=lambda g, a_shape, indices, template: _scatter_add(g, *indices, template=template, shape=a_shape))
+def _gather(xp: Any, a: Array, *indices: Array, template: tuple[Any, ...]) -> Array:
+    return a[_filled(template, indices)]
+
+
+@primitive(g=lambda h, indices, template: _gather(h, *indices, template=template))
+def _scatter_add(xp: Any, g: Array, *indices: Array, template: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    out = xp.zeros(shape, dtype=g.dtype)
+    xp.add.at(out, _filled(template, indices), g)
+    return out
+
+
+def getitem(a: Any, key: Any) -> Any:
+    """``a[key]`` with NumPy's meaning: integers, slices, None, ``...``, integer arrays (repeats allowed) and boolean masks.
+
+    Index arrays are constants. A boolean mask waits for a GPU, because the size of the result depends on its values.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(k, (Tensor, list)) or getattr(k, "shape", ()) != () for k in parts):
+        return _getitem(a, index=tuple(_plain(k) for k in parts))
+    template, arrays = [], []
+    for k in parts:
+        k = _plain(k)
+        if isinstance(k, Tensor) or hasattr(k, "shape"):
+            if k.dtype.kind not in "iub":
+                raise error(TypeError, "getitem", got=f"an index of dtype {k.dtype}", needs="integers or booleans", fix="astype('int64') first")
+            arrays.append(k.detach() if isinstance(k, Tensor) else k)
+            k = _HOLE
+        elif isinstance(k, list):
+            arrays.append(_index_array(a, k))
+            k = _HOLE
+        template.append(k)
+    return _gather(a, *arrays, template=tuple(template))
+
+
+def _plain(k: Any) -> Any:
+    return int(k) if isinstance(k, backend.np.integer) else k
+
+
+def _index_array(a: Any, values: list[Any]) -> Array:
+    array = backend.np.asarray(values)
+    return backend.from_numpy(array if array.size else array.astype("int64"), backend.name_of(a._data if isinstance(a, Tensor) else a))
+
+
+def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    """Elements (axis=None: of the flattened array) or slices of `a` at integer `indices`, repeats allowed.
+
+    An index out of range raises on NumPy; on CuPy it wraps around, because checking would wait for the GPU.
+    """
+    if axis is None:
+        return getitem(flatten(a), _integers("take", indices, a))
+    (axis,) = normalize_axis("take", axis, a)
+    return getitem(a, (slice(None),) * axis + (_integers("take", indices, a),))
+
+
+def _integers(op: str, indices: Any, a: Any) -> Any:
+    if isinstance(indices, (int, backend.np.integer)):
+        return int(indices)
+    if isinstance(indices, (list, tuple)):
+        return _index_array(a, list(indices))
+    if getattr(indices, "dtype", None) is None or indices.dtype.kind not in "iu":
+        raise error(TypeError, op, got=describe(indices), needs="integer indices", fix="astype('int64') first")
+    return indices
+
+
+@primitive(a=lambda g, a_shape, indices, axis: _put_along_axis(g, indices, axis=axis, shape=a_shape))
+def _take_along_axis(xp: Any, a: Array, indices: Array, *, axis: int) -> Array:
+    return xp.take_along_axis(a, indices, axis)
+
+
+@primitive(g=lambda h, indices, axis: _take_along_axis(h, indices, axis=axis))
+def _put_along_axis(xp: Any, g: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
+    out = xp.zeros(shape, dtype=g.dtype)
+    place = [xp.arange(n).reshape((-1,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(indices.shape)]
+    place[axis] = indices
+    xp.add.at(out, tuple(place), g)
+    return out
+
+
+def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
+    """NumPy's `take_along_axis`: for each position the element of `a` along `axis` that `indices` names.
+
+    `indices` has as many axes as `a` and equal sizes on all others (no broadcasting).
+    """
+    (axis,) = normalize_axis("take_along_axis", axis, a)
+    indices = _integers("take_along_axis", indices, a)
+    rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
+    if rest[0] != rest[1]:
+        raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}", needs=f"equal sizes on all axes but {axis}",
+                    fix="expand_dims the indices, or use take")
+    return _take_along_axis(a, indices, axis=axis)
+
+
+__all__ = ["concatenate", "expand_dims", "flatten", "flip", "getitem", "moveaxis", "pad", "reshape", "split", "squeeze", "stack", "swapaxes", "take",
+           "take_along_axis", "transpose"]

@@ -1,0 +1,3 @@
+"""The networks of the source documents and small ones for courses."""
+
+from .tiny_cnn import tiny_cnn as tiny_cnn

@@ -1,0 +1,120 @@
+"""Backends, seeds and Hypothesis settings for the whole suite.
+
+A test that asks for the fixture `backend` or `xp` runs once per backend:
+
+    pytest                     # NumPy and the fake device, and CuPy where there is a GPU
+    pytest --backend fake      # one of numpy, fake, cupy, all; may be given several times
+"""
+
+import importlib
+import sys
+import zlib
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, `import fakecupy`, whatever the import mode
+
+from fakecupy import FakeCupy
+
+BACKENDS = ("numpy", "fake", "cupy")
+SELECTED = pytest.StashKey[dict]()  # backend name -> why it is left out, or None
+
+# Derandomized: the same examples in every run. Fixtures are made once for all examples of a test, so draw a seed from
+# Hypothesis where the data should vary; `rng` alone would carry its state from one example to the next.
+hypothesis.settings.register_profile("minigrad", derandomize=True, deadline=None, suppress_health_check=[
+    hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("minigrad")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", action="append", choices=(*BACKENDS, "all"), metavar="NAME",
+                     help="run on this backend: numpy, fake, cupy or all; may be repeated "
+                          "(default: numpy and fake, and cupy where there is a GPU)")
+
+
+def pytest_configure(config):
+    config.stash[SELECTED] = select(config.getoption("backend"), why_no_cupy)
+
+
+def select(requested, why_no_cupy):
+    """Backend name -> None if the suite runs on it, else why not. `why_no_cupy` is asked only if it matters."""
+    if not requested:
+        return {"numpy": None, "fake": None, "cupy": why_no_cupy()}
+    wanted = BACKENDS if "all" in requested else requested
+    problem = why_no_cupy() if "cupy" in wanted else None
+    if problem:
+        raise pytest.UsageError(f"--backend {' --backend '.join(requested)}: {problem}. Without a GPU, --backend fake "
+                                "runs the same tests on a stand-in for CuPy.")
+    return {name: None if name in wanted else "not requested by --backend" for name in BACKENDS}
+
+
+def why_no_cupy():
+    """None if CuPy finds a GPU, else the reason in a few words."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        return "CuPy is not installed"
+    return None if cupy.cuda.is_available() else f"CuPy {cupy.__version__} finds no usable GPU"
+
+
+def describe(selected):
+    return "backends: " + ", ".join(name if not reason else f"{name} skipped ({reason})"
+                                    for name, reason in selected.items())
+
+
+def pytest_report_header(config):
+    return describe(config.stash[SELECTED])
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if any(config.stash[SELECTED].values()):
+        terminalreporter.write_line(describe(config.stash[SELECTED]), yellow=True)
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        selected = metafunc.config.stash[SELECTED]
+        metafunc.parametrize("backend", [name for name in BACKENDS if not selected[name]], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def fake_device():
+    """The FakeCupy that minigrad knows as backend "fake"; it counts transfers and forbids syncs where asked to."""
+    from minigrad import backend
+    device = FakeCupy()
+    backend.register("fake", device)
+    return device
+
+
+@pytest.fixture
+def backend(request):
+    """Name of the backend on which the test makes its tensors; the seed is 0. Runs the test once per backend."""
+    import minigrad
+    if request.param == "fake":
+        request.getfixturevalue("fake_device")
+    minigrad.use(request.param)
+    minigrad.seed(0)
+    yield request.param
+    minigrad.use("numpy")
+
+
+@pytest.fixture
+def xp(backend):
+    """The array namespace of `backend`: numpy, the fake device, or cupy."""
+    from minigrad.backend import get
+    return get(backend)
+
+
+@pytest.fixture
+def rng(request):
+    """A NumPy generator of its own for each test, the same in every run and on every backend."""
+    name = request.node.nodeid.replace("\\", "/")
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and "backend" in callspec.params:
+        test, _, parameters = name.partition("[")
+        kept = [p for p in parameters.rstrip("]").split("-") if p != callspec.params["backend"]]
+        name = f"{test}[{'-'.join(kept)}]"
+    return np.random.default_rng(zlib.crc32(name.encode()))

@@ -1,0 +1,397 @@
+"""The house rules of the source tree, read from the source itself (by AST; nothing is imported).
+
+Each rule is a function from the root folder to a list of "file:line: what is wrong". It is tested twice: on this
+repository, and on a small wrong one that it must not accept.
+"""
+
+import ast
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Imports only point down: a module may import what stands in a lower row, and nothing of its own row but itself.
+IMPORT_ORDER = [
+    {"scripts"},
+    {"lectures"},
+    {"models"},
+    {"layers"},
+    {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
+    {"minigrad.derivation"},
+    {"minigrad.check", "minigrad.show"},
+    {"minigrad.draw"},
+    {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint"},
+    {"minigrad.engine"},
+    {"minigrad.ops"},
+    {"minigrad.primitive"},
+    {"minigrad.tensor"},
+    {"minigrad.storage"},
+    {"minigrad.kernels"},
+    {"minigrad.backend"},
+    {"minigrad.errors"},
+    {"minigrad.datasets"},
+]
+LEVEL = {module: -row for row, modules in enumerate(IMPORT_ORDER) for module in modules}
+PACKAGES = {module.partition(".")[0] for module in LEVEL}
+
+ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "scipy", "torch"}
+MAY_IMPORT_ARRAY_LIBRARIES = ("minigrad/backend.py", "minigrad/kernels/")
+# `from .backend import np` is the same import in disguise; who may do that, and why:
+MAY_BORROW_NUMPY = {"minigrad/data.py": "parses files and shuffles on the host; arrays reach a backend by from_numpy"}
+
+MAX_LINES_OF_A_FILE = 500
+MAX_CODE_LINES_OF_THE_ENGINE = 1300  # errors to engine, without ops/ and kernels/; blank lines and comments are free
+
+
+# -- reading the tree --------------------------------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """A Python file: its path below the root, and its syntax tree."""
+
+    path: str
+    tree: ast.Module
+    text: str
+
+    def at(self, node, message):
+        return f"{self.path}:{node.lineno}: {message}"
+
+
+@cache
+def read(root, *folders):
+    """The Python files below these folders of `root`, sorted; missing folders have none."""
+    files = sorted(f for folder in folders for f in (root / folder).rglob("*.py") if "__pycache__" not in f.parts)
+    return [Source(f.relative_to(root).as_posix(), ast.parse(text, str(f)), text)
+            for f in files for text in [f.read_text(encoding="utf-8")]]
+
+
+def module_name(path):
+    """minigrad/ops/shape.py -> minigrad.ops.shape; a package's __init__.py is the package."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def room(module):
+    """The row entry that `module` belongs to: minigrad.ops.shape -> minigrad.ops, layers.registry -> layers."""
+    parts = module.split(".")
+    return ".".join(parts[: 2 if parts[0] == "minigrad" else 1])
+
+
+def imports(source, root):
+    """Pairs (node, absolute module) of all import statements, in functions too, but not under `if TYPE_CHECKING:`."""
+    package = module_name(source.path)
+    if not source.path.endswith("/__init__.py"):
+        package = package.rpartition(".")[0]
+    skipped = {id(inner) for node in ast.walk(source.tree) if isinstance(node, ast.If) and is_type_checking(node.test)
+               for statement in node.body for inner in ast.walk(statement)}
+    for node in ast.walk(source.tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield node, inner if exists(root, inner) or inner in LEVEL else base
+        elif is_dynamic_import(node):
+            yield node, node.args[0].value
+
+
+def is_type_checking(test):
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def is_dynamic_import(node):
+    """importlib.import_module("name") or __import__("name")."""
+    return (isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__")
+            and bool(node.args) and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str))
+
+
+def exists(root, module):
+    path = root.joinpath(*module.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
+
+def imports_that_point_up(root):
+    """Imports against IMPORT_ORDER, and modules that it does not name."""
+    problems = []
+    for source in read(root, *sorted(PACKAGES)):
+        importer = room(module_name(source.path))
+        if importer not in LEVEL:
+            problems.append(f"{source.path}:1: {importer} is new: add it to IMPORT_ORDER in tests/test_house.py, in "
+                            "the row below everything that may import it")
+            continue
+        for node, module in imports(source, root):
+            if module.partition(".")[0] not in PACKAGES or room(module) == importer:
+                continue
+            if room(module) not in LEVEL:
+                problems.append(source.at(node, f"{room(module)} is unknown: add it to IMPORT_ORDER in "
+                                                "tests/test_house.py"))
+            elif LEVEL[room(module)] >= LEVEL[importer]:
+                problems.append(source.at(node, f"{importer} imports {module}, which is not below it"))
+    return problems
+
+
+def array_libraries_in_the_wrong_place(root):
+    """NumPy, CuPy, ... named outside backend.py and kernels/."""
+    problems = []
+    for source in read(root, "minigrad", "layers"):
+        if source.path.startswith(MAY_IMPORT_ARRAY_LIBRARIES):
+            continue
+        for node, module in imports(source, root):
+            if module.partition(".")[0] in ARRAY_LIBRARIES:
+                problems.append(source.at(node, f"imports {module}; take the namespace from the arrays instead"))
+            if (isinstance(node, ast.ImportFrom) and any(a.name in {"np", "cp", *ARRAY_LIBRARIES} for a in node.names)
+                    and source.path not in MAY_BORROW_NUMPY):
+                problems.append(source.at(node, f"borrows {ast.unparse(node).split(' import ')[1]} from {module}"))
+    return sorted(set(problems))
+
+
+def pickles(root):
+    """Ways to run code that came in a file."""
+    problems = []
+    for source in python_files(root):
+        for node, module in imports(source, root):
+            if module.partition(".")[0] in {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve",
+                                            "marshal"}:
+                problems.append(source.at(node, f"imports {module}; checkpoints are safetensors"))
+        for node in ast.walk(source.tree):
+            if not isinstance(node, ast.Call):
+                continue
+            if ast.unparse(node.func) == "torch.load":
+                problems.append(source.at(node, "torch.load unpickles"))
+            if any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords):
+                problems.append(source.at(node, "allow_pickle must stay False"))
+    return problems
+
+
+def machine_paths(root):
+    """Absolute paths of somebody's machine, in any text file that git would carry."""
+    # Written in parts, so that this file does not match itself.
+    pattern = re.compile(r"(?<![\w.~$}>*-])/(?:" + "|".join(("home", "root", "tmp", "work")) + r")(?:/|\b(?![\w.-]))")
+    problems = []
+    for path in carried_files(root):
+        try:
+            lines = (root / path).read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, FileNotFoundError):  # binary, or deleted but not yet committed
+            continue
+        problems += [f"{path}:{i}: {line.strip()[:80]}" for i, line in enumerate(lines, 1) if pattern.search(line)]
+    return problems
+
+
+def missing_docstrings(root):
+    """Public modules, and public functions and classes at their top level, without a docstring."""
+    problems = []
+    for source in read(root, "minigrad", "layers"):
+        if any(part.startswith("_") and part != "__init__.py" for part in source.path.split("/")):
+            continue
+        if not ast.get_docstring(source.tree):
+            problems.append(f"{source.path}:1: the module has no docstring")
+        for node in source.tree.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            is_overload = any("overload" in ast.unparse(d) for d in node.decorator_list)
+            if not node.name.startswith("_") and not is_overload and not ast.get_docstring(node):
+                problems.append(source.at(node, f"{node.name} has no docstring"))
+    return problems
+
+
+def checks_without_power(root):
+    """`x.sum().backward()`: a cotangent of ones, for which the gradient through any mean subtraction is zero."""
+    problems = []
+    for source in read(root, "tests", "lectures"):
+        for node in ast.walk(source.tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"
+                    and isinstance(node.func.value, ast.Call)):
+                continue
+            if ast.unparse(node.func.value.func).split(".")[-1] == "sum":
+                problems.append(source.at(node, "a cotangent of ones has no power; call y.backward(random_cotangent)"))
+    return problems
+
+
+def long_files(root):
+    """Files of minigrad that are not read in one sitting."""
+    lengths = {source.path: len(source.text.splitlines()) for source in read(root, "minigrad")}
+    return [f"{path}: {n} lines; split it along its ideas (limit {MAX_LINES_OF_A_FILE})"
+            for path, n in lengths.items() if n >= MAX_LINES_OF_A_FILE]
+
+
+def engine_over_budget(root):
+    """The modules at minigrad's top level up to engine.py, together, if they have too many lines of code."""
+    lines = {source.path: code_lines(source) for source in read(root, "minigrad") if source.path.count("/") == 1
+             and LEVEL.get(room(module_name(source.path)), 0) <= LEVEL["minigrad.engine"]}
+    total = sum(lines.values())
+    if total <= MAX_CODE_LINES_OF_THE_ENGINE:
+        return []
+    return [f"{total} code lines, more than {MAX_CODE_LINES_OF_THE_ENGINE}: {lines}"]
+
+
+def code_lines(source):
+    """Number of lines that hold code: neither blank, nor comment, nor docstring."""
+    docstrings = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            docstrings |= set(range(node.lineno, node.end_lineno + 1))
+    return sum(1 for i, line in enumerate(source.text.splitlines(), 1)
+               if i not in docstrings and line.strip() and not line.lstrip().startswith("#"))
+
+
+def python_files(root):
+    """All Python files that git would carry."""
+    for path in carried_files(root):
+        if path.endswith(".py") and (root / path).is_file():
+            text = (root / path).read_text(encoding="utf-8")
+            yield Source(path, ast.parse(text, path), text)
+
+
+def carried_files(root):
+    """Files that are tracked, or would be by `git add .`; without a repository, all files."""
+    command = ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        answer = [f.relative_to(root).as_posix() for f in root.rglob("*") if f.is_file()]
+    return sorted(path for path in answer if "__pycache__" not in path)
+
+
+# -- this repository keeps them ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [imports_that_point_up, array_libraries_in_the_wrong_place, pickles, machine_paths,
+                                  missing_docstrings, checks_without_power, long_files, engine_over_budget],
+                         ids=lambda rule: rule.__name__)
+def test_there_are_no(rule):
+    problems = rule(ROOT)
+    assert not problems, "\n  ".join(["", *problems])
+
+
+def test_exceptions_are_still_needed():
+    for path in MAY_BORROW_NUMPY:
+        if not (ROOT / path).exists():
+            continue
+        borrowed = [source for source in read(ROOT, "minigrad") if source.path == path
+                    and any(isinstance(node, ast.ImportFrom) and any(a.name == "np" for a in node.names)
+                            for node in ast.walk(source.tree))]
+        assert borrowed, f"{path} no longer borrows numpy: take it off MAY_BORROW_NUMPY"
+
+
+# -- and the rules have power ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house(tmp_path):
+    """Write {path: text} below an empty root and return the root."""
+    def build(files):
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text, encoding="utf-8")
+        return tmp_path
+    return build
+
+
+def test_an_empty_house_keeps_every_rule(tmp_path):
+    for rule in (imports_that_point_up, array_libraries_in_the_wrong_place, pickles, machine_paths, missing_docstrings,
+                 checks_without_power, long_files, engine_over_budget):
+        assert rule(tmp_path) == []
+
+
+GOOD_IMPORTS = {
+    "minigrad/engine.py": "from . import backend, ops\nfrom .tensor import Tensor\nimport math",
+    "minigrad/tensor.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .engine import tape",
+    "minigrad/ops/shape.py": "from ..primitive import primitive\nfrom .reduce import sum\nfrom . import reduce",
+    "minigrad/__init__.py": "from .derivation import check",
+    "layers/batch_norm.py": "import minigrad as mg\nfrom minigrad.ops import sum\nfrom .registry import register",
+    "scripts/train.py": "import models, layers",
+}
+
+
+def test_imports_that_point_down_pass(house):
+    root = house({**GOOD_IMPORTS, "minigrad/backend.py": "", "minigrad/ops/reduce.py": ""})
+    assert imports_that_point_up(root) == []
+
+
+@pytest.mark.parametrize("path, text, says", [
+    ("minigrad/tensor.py", "from .engine import tape", "minigrad.tensor imports minigrad.engine"),
+    ("minigrad/tensor.py", "def f():\n    from . import ops", "minigrad.tensor imports minigrad.ops"),
+    ("minigrad/tensor.py", "import minigrad.ops.shape", "minigrad.tensor imports minigrad.ops.shape"),
+    ("minigrad/ops/shape.py", "from .. import engine", "minigrad.ops imports minigrad.engine"),
+    ("minigrad/ops/shape.py", "import minigrad as mg", "minigrad.ops imports minigrad,"),
+    ("minigrad/engine.py", "from . import Tensor", "minigrad.engine imports minigrad,"),
+    ("minigrad/backend.py", "import importlib\nimportlib.import_module('layers')", "minigrad.backend imports layers"),
+    ("minigrad/nn/modules.py", "from ..optim import SGD", "minigrad.nn imports minigrad.optim"),
+    ("layers/batch_norm.py", "from models import vgg", "layers imports models"),
+    ("models/vgg.py", "import scripts.train", "models imports scripts.train"),
+    ("minigrad/novelty.py", "", "minigrad.novelty is new: add it to IMPORT_ORDER"),
+    ("layers/batch_norm.py", "from minigrad.novelty import f", "minigrad.novelty is unknown: add it to IMPORT_ORDER"),
+])
+def test_imports_that_point_up_are_found(house, path, text, says):
+    assert [says in problem for problem in imports_that_point_up(house({path: text}))] == [True]
+
+
+@pytest.mark.parametrize("path, text", [
+    ("minigrad/engine.py", "import numpy as np"),
+    ("minigrad/ops/shape.py", "def f():\n    from numpy.linalg import inv"),
+    ("layers/batch_norm.py", "import scipy.linalg"),
+    ("layers/batch_norm.py", "import importlib\nimportlib.import_module('torch')"),
+    ("minigrad/engine.py", "from .backend import np"),
+    ("minigrad/kernel.py", "import cupy"),
+])
+def test_array_libraries_in_the_wrong_place_are_found(house, path, text):
+    assert len(array_libraries_in_the_wrong_place(house({path: text}))) == 1
+
+
+def test_array_libraries_in_the_right_place_pass(house):
+    root = house({"minigrad/backend.py": "import numpy", "minigrad/kernels/conv.py": "import cupy",
+                  "models/vgg.py": "import numpy", "minigrad/ops/shape.py": "from ..backend import namespace"})
+    assert array_libraries_in_the_wrong_place(root) == []
+
+
+@pytest.mark.parametrize("text", ["import pickle", "from joblib import dump", "x = np.load(f, allow_pickle=True)",
+                                  "x = np.load(f, allow_pickle=flag)", "x = torch.load(f)"])
+def test_pickles_are_found(house, text):
+    assert len(pickles(house({"scripts/train.py": text}))) == 1
+
+
+def test_loading_without_pickle_passes(house):
+    assert pickles(house({"minigrad/data.py": "x = np.load(f, allow_pickle=False)"})) == []
+
+
+@pytest.mark.parametrize("path", ["/".join(("", "home", "ada", "data")), "/".join(("", "tmp", "x.npy")),
+                                  "/".join(("", "work")), "/".join(("", "root", ""))])
+def test_machine_paths_are_found_and_others_are_not(house, path):
+    harmless = ("see https://example.org" + path, "a" + path, ".." + path, "$PREFIX" + path, "$" + "{X}" + path)
+    root = house({"README.md": "\n".join(harmless) + "\n", "notes.md": f'"{path}"\nopen({path})\n'})
+    assert [problem.split(":")[:2] for problem in machine_paths(root)] == [["notes.md", "1"], ["notes.md", "2"]]
+
+
+def test_missing_docstrings_are_found(house):
+    root = house({"minigrad/a.py": "def public(): pass\ndef _private(): pass\nclass Public:\n    def f(self): pass",
+                  "layers/_b.py": "def public(): pass", "layers/c.py": '"""C."""\ndef f():\n    """F."""'})
+    assert [problem.split(": ")[1] for problem in missing_docstrings(root)] == [
+        "the module has no docstring", "public has no docstring", "Public has no docstring"]
+
+
+@pytest.mark.parametrize("statement, found", [
+    ("y.sum().backward()", 1), ("mg.sum(y).backward()", 1), ("sum(y, axis=0).backward(create_graph=True)", 1),
+    ("(y * w).sum(1).backward()", 1), ("y.backward(g)", 0), ("loss(y).backward()", 0), ("y.sum()", 0)])
+def test_checks_without_power_are_found(house, statement, found):
+    assert len(checks_without_power(house({"tests/test_x.py": statement}))) == found
+
+
+def test_long_files_and_a_large_engine_are_found(house):
+    root = house({"minigrad/engine.py": "x = 1\n" * 900 + "# free\n\n" * 900, "minigrad/tensor.py": "x = 1\n" * 400,
+                  "minigrad/ops/shape.py": "x = 1\n" * 499, "minigrad/optim.py": "x = 1\n" * 499})
+    assert [problem.split(":")[0] for problem in long_files(root)] == ["minigrad/engine.py"]
+    assert engine_over_budget(root) == []
+    (root / "minigrad" / "errors.py").write_text('"""Free."""\nx = 1\n')
+    read.cache_clear()
+    assert engine_over_budget(root)[0].startswith("1301 code lines")
