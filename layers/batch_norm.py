@@ -40,19 +40,16 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
 
 
 def statistics(x: Any) -> tuple[Any, Any]:
-    """Mean and (biased) variance of each channel, in two passes."""
-    axes = (0, *range(2, x.ndim))
-    mu = mean(x, axes, keepdims=True)
-    xc = x - mu
-    return mu, mean(xc * xc, axes, keepdims=True)
+    """Mean and (biased) variance of each channel: the cache of both derivations."""
+    return mg.moments(x, (0, *range(2, x.ndim)))
 
 
-def forward(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any) -> Any:
-    """γ·xhat + β, as one scale and one shift for each channel around the mean."""
+def batch_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any) -> Any:
+    """(γ/s)·(x − μ) + β in one pass, with s = √(var + ε)."""
     _, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
     refuse_constant_channels("batch_norm", var, eps)
-    return (x - mu) * (gamma / sqrt(var + eps)) + beta
+    return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
 
 
 def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
@@ -71,19 +68,19 @@ def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tu
 
 
 def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
-    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)), with s = √(var + ε)."""
+    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)):  a·g + b·(x − μ) + c  with one coefficient of each kind a channel."""
     axes, (gamma_,) = per_channel("batch_norm", x, gamma=gamma)
     mu, var = saved
-    rstd = 1.0 / sqrt(var + eps)
-    xhat = (x - mu) * rstd
-    g_mean, gx_mean = mean(g, axes, keepdims=True), mean(g * xhat, axes, keepdims=True)
-    dx = (gamma_ * rstd) * (g - g_mean - xhat * gx_mean)
     m = x.size // x.shape[1]
-    return dx, mg.reshape(gx_mean * m, (-1,)), mg.reshape(g_mean * m, (-1,))
+    rstd = 1.0 / sqrt(var + eps)                                       # (1, C, 1, 1)
+    sum_g, sum_gx = mg.paired_sums(g, x, mu, axes)                     # Σ g, Σ g·(x − μ): one pass over g and x
+    a = gamma_ * rstd
+    dx = mg.combine(g, x, mu, a, -a * rstd * rstd * sum_gx / m, -a * sum_g / m)
+    return dx, mg.reshape(sum_gx * rstd, (-1,)), mg.reshape(sum_g, (-1,))
 
 
-staged = mg.by_hand(save=statistics, backward=staged_backward)(forward)
-one_line = mg.by_hand(save=statistics, backward=one_line_backward)(forward)
+staged = mg.by_hand(save=statistics, backward=staged_backward)(batch_norm)
+one_line = mg.by_hand(save=statistics, backward=one_line_backward)(batch_norm)
 
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:

@@ -34,7 +34,7 @@ def no_statistics(x: Any) -> tuple[Any, ...]:
     return ()
 
 
-def forward(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
+def batch_norm_eval(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
     """a·x + b with a = γ/√(rv + ε) and b = β − a·rm."""
     _, (gamma, beta, rm, rv) = per_channel("batch_norm_eval", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
     a = gamma / sqrt(rv + eps)
@@ -50,7 +50,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, runni
     return g * (gamma_ / sqrt(rv_ + eps)), d_gamma, d_beta
 
 
-one_line = mg.by_hand(save=no_statistics, backward=backward)(forward)
+one_line = mg.by_hand(save=no_statistics, backward=backward)(batch_norm_eval)
 
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:

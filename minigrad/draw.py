@@ -1,336 +1,294 @@
-"""Draw a graph in layers from left to right, with matplotlib alone: what `Tape.draw` puts on a slide.
+"""The tape as a picture: boxes with symbol, name, shape, values and gradients (`layout` says where they go).
 
-Sugiyama's method, in its textbook steps: put each node one layer right of its inputs, break long graphs into rows like
-text, let long edges pass through a bend in every layer, reorder the layers by barycenters to remove crossings, and place
-each layer as close to its neighbours as its order permits (an isotonic regression). Lengths are inches, y points down.
+Made for slides: a white background, text that never leaves its box, and Okabe and Ito's palette, which stays distinct
+for colour-blind viewers. Needs matplotlib and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import error
+from . import backend
+from .backend import NAMESPACES, Array
+from .engine import grad, reachable
+from .errors import describe, error
+from .layout import Node, best_layout
+from .primitive import is_output
+from .tensor import Line, Tensor
 
-# Okabe and Ito's palette, which stays distinct for colour-blind viewers
-INK, GREY, BLUE, VERMILLION = "#222222", "#6b6b6b", "#0072B2", "#D55E00"
-FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc", "constant": GREY}
-BORDER = {"variable": BLUE, "op": "#8a8a8a", "output": "#b8860b", "constant": GREY}
+INK, GREY, BLUE, GREEN, PURPLE, VERMILLION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
+FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc"}
+BORDER = {"variable": BLUE, "op": "#8a8a8a", "output": "#b8860b"}
+PULL = {"variable": 0.3, "op": 1.0, "output": 1.0, "constant": 0.02}  # so that the main path runs straight
+FONT = "DejaVu Sans"  # comes with matplotlib, and has √, Σ and ‖
+SIZE = (8.0, 4.0)  # inches of a new figure; it grows where the scale would fall below SMALLEST
+SMALLEST, LARGEST = 0.75, 1.8
+MARGIN, LEGEND, DOT, LEADING = 0.12, 0.28, 0.09, 1.3 / 72
+MOST_BOXES = 400
 
-COLUMN_GAP, NODE_GAP, BEND_GAP, TRACK, ROW_GAP, HEAD = 0.40, 0.17, 0.11, 0.11, 0.30, 0.11
-DOT, MARGIN, SMALLEST, LARGEST = 0.09, 0.12, 0.75, 1.8  # diameter of a constant; margin of the figure; limits of the scale
-FONT = "DejaVu Sans"  # comes with matplotlib and has √, Σ, ‖
-MOST_NODES = 400
-
-
-class Item:
-    """What has a place in a layer: a node, or a bend of a long edge (which has no size and no text)."""
-
-    width = height = x = y = 0.0
-    layer, pull = 0, 8.0  # how strongly its neighbours line up with it: bends most, to keep long edges straight
-
-    def __init__(self) -> None:
-        self.left: list[Item] = []
-        self.right: list[Item] = []
-
-
-class Node(Item):
-    """One box: `rows` of (text, colour, points, weight), and the nodes its arrows come from, each with "dashed or not"."""
-
-    def __init__(self, key: str, kind: str, rows: Sequence[tuple[str, str, float, str]], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
-        super().__init__()
-        self.key, self.kind, self.rows, self.inputs = key, kind, list(rows), list(inputs)
-        self.pull = {"constant": 0.02, "variable": 0.3}.get(kind, 1.0)
-        self.reach = 0.0  # from its middle to where arrows begin and end
-        self.alarm = False  # drawn with a heavy border: here two gradients differ
+SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "negative": "−a", "square": "a²", "sqrt": "√",
+           "abs": "|a|", "log": "ln", "sigmoid": "σ", "sum": "Σ", "matmul": "@", "transpose": "aᵀ", "getitem": "a[i]",
+           "identity": "=", "leaky_relu": "leaky relu", "log_softmax": "log softmax"}
 
 
-# -- layers, rows, order, heights -------------------------------------------------------------------------------------------
-
-def _assign_layers(nodes: Sequence[Node]) -> int:
-    """Longest path from the left; then whatever has at most one input moves right, next to its first user. Returns the number."""
-    users: dict[Node, list[Node]] = {n: [] for n in nodes}
-    for n in nodes:
-        n.layer = max((i.layer + 1 for i, _ in n.inputs), default=0)
-        for i, _ in n.inputs:
-            users[i].append(n)
-    for n in reversed(nodes):
-        if users[n] and len({i for i, _ in n.inputs if i.kind != "constant"}) <= 1:
-            n.layer = min(u.layer for u in users[n]) - 1
-    return 1 + max(n.layer for n in nodes)
+# -- words for a line (show uses them too) -----------------------------------------------------------------------------
 
 
-def _break_into_rows(nodes: Sequence[Node], layers: int, rows: int) -> list[int]:
-    """First layers of the rows after the first: rows of similar width, broken where few edges cross."""
-    widths = [max((n.width for n in nodes if n.layer == k), default=0.0) + COLUMN_GAP for k in range(layers)]
-    crossing = [len({i for n in nodes for i, _ in n.inputs if i.layer < k <= n.layer and not _moves_along(i, k)}) for k in range(layers)]
-    best: list[tuple[float, list[int]] | None] = [None] + [(sum(widths[:k]), []) for k in range(1, layers + 1)]  # for the first k layers
-    for _ in range(rows - 1):
-        longer: list[tuple[float, list[int]] | None] = [None] * (layers + 1)
-        for k in range(1, layers + 1):
-            options = [(max(b[0], sum(widths[j:k])) + 0.6 * (crossing[j] - 1), [*b[1], j]) for j in range(1, k) if (b := best[j]) is not None and crossing[j]]
-            longer[k] = min(options, default=None, key=lambda o: o[0])
-        if longer[layers] is None:
-            break
-        best = longer
-    return best[layers][1]  # type: ignore[index]
+def op_name(line: Line) -> str:
+    """The op as its user knows it: public functions that check their arguments call a primitive with an underscore."""
+    return line.op.lstrip("_")
 
 
-def _moves_along(node: Node, first: int) -> bool:
-    """Does this source stand just left of a row that begins with layer `first`? It then goes to the beginning of that row."""
-    return node.layer == first - 1 and not node.inputs
+def shape_text(line: Line) -> str:
+    """``(64, 32)``; of an op with several outputs all their shapes."""
+    shapes = [line.shape] if line.dtype is not None else [shape for shape, _ in line.shape]
+    return " and ".join(str(tuple(shape)) for shape in shapes)
 
 
-def _thread_edges(nodes: Sequence[Node], breaks: Sequence[int], layers: int) -> tuple[list[list[Item]], dict[tuple[Node, bool], list[Item]]]:
-    """The items of every layer, and for every source the chain of bends that its arrows share.
+def kept_of_kind(line: Line, kind: str) -> dict[Any, Any]:
+    """Rule parameters that a live line keeps: of kind "array" by input position, of kind "meta" by keyword."""
+    if line.is_leaf or line.freed:
+        return {}
+    return {key: value for (_, k, key), value in zip(line.plan.slots, line.saved, strict=True) if k == kind}
 
-    Each row but the last ends with a layer of bends alone; each but the first starts with one of bends and sources.
+
+def constant_text(line: Line, position: int) -> str:
+    """The Python number at an input position, if the line keeps it; else a dot."""
+    value = kept_of_kind(line, "array").get(position)
+    return f"{value:g}" if type(value) in (float, int) else "·"
+
+
+def _symbol(line: Line) -> str:
+    if is_output(line):
+        return f"[{line.plan.position}]"  # type: ignore[attr-defined]
+    op = op_name(line)
+    if op == "power_number":
+        exponent = kept_of_kind(line, "meta").get("exponent", "n")  # a freed line no longer knows it
+        return f"a{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(exponent)]}" if exponent in range(10) else f"a^{exponent}"
+    return SYMBOLS.get(op, op)
+
+
+def _has_rule(line: Line, position: int) -> bool:
+    """Could a gradient flow to this input, were it not a constant? (Not to indices and masks.)"""
+    p = line.plan.primitive
+    return p.joint is not None or (p.inputs[position] if position < len(p.inputs) else p.variadic) in p.rules
+
+
+# -- gradients and values ----------------------------------------------------------------------------------------------
+
+
+def adjoints(y: Tensor | Sequence[Tensor], gradient: Any = None) -> dict[Line | str, Tensor]:
+    """The gradient of `y` at every line of its tape (which stays usable), by line and, for named lines, also by name.
+
+    Args:
+        gradient: cotangent of `y`, as for `grad`; may be left out for a scalar.
+
+    >>> import minigrad as mg
+    >>> from minigrad.show import adjoints
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = (mg.named("square", x * x) * 3.0).sum()
+    >>> adjoints(y)["square"]
+    tensor([3., 3.], dtype=float32)
     """
-    table: list[list[Item]] = [[] for _ in range(layers + 2 * len(breaks))]
-    ends: dict[tuple[Node, bool], int] = {}
-    for n in nodes:
-        n.layer += 2 * sum(b <= n.layer or _moves_along(n, b) for b in breaks)
-        n.left, n.right = [], []
-        for edge in n.inputs:
-            ends[edge] = max(ends.get(edge, 0), n.layer - 1)
-    chains: dict[tuple[Node, bool], list[Item]] = {}
-    for n in nodes:
-        table[n.layer].append(n)
-        for dashed in (False, True):
-            chain: list[Item] = [n]
-            for layer in range(n.layer + 1, ends.get((n, dashed), 0) + 1):
-                bend = Item()
-                bend.layer = layer
-                _link(chain[-1], bend)
-                table[layer].append(bend)
-                chain.append(bend)
-            chains[n, dashed] = chain
-    for n in nodes:
-        for source, dashed in n.inputs:
-            _link(chains[source, dashed][n.layer - 1 - source.layer], n)
-    return table, chains
+    ys = [y] if isinstance(y, Tensor) else list(y)
+    # an op with several outputs has a line of its own and one for each output: the gradients are at those
+    lines = [line for line in reachable(t._line for t in ys if t._line is not None) if line.dtype is not None]
+    handles = [Tensor(ys[0]._data, line) for line in lines]  # `grad` asks its inputs for nothing but their lines
+    found = grad(y, handles, gradient, retain_graph=True, allow_unused=True)
+    known: dict[Line | str, Tensor] = {line: g for line, g in zip(lines, found, strict=True) if g is not None}
+    return known | {line.name: g for line, g in known.items() if isinstance(line, Line) and line.name is not None}
 
 
-def _link(a: Item, b: Item) -> None:
-    a.right.append(b)
-    b.left.append(a)
+def _labelled(gradients: Any, ys: Sequence[Tensor]) -> list[tuple[str, Mapping[Any, Any]]]:
+    """What `draw` accepts as gradients, as pairs (label, dictionary)."""
+    if gradients is None or gradients is False:
+        return []
+    if gradients is True:
+        return [("gradient", adjoints(ys))]
+    if isinstance(gradients, Mapping):
+        several = bool(gradients) and all(isinstance(g, Mapping) for g in gradients.values())
+        return list(gradients.items()) if several else [("gradient", gradients)]
+    if isinstance(gradients, (list, tuple)) and all(isinstance(g, Mapping) for g in gradients):
+        return [(f"({'abcdefgh'[k]})", g) for k, g in enumerate(gradients)]
+    raise error(TypeError, "draw", got=f"gradients={describe(gradients)}",
+                needs="True, a dictionary by line or name, or several of them", fix="gradients=adjoints(y)")
 
 
-def _order(table: list[list[Item]]) -> None:
-    """Sort every layer by the mean position of its neighbours, to and fro, and keep the best order seen."""
-    place: dict[Item, float] = {}
-
-    def renumber(layer: list[Item]) -> None:
-        for k, item in enumerate(layer):
-            place[item] = k - (len(layer) - 1) / 2
-
-    def crossings() -> int:
-        count = 0
-        for layer in table:
-            links = [(place[a], place[b]) for a in layer for b in a.right]
-            count += sum((a - c) * (b - d) < 0 for k, (a, b) in enumerate(links) for c, d in links[:k])
-        return count
-
-    for layer in table:
-        renumber(layer)
-    best, kept = crossings(), [list(layer) for layer in table]
-    for sweep in range(24):
-        if not best:
-            break
-        forward = sweep % 2 == 0
-        for layer in table if forward else reversed(table):
-            def barycenter(item: Item, forward: bool = forward) -> float:
-                near = item.left if forward else item.right
-                return sum(place[i] for i in near) / len(near) if near else place[item]
-            layer.sort(key=barycenter)
-            renumber(layer)
-        if (now := crossings()) < best:
-            best, kept = now, [list(layer) for layer in table]
-    table[:] = kept
+def _at(table: Mapping[Any, Any], line: Line) -> Array | None:
+    value = table.get(line, table.get(line.name) if line.name is not None else None)
+    return value._data if isinstance(value, Tensor) else value
 
 
-def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[float]) -> None:
-    """y as near to `wanted` (in weighted squares) as order and distances allow: the pool-adjacent-violators algorithm."""
-    offsets, pools = [0.0], []
-    for a, b in zip(layer, layer[1:], strict=False):
-        offsets.append(offsets[-1] + (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP))
-    for want, weight, offset in zip(wanted, weights, offsets, strict=True):
-        pools.append([want - offset, weight, 1])
-        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
-            (a, v, m), (b, w, n) = pools[-2:]
-            pools[-2:] = [[(a * v + b * w) / (v + w), v + w, m + n]]
-    levels = [level for level, _, count in pools for _ in range(int(count))]
-    for item, level, offset in zip(layer, levels, offsets, strict=True):
-        item.y = level + offset
+def _exact(array: Array) -> Array:
+    return backend.to_numpy(array if type(array) in NAMESPACES else backend.np.asarray(array)).astype("float64")
 
 
-def _heights(row: Sequence[list[Item]]) -> None:
-    """Let every item of a row of layers settle at the weighted mean of its neighbours."""
-    inside = {item for layer in row for item in layer}
-    for layer in row:
-        _settle(layer, [0.0] * len(layer), [1.0] * len(layer))
-    for sweep in range(40):
-        for layer in row if sweep % 2 else reversed(row):
-            wanted, weights = [], []
-            for item in layer:
-                near = [i for i in item.left + item.right if i in inside]
-                total = sum(i.pull for i in near)
-                wanted.append(sum(i.pull * i.y for i in near) / total if near else item.y)
-                weights.append(item.pull * total if near else 0.01)
-            _settle(layer, wanted, weights)
+def _norm(array: Array) -> float:
+    return math.sqrt(float((array * array).sum()))
 
 
-class Layout:
-    """Places for all nodes and routes for all arrows, when the graph is broken into `rows` rows."""
-
-    def __init__(self, nodes: Sequence[Node], rows: int) -> None:
-        layers = _assign_layers(nodes)
-        breaks = _break_into_rows(nodes, layers, min(rows, layers))
-        table, self.chains = _thread_edges(nodes, breaks, layers)
-        _order(table)
-        starts = [0, *(b + 2 * k + 1 for k, b in enumerate(breaks)), len(table)]
-        self.columns: list[tuple[float, float]] = []  # left and right end of each layer
-        self.ways_back: dict[Item, tuple[int, int, float]] = {}  # bend at a row's end -> its number from the top, of how many, height of its way back
-        self.width = self.height = 0.0
-        for first, end in zip(starts, starts[1:], strict=False):
-            self._place_row(table[first:end], returns=first > 0, continues=end < len(table))
-        self.ports = {n: self._ports_of(n) for n in nodes}
-
-    def _place_row(self, row: list[list[Item]], returns: bool, continues: bool) -> None:
-        _heights(row)
-        top = min(i.y - i.height / 2 for layer in row for i in layer)
-        bottom = max(i.y + i.height / 2 for layer in row for i in layer)
-        x, y = TRACK * sum(not isinstance(i, Node) for i in row[0]) if returns else 0.0, self.height + (ROW_GAP / 2 if returns else 0.0)
-        for layer in row:
-            width = max(i.width for i in layer)
-            for item in layer:
-                item.x, item.y = x + width / 2, item.y - top + y
-            self.columns.append((x, x + width))
-            x += width + COLUMN_GAP
-        self.height, right = y + bottom - top, x - COLUMN_GAP
-        if continues:
-            count = len(row[-1])
-            for k, bend in enumerate(row[-1]):  # the lowest turns first, so that the ways back do not cross
-                self.ways_back[bend] = k, count, self.height + ROW_GAP / 2 + TRACK * (count - 1 - k)
-            right += TRACK * count
-            self.height += ROW_GAP / 2 + TRACK * (count - 1)
-        self.width = max(self.width, right)
-
-    def _ports_of(self, target: Node) -> list[float]:
-        """Where, relative to its middle, each arrow arrives at `target`: spread in the order of their heights."""
-        count = len(target.inputs)
-        order = sorted(range(count), key=lambda k: (self._way(target, k)[-1].y, k))
-        return [(order.index(k) - (count - 1) / 2) * 0.6 * target.height / max(count, 2) for k in range(count)]
-
-    def _way(self, target: Node, position: int) -> list[Item]:
-        """The source of an arrow and the bends it passes through."""
-        source, dashed = target.inputs[position]
-        return self.chains[source, dashed][:target.layer - source.layer]
-
-    def route(self, target: Node, position: int) -> tuple[list[tuple[float, float]], list[int]]:
-        """Vertices and path codes (1 move, 2 line, 3 and 4 curves) of the arrow to input number `position` of `target`."""
-        way = self._way(target, position)
-        x, y = way[0].x + target.inputs[position][0].reach, way[0].y
-        points, codes = [(x, y)], [1]
-        for a, b in zip(way, [*way[1:], target], strict=True):
-            if a in self.ways_back:
-                k, count, between = self.ways_back[a]
-                right, left = a.x + TRACK * (count - k), self.columns[b.layer][0] - TRACK * (k + 1)
-                _rounded(points, codes, [(right, y), (right, between), (left, between), (left, b.y), (b.x, b.y)])
-            else:
-                here, there = self.columns[a.layer][1], self.columns[b.layer][0] - (HEAD if b is target else 0.0)
-                end = b.y + (self.ports[target][position] if b is target else 0.0)
-                points += [(here, y), ((here + there) / 2, y), ((here + there) / 2, end), (there, end)]
-                codes += [2, 4, 4, 4]
-            y = points[-1][1]
-        return [*points, (target.x - target.reach, y)], [*codes, 2]
+def _size_text(one: str, many: str, array: Array) -> str:
+    """``∂ −0.25`` for one element, ``‖∂‖ 3.1`` for several."""
+    a = _exact(array)
+    number = f"{a.item() if a.size == 1 else _norm(a):.3g}".replace("-", "−")
+    return f"{one if a.size == 1 else many} {number}"
 
 
-def _rounded(points: list[tuple[float, float]], codes: list[int], corners: Sequence[tuple[float, float]], radius: float = 0.08) -> None:
-    """Go on from the last of `points` through `corners`, all but the last rounded."""
-    for (x, y), (u, v) in zip(corners, corners[1:], strict=False):
-        for a, b, near in ((*points[-1], True), (u, v, False)):
-            length = abs(x - a) + abs(y - b)  # all legs are horizontal or vertical
-            r = min(radius, length / 2) / length if length else 0.0
-            before = (x + (a - x) * r, y + (b - y) * r)
-            points += [before, (x, y)] if near else [before]
-            codes += [2, 3] if near else [3]
-    points.append(corners[-1])
-    codes.append(2)
+def _differ(a: Array, b: Array) -> bool:
+    """Are two gradients of one line further apart than √ε of their dtype explains?"""
+    eps = max(float(backend.np.finfo(v.dtype).eps) if v.dtype.kind == "f" else 0.0 for v in (a, b))
+    x, y = _exact(a), _exact(b)
+    return x.shape != y.shape or not _norm(x - y) <= math.sqrt(eps) * max(_norm(x), _norm(y))
 
 
-# -- on paper ---------------------------------------------------------------------------------------------------------------
+# -- from lines to boxes -----------------------------------------------------------------------------------------------
 
-def _measure(node: Node) -> None:
-    """Size of a node's box from its text."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-    widths = [TextPath((0, 0), text, prop=FontProperties(family=FONT, size=size, weight=weight)).get_extents().width / 72 if text.strip() else 0.0
-              for text, _, size, weight in node.rows]
-    heights = [size * 1.3 / 72 for _, _, size, _ in node.rows]
-    if node.kind == "constant":
-        node.width, node.height, node.reach = max([DOT, *widths]), DOT + 2 * sum(heights), DOT / 2  # the text goes below the dot
+Row = tuple[str, str, float, str]  # text, colour, points, weight
+
+
+class Box(Node):
+    """A node with its text, and as `key` the number of its line (of a constant %line.position)."""
+
+    def __init__(self, key: str, kind: str, rows: Sequence[Row], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
+        super().__init__(inputs, PULL[kind])
+        self.key, self.kind, self.rows = key, kind, list(rows)
+        self.alarm = False  # a heavy border: here two gradients differ
+
+    def measure(self) -> None:
+        """Set width and height from the text."""
+        from matplotlib.font_manager import FontProperties
+        from matplotlib.textpath import TextPath
+        fonts = [FontProperties(family=FONT, size=size, weight=weight) for _, _, size, weight in self.rows]
+        widths = [TextPath((0, 0), text, prop=font).get_extents().width / 72
+                  for (text, *_), font in zip(self.rows, fonts, strict=True)]
+        if self.kind == "constant":  # a dot with its number below
+            self.width, self.height, self.reach = max([DOT, *widths]), DOT + 2 * self.text_height, DOT / 2
+        else:
+            self.height = self.text_height + 0.10
+            self.width = max(max(widths) + 0.18, self.height * 0.9)
+            self.reach = self.width / 2
+
+    @property
+    def text_height(self) -> float:
+        """Height of all rows of text."""
+        return sum(size * LEADING for _, _, size, _ in self.rows)
+
+
+def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: Mapping[Any, Any] | None,
+           gradients: Sequence[tuple[Mapping[Any, Any], str]]) -> list[Box]:
+    boxes: list[Box] = []
+    sources: dict[Line, tuple[Node, bool]] = {}
+    for number, line in enumerate(lines):
+        if fold and line.op == "broadcast_to" and line.name is None and line not in roots:
+            sources[line] = sources[line.inputs[0]][0], True
+            continue
+        inputs: list[tuple[Node, bool]] = []
+        for position, parent in enumerate(line.parents):
+            if parent is not None:
+                inputs.append(sources[parent])
+            elif _has_rule(line, position):
+                text = constant_text(line, position)
+                rows: list[Row] = [(text, GREY, 7.5, "normal")] if text != "·" else []
+                boxes.append(Box(f"%{number}.{position}", "constant", rows))
+                inputs.append((boxes[-1], False))
+        shown = [(g, colour) for table, colour in gradients if (g := _at(table, line)) is not None]
+        alarm = any(_differ(shown[0][0], g) for g, _ in shown[1:])
+        rows = _title(line, number)
+        if values is not None:
+            value = _at(values, line)
+            variable = line.saved() if line.is_leaf else None
+            if value is None and variable is not None:
+                value = variable._data
+            if value is not None:
+                rows.append((_size_text("=", "‖·‖ =", value), INK, 8.0, "normal"))
+        rows += [(("≠ " if alarm and k else "") + _size_text("∂", "‖∂‖", g), colour, 8.0, "normal")
+                 for k, (g, colour) in enumerate(shown)]
+        kind = "variable" if line.is_leaf else "output" if line in roots else "op"
+        box = Box(f"%{number}", kind, rows, inputs)
+        box.alarm = alarm
+        boxes.append(box)
+        sources[line] = box, False
+    return boxes
+
+
+def _title(line: Line, number: int) -> list[Row]:
+    if line.is_leaf:
+        rows: list[Row] = [(line.name or f"%{number}", INK, 10.0, "bold")]
     else:
-        node.height = sum(heights) + 0.10
-        node.width = max(max(widths) + 0.18, node.height * 0.9)
-        node.reach = node.width / 2
+        symbol = _symbol(line)
+        rows = [(symbol, INK, 11.0 if len(symbol) < 3 else 9.5, "normal")]
+        if line.name:
+            rows.append((line.name, INK, 9.0, "bold"))
+    if line.shape:
+        text = shape_text(line).replace(" ", "") if line.dtype is not None else f"{len(line.shape)} outputs"
+        rows.append((text, GREY, 7.5, "normal"))
+    return rows
 
 
-def paint(nodes: Sequence[Node], legend: Sequence[tuple[str, str]] = (), ax: Any = None) -> Any:
-    """Lay out `nodes` (inputs before users) as large as fits, and draw them on `ax`, or on a new white figure of 8 × 4 inches
-    (more where the text would become too small to read). `legend` is a line of (text, colour) under the drawing.
+# -- on paper ----------------------------------------------------------------------------------------------------------
 
-    Returns:
-        The matplotlib Axes. Each box carries its node's key as gid.
-    """
-    if len(nodes) > MOST_NODES:
-        raise error(ValueError, "draw", got=f"{len(nodes)} nodes", needs=f"at most {MOST_NODES}, or nobody can read it",
-                    fix="draw the tape of an intermediate result, or of a smaller model; print(tape) shows any length")
+
+def draw_lines(lines: Sequence[Line], ys: Sequence[Tensor], ax: Any, gradients: Any,
+               values: Mapping[Any, Any] | None, fold: bool) -> Any:
+    """What `Tape.draw` says."""
+    compared = _labelled(gradients, ys)
+    colours = [(BLUE, GREEN, PURPLE)[k % 3] for k in range(len(compared))]
+    boxes = _boxes(lines, {y._line for y in ys}, fold, values,
+                   [(table, colour) for (_, table), colour in zip(compared, colours, strict=True)])
+    if len(boxes) > MOST_BOXES:
+        raise error(ValueError, "draw", got=f"a tape of {len(boxes)} boxes", needs=f"at most {MOST_BOXES}, to be readable",
+                    fix="draw the tape of an intermediate result, or of a smaller model; print(tape) has no limit")
+    legend = [(f"∂ {label}", colour) for (label, _), colour in zip(compared, colours, strict=True)]
+    if any("‖" in text for box in boxes for text, *_ in box.rows):
+        legend.append(("‖ ‖ norm", GREY))
+    if any(box.alarm for box in boxes):
+        legend.append(("≠ they differ", VERMILLION))
+    if any(dashed for box in boxes for _, dashed in box.inputs):
+        legend.append(("- - broadcast", GREY))
+    return _paint(boxes, legend, ax)
+
+
+def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> Any:
     import matplotlib.pyplot as plt
     from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
     from matplotlib.path import Path
 
-    for node in nodes:
-        _measure(node)
-    width, height = (8.0, 4.0) if ax is None else (ax.get_window_extent().width / ax.figure.dpi, ax.get_window_extent().height / ax.figure.dpi)
-    strip = 0.28 if legend else 0.0
-
-    def scale(layout: Layout) -> float:
-        return min((width - 2 * MARGIN) / layout.width, (height - strip - 2 * MARGIN) / layout.height, LARGEST)
-
-    rows = max(range(1, 9), key=lambda r: scale(Layout(nodes, r)))
-    layout = Layout(nodes, rows)
-    s = scale(layout)
+    for box in boxes:
+        box.measure()
+    width, height = SIZE if ax is None else (v / ax.figure.dpi for v in ax.get_window_extent().bounds[2:])
+    border, strip = 2 * MARGIN, LEGEND if legend else 0.0
+    layout, s = best_layout(boxes, width - border, height - strip - border)
+    s = min(s, LARGEST)
     if ax is None:
-        grow = max(1.0, SMALLEST / s)
-        width, height, s = width * grow, height * grow, s * grow
-        figure = plt.figure(figsize=(width, height), facecolor="white")
-        ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
+        s = max(s, SMALLEST)
+        width, height = max(width, s * layout.width + border), max(height, s * layout.height + strip + border)
+        ax = plt.figure(figsize=(width, height), facecolor="white").add_axes((0, 0, 1, 1))
     left, top = (width / s - layout.width) / 2, ((height - strip) / s - layout.height) / 2
     ax.set(xlim=(-left, width / s - left), ylim=(height / s - top, -top))
+    ax.set_axis_off()
 
-    for node in nodes:
-        for k, (_, dashed) in enumerate(node.inputs):
-            points, codes = layout.route(node, k)
-            ax.add_patch(FancyArrowPatch(path=Path(points, codes), arrowstyle="-|>", mutation_scale=8 * s, shrinkA=0, shrinkB=0,
-                                         linewidth=1.0 * s, linestyle=(0, (3, 2)) if dashed else "-", color=GREY, zorder=1))
-    for node in nodes:
-        middle = node.y
-        if node.kind == "constant":
-            ax.add_patch(Circle((node.x, node.y), DOT / 2, color=FILL["constant"], gid=node.key, zorder=2))
-            middle = node.y + (node.height + DOT) / 4
+    for box in boxes:
+        for position, (_, dashed) in enumerate(box.inputs):
+            ax.add_patch(FancyArrowPatch(
+                path=Path(*layout.route(box, position)), arrowstyle="-|>", mutation_scale=8 * s, shrinkA=0, shrinkB=0,
+                linewidth=s, linestyle=(0, (3, 2)) if dashed else "-", color=GREY, zorder=1))
+        if box.kind == "constant":
+            ax.add_patch(Circle((box.x, box.y), DOT / 2, color=GREY, gid=box.key, zorder=2))
+            y = box.y + DOT / 2
         else:
-            ax.add_patch(FancyBboxPatch((node.x - node.width / 2, node.y - node.height / 2), node.width, node.height, boxstyle="round,pad=0,rounding_size=0.07",
-                                        facecolor=FILL[node.kind], edgecolor=VERMILLION if node.alarm else BORDER[node.kind],
-                                        linewidth=(2.2 if node.alarm else 1.0) * s, gid=node.key, zorder=2))
-        heights = [size * 1.3 / 72 for _, _, size, _ in node.rows]
-        y = middle - sum(heights) / 2
-        for (text, colour, size, weight), h in zip(node.rows, heights, strict=True):
-            ax.text(node.x, y + h / 2, text, color=colour, fontsize=size * s, fontweight=weight, family=FONT, ha="center", va="center_baseline", zorder=3)
-            y += h
+            ax.add_patch(FancyBboxPatch(
+                (box.x - box.width / 2, box.y - box.height / 2), box.width, box.height,
+                boxstyle="round,pad=0,rounding_size=0.07", linewidth=(2.2 if box.alarm else 1.0) * s, gid=box.key,
+                facecolor=FILL[box.kind], edgecolor=VERMILLION if box.alarm else BORDER[box.kind], zorder=2))
+            y = box.y - box.text_height / 2
+        for text, colour, size, weight in box.rows:
+            ax.text(box.x, y + size * LEADING / 2, text, color=colour, fontsize=size * s, fontweight=weight,
+                    family=FONT, ha="center", va="center_baseline", zorder=3)
+            y += size * LEADING
     x = MARGIN / width
     for text, colour in legend:
-        label = ax.text(x, 0.02, text, color=colour, fontsize=9, family=FONT, transform=ax.transAxes, va="bottom")
+        label = ax.text(x, 0.02, text, color=colour, fontsize=9, family=FONT, va="bottom", transform=ax.transAxes)
         x += label.get_window_extent().width / ax.get_window_extent().width + 0.03
     return ax

@@ -70,7 +70,9 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
             continue
         if is_output(line):
             main = line.parents[0]
-            grads.setdefault(main, [None] * len(main.shape))[plan.position] = g  # type: ignore[union-attr,index,arg-type]
+            parts = grads.setdefault(main, [None] * len(main.shape))  # type: ignore[union-attr,arg-type]
+            before = parts[plan.position]  # a rule on the tape makes further lines of the same output
+            parts[plan.position] = g if before is None else before + g
             continue
         if saved is FREED:
             raise error(TapeError, "backward", got=f"line {line.index} ({plan.name}), which an earlier backward has used and freed",

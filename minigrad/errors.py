@@ -45,4 +45,5 @@ def describe(value: object) -> str:
         text = repr(value)
         return f"the {type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
     name = getattr(value, "backend", None) or type(value).__module__.split(".")[0]
-    return f"a {name} array of shape {tuple(shape)} and dtype {dtype}"
+    kind = "tensor" if hasattr(value, "requires_grad") else "array"
+    return f"a {name} {kind} of shape {tuple(shape)} and dtype {dtype}"

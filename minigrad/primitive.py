@@ -332,18 +332,23 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
     """One raw array, or one Tensor on the tape; everything else goes the general way."""
     forward = p.forward
     plan: Plan | None = None
+    several = False  # outputs; found out at the first call
 
     def apply(a: Any, **meta: Any) -> Any:
-        nonlocal plan
+        nonlocal plan, several
         if isinstance(a, Tensor):
             line = a._line
-            if line is not None and state.recording and not watchers and not _checksums:
+            if line is not None and state.recording and not several and not watchers and not _checksums:
                 x = a._data
+                xp = NAMESPACES[type(x)]
                 try:
-                    out = forward(NAMESPACES[type(x)], x, **meta)
+                    out = forward(xp, x, **meta)
                 except Exception as e:
                     raise _explained(p, (a,), meta, e) from e
-                if type(out) is type(x):  # else: several outputs, or a NumPy scalar
+                several = type(out) is tuple
+                if not several:
+                    if type(out) not in NAMESPACES:
+                        out = xp.asarray(out)  # a NumPy scalar
                     if plan is None:
                         plan = p.plan(1, 1)
                     return Tensor(out, Line(plan, (line,), plan.collect((x,), out, meta, None), out.shape, out.dtype))

@@ -278,7 +278,8 @@ class Tape:
             if line.is_leaf:
                 rows = [(line.name or f"%{number}", INK, 10.0, "bold")]
             else:
-                rows = [(_symbol(line), INK, 11.0, "normal")] + ([(line.name, INK, 9.0, "bold")] if line.name else [])
+                symbol = _symbol(line)
+                rows = [(symbol, INK, 11.0 if len(symbol) < 3 else 9.5, "normal")] + ([(line.name, INK, 9.0, "bold")] if line.name else [])
             if line.shape:
                 rows.append((_shape(line).replace(" ", "") if line.dtype is not None else f"{len(line.shape)} outputs", GREY, 7.5, "normal"))
             value = None if known is None else _found(known, line)
@@ -294,7 +295,7 @@ class Tape:
             nodes.append(node)
             sources[line] = node, False
         legend = [(f"∂ {label or 'gradient'}", colour) for (label, _), colour in zip(compared, COLOURS, strict=False)]
-        legend += [("‖ ‖ norm", GREY)] if compared or known is not None else []
+        legend += [("‖ ‖ norm", GREY)] if any("‖" in text for n in nodes for text, *_ in n.rows) else []
         legend += [("≠ they differ", VERMILLION)] if any(n.alarm for n in nodes) else []
         legend += [("- - broadcast", GREY)] if any(dashed for n in nodes for _, dashed in n.inputs) else []
         return paint(nodes, legend, ax)
@@ -357,7 +358,8 @@ def _has_rule(line: Line, position: int) -> bool:
 def _symbol(line: Line) -> str:
     op = _op(line)
     if op == "power_number":
-        return f"a^{_of_kind(line, 'meta').get('exponent', 'n')}"
+        exponent = _of_kind(line, "meta").get("exponent", "n")  # a freed line no longer knows it
+        return f"a{'⁰¹²³⁴⁵⁶⁷⁸⁹'[exponent]}" if exponent in range(10) else f"a^{exponent}"
     return f"[{line.plan.position}]" if is_output(line) else SYMBOLS.get(op, op)  # type: ignore[attr-defined]
 
 

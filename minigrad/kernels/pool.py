@@ -90,11 +90,10 @@ def avg_pool2d_forward(
     share_of_a_tap = _weights(xp, x.shape, size, kernel, stride, padding, count_include_pad, _wide(xp, x.dtype))
 
     def work(n: slice) -> None:
-        total = xp.zeros(y[n].shape, dtype=_wide(xp, x.dtype))
-        for _, tap in _taps(_padded(xp, x[n], padding, 0), size, kernel, stride):
-            total += tap
-        total *= share_of_a_tap
-        y[n] = total
+        padded = _padded(xp, x[n], padding, 0)
+        # Down the columns, then along the rows: kh + kw terms where kh * kw would round off more, and take longer.
+        columns = _sum(xp, _taps(padded, (size[0], padded.shape[3]), (kernel[0], 1), (stride[0], 1)), x.dtype)
+        y[n] = _sum(xp, _taps(columns, size, (1, kernel[1]), (1, stride[1])), x.dtype) * share_of_a_tap
 
     _by_images(xp, work, x.shape)
     return y
@@ -149,6 +148,16 @@ def _taps(padded: Array, size: Pair, kernel: Pair, stride: Pair) -> Iterator[tup
             yield i * kernel[1] + j, padded[:, :, rows, cols]
 
 
+def _sum(xp: Any, taps: Iterable[tuple[int, Array]], dtype: Any) -> Array:
+    total = None
+    for _, tap in taps:
+        if total is None:
+            total = tap.astype(_wide(xp, dtype))  # a copy
+        else:
+            total += tap
+    return total
+
+
 def _scatter(xp: Any, dx: Array, parts: Iterable[Array], size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> None:
     """Write into dx the sum of the parts, one (N, C, oh, ow) for each tap, at their places."""
     (N, C, H, W), (top, left) = dx.shape, padding
@@ -163,7 +172,7 @@ def _scatter(xp: Any, dx: Array, parts: Iterable[Array], size: Pair, kernel: Pai
 
 
 def _where(xp: Any, mask: Array, a: Array) -> Array:
-    """a where mask, else 0: not a * mask, which makes NaN of an infinite a. np.where is 5 times slower than the bits."""
+    """a where mask, else 0: not a * mask, which makes NaN of an infinite a. np.where takes 5 times as long."""
     if xp is not np:
         return xp.where(mask, a, a.dtype.type(0))
     bits = f"i{a.dtype.itemsize}"

@@ -8,8 +8,10 @@ setting to keep in step. Where threadpoolctl knows no BLAS to limit, everything 
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +36,8 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
         return [work(0, count)]
     edges = [count * i // parts for i in range(parts + 1)]
     with _blas_at_one_thread():
-        futures = [_executor(parts - 1).submit(work, *edge) for edge in pairwise(edges[1:])]
+        here = _cpu()
+        futures = [_executor(parts - 1).submit(_elsewhere, here, work, *edge) for edge in pairwise(edges[1:])]
         try:
             first = work(0, edges[1])
         finally:  # never return while a thread still writes into the caller's arrays
@@ -42,6 +45,31 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
     for error in filter(None, rest):
         raise error
     return [first, *(f.result() for f in futures)]
+
+
+def _elsewhere(there: int | None, work: Callable[[int, int], T], start: int, stop: int) -> T:
+    """work(start, stop), but not on processor ``there``, which is busy with the caller.
+
+    Linux in a virtual machine may wake a thread on the processor that wakes it while others are idle, and leave both
+    there for a second: two threads would then take twice the time. One step aside, and they stay apart by themselves.
+    """
+    if there is not None and there == _cpu():
+        allowed = os.sched_getaffinity(0)
+        if len(allowed) > 1:
+            os.sched_setaffinity(0, allowed - {there})
+            os.sched_setaffinity(0, allowed)
+    return work(start, stop)
+
+
+@cache
+def _sched_getcpu() -> Callable[[], int] | None:
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+
+
+def _cpu() -> int | None:
+    """The processor this thread runs on, where the system tells."""
+    ask = _sched_getcpu()
+    return ask() if ask else None
 
 
 def num_threads() -> int:

@@ -8,5 +8,6 @@ from .broadcasting import *  # noqa: F403
 from .elementwise import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .neural import *  # noqa: F403
+from .normalize import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .shape import *  # noqa: F403

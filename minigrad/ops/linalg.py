@@ -1,12 +1,11 @@
 """Linear algebra: products of matrices, and functions of a matrix, each beside its derivative.
 
-Conventions, for all ops below:
-- Matrices stand on the last two axes, all axes before are a batch. Batches are broadcast by visible `broadcast_to` lines.
-- ``g`` is the cotangent ∂ℒ/∂(output); ⟨·,·⟩ is the sum of elementwise products, ``_t`` transposes, ``_sym`` is (A + Aᵀ)/2.
-- `cholesky`, `eigh`, `eigvalsh`, `inv_sqrtm` and `lyapunov` (its S) are functions of the *symmetric part* of their matrix:
-  a symmetric matrix is used as it is, and the gradient is symmetric.
-- What is decomposed into eigenvalues or singular values is computed in float64, the other matrix functions in float32 at
-  least, and the result has the input's dtype again (visible `astype` lines). Integers become float32.
+- Matrices stand on the last two axes; all axes before are a batch. Batches broadcast by visible `broadcast_to` lines.
+- ``g`` is the cotangent, ``_t`` transposes, ``_sym`` is (A + Aᵀ)/2.
+- `cholesky`, `eigh`, `eigvalsh`, `inv_sqrtm` and `lyapunov` (its S) are functions of the *symmetric part* of their
+  matrix: a symmetric one is used as it is, and the gradient is symmetric.
+- What needs eigenvalues or singular values is computed in float64, the other matrix functions in float32 at least; the
+  result has the input's dtype again (visible `astype` lines). Integers become float32.
 - A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy; CuPy gives NaN or Inf,
   because finding out would wait for the GPU.
 """
@@ -16,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
+from string import ascii_letters
 from typing import Any
 
 from .. import backend
@@ -50,7 +50,7 @@ def _multiplied(product: Callable[[Array, Array], Array], a: Array, b: Array) ->
     if a.dtype == b.dtype != backend.float16:
         return product(a, b)
     floats = [x.dtype for x in (a, b) if x.dtype.kind == "f"]
-    if not floats or floats[0] != floats[-1]:  # integers, or two float dtypes of raw arrays: as the array library does it
+    if not floats or floats[0] != floats[-1]:  # integers, or raw arrays of two float dtypes
         return product(a, b)
     work = backend.float32 if floats[0] == backend.float16 else floats[0]
     return product(a.astype(work, copy=False), b.astype(work, copy=False)).astype(floats[0], copy=False)
@@ -110,11 +110,11 @@ def _one_batch(op: str, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def outer(a: Any, b: Any) -> Any:
-    """(m,), (n,) -> (m, n): every product of an element of `a` with one of `b`. Both are flattened first, as in NumPy."""
+    """(m,), (n,) -> (m, n): each element of `a` times each of `b`. Both are flattened first, as in NumPy."""
     return _matmul(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
-# -- einsum: diagonals, sums and a transpose of each operand, and `_contract` for two at a time -------------------------------
+# -- einsum: the diagonals and sums of each operand, then `_contract` for two at a time ---------------------------------
 
 
 def _terms(spec: str) -> list[str]:
@@ -133,9 +133,9 @@ def _contract(xp: Any, a: Array, b: Array, *, spec: str) -> Array:
     That makes the derivatives contractions of the same kind. One (batched) matrix product, wherever it can be one.
     """
     left, right, wanted = _terms(spec)
-    batch = [c for c in left if c in right and c in wanted]
-    m, k, n = [c for c in left if c not in right], [c for c in left if c in right and c not in wanted], [c for c in right if c not in left]
-    if not k or (batch and not m and not n):  # nothing to sum, or one short sum an element: a matrix product has no advantage
+    m, n = [c for c in left if c not in right], [c for c in right if c not in left]
+    k, batch = [c for c in left if c not in wanted], [c for c in left if c in right and c in wanted]
+    if not k or (batch and not m and not n):  # nothing to sum, or one short sum for each element
         return _multiplied(partial(xp.einsum, spec), a, b)
     size = {**dict(zip(left, a.shape, strict=True)), **dict(zip(right, b.shape, strict=True))}
     shape, rows, inner, columns = [size[c] for c in batch], *(prod(size[c] for c in group) for group in (m, k, n))
@@ -150,8 +150,8 @@ def einsum(spec: str, *operands: Any) -> Any:
 
     Args:
         spec: a term of letters for each operand, and, after "->", those of the result, in its order. Without "->" the
-            result has the letters that occur once, in alphabetical order. A letter twice in one term takes the diagonal;
-            "..." stands for any further axes, which broadcast.
+            result has the letters that occur once, in alphabetical order. A letter twice in one term takes the
+            diagonal; "..." stands for any further axes, which broadcast.
         operands: one for each term. They are contracted from the left to the right, two at a time.
 
     Raises:
@@ -179,22 +179,22 @@ def einsum(spec: str, *operands: Any) -> Any:
 def _parsed(spec: str, operands: Sequence[Any]) -> tuple[list[str], str, dict[str, int]]:
     """The operands' terms and the result's, with letters in the place of "...", and the size behind each letter."""
     def fail(got: str, needs: str, fix: str = "compare the spec with the operands' shapes") -> Exception:
-        return error(ValueError, f"einsum({spec!r})", got=f"{got} (shapes {', '.join(str(tuple(getattr(x, 'shape', ()))) for x in operands)})", needs=needs, fix=fix)
+        return error(ValueError, f"einsum({spec!r})", got=f"{got} (shapes {', '.join(str(tuple(x.shape)) for x in operands)})", needs=needs, fix=fix)
 
-    if not isinstance(spec, str):
-        raise error(TypeError, "einsum", got=describe(spec), needs="a string such as 'ij,jk->ik' first", fix="einsum('ij,jk->ik', a, b)")
+    if not isinstance(spec, str) or not all(hasattr(x, "ndim") for x in operands):
+        raise error(TypeError, "einsum", got=", ".join(map(describe, (spec, *operands))), needs="a string, then arrays", fix="einsum('ij,jk->ik', a, b)")
     text, arrow, result = spec.replace(" ", "").partition("->")
     terms = text.split(",")
     if len(terms) != len(operands):
         raise fail(f"{len(terms)} terms for {len(operands)} operands", "a term for each operand")
     used = {c for c in text + result if c.isalpha()}
-    if any(not (c.isalpha() and c.isascii()) for term in (*terms, result) for c in term.replace("...", "", 1)):
+    if any(c not in ascii_letters for term in (*terms, result) for c in term.replace("...", "", 1)):
         raise fail("something else than letters", "letters, one '...' a term, ',' and '->'", "check for typing errors")
     extra = [x.ndim - len(t.replace("...", "")) for x, t in zip(operands, terms, strict=True)]
     for x, t, n in zip(operands, terms, extra, strict=True):
         if n < 0 or (n > 0 and "..." not in t):
             raise fail(f"the term {t!r} for {x.ndim} axes", "a letter for each axis, or '...'")
-    spare = [c for c in (chr(i) for i in range(0x3B1, 0x3B1 + 64)) if c not in used]  # greek: never the user's letters
+    spare = [c for c in ascii_letters if c not in used]
     ellipsis = "".join(spare[: max([n for n, t in zip(extra, terms, strict=True) if "..." in t], default=0)])
     terms = [t.replace("...", ellipsis[len(ellipsis) - n:]) for t, n in zip(terms, extra, strict=True)]
     once = "".join(sorted(c for c in used if "".join(terms).count(c) == 1))
@@ -216,7 +216,7 @@ def _diagonals(a: Any, term: str, size: dict[str, int]) -> tuple[Any, str]:
     short = tuple(i for i, c in enumerate(term) if a.shape[i] != size[c])
     if short:
         a, term = squeeze(a, short), "".join(c for i, c in enumerate(term) if i not in short)
-    for c in {*term}:
+    for c in dict.fromkeys(term):
         while term.count(c) > 1:
             i = term.index(c)
             j = term.index(c, i + 1)
@@ -229,7 +229,7 @@ def _summed(a: Any, term: str, needed: set[str]) -> tuple[Any, str]:
     return (sum_of(a, gone), "".join(c for c in term if c in needed)) if gone else (a, term)
 
 
-# -- parts of a matrix, and its size ------------------------------------------------------------------------------------------
+# -- parts of a matrix, and its size ------------------------------------------------------------------------------------
 
 
 @primitive(a=lambda g, a_shape, offset, axis1, axis2: _put_on_diagonal(g, shape=a_shape, offset=offset, axis1=axis1, axis2=axis2))
@@ -248,7 +248,7 @@ def _put_on_diagonal(xp: Any, a: Array, *, shape: tuple[int, ...], offset: int, 
 
 
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The elements (i, i + offset) of axes `axis1` and `axis2`, as a new last axis. (For batches: axis1=-2, axis2=-1.)"""
+    """The elements (i, i + offset) of axes `axis1` and `axis2`, as a new last axis. (Batches: axis1=-2, axis2=-1.)"""
     normalize_axis("diagonal", (axis1, axis2), a)
     return _diagonal(a, offset=offset, axis1=axis1 % a.ndim, axis2=axis2 % a.ndim)
 
@@ -290,7 +290,7 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
     The derivative is a/‖a‖, and 0 at a = 0 (in second order too, where the true one is infinite).
 
     Raises:
-        ValueError: `ord` is not None, "fro" (over two axes) or 2 (over one: of a matrix 2 means its largest singular value).
+        ValueError: `ord` is not None, "fro" (two axes) or 2 (one axis: of a matrix it means the largest singular value).
     """
     axes = normalize_axis("norm", axis, a)
     if ord is not None and (ord, len(axes)) not in ((2, 1), ("fro", 2)):
@@ -300,7 +300,7 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
     return out if keepdims else squeeze(out, axes)
 
 
-# -- functions of a matrix ------------------------------------------------------------------------------------------------
+# -- functions of a matrix ----------------------------------------------------------------------------------------------
 
 
 def _matrix(op: str, a: Any, square: bool = False) -> Any:
@@ -392,7 +392,7 @@ def _third(g: Any) -> Any:
 
 @primitive(a=_third, g=lambda h, a: _cofactor_slope(a, h))  # a second derivative is symmetric
 def _cofactor_slope(xp: Any, a: Array, g: Array) -> Array:
-    """Derivative of `_cofactor` along `g`. With H = Uᵀ g V and p_ij = ∏_{l≠i,j} s_l: ± U (diag(Σ_j p_ij H_jj) − p∘Hᵀ) Vᵀ."""
+    """Derivative of `_cofactor` along `g`: ± U (diag(Σ_j p_ij H_jj) − p∘Hᵀ) Vᵀ with H = Uᵀ g V, p_ij = ∏_{l≠i,j} s_l."""
     u, s, vt, sign = _svd(xp, a)
     eye = xp.eye(s.shape[-1], dtype=bool)
     p = xp.where(eye[:, None, :] | eye[None, :, :], 1.0, s[..., None, None, :]).prod(axis=-1) * ~eye
@@ -435,7 +435,7 @@ def cholesky(a: Any) -> Any:
 def _eigh_rule(g: Any, out: Any) -> Any:
     (gw, gv), (w, v) = g, out
     gap = _row(w) - _column(w)  # λ_j − λ_i at (i, j)
-    equal = absolute(gap) <= 2.0**-50 * _column(sum_of(absolute(w), -1, keepdims=True))  # up to eigh's own rounding errors
+    equal = absolute(gap) <= 2.0**-49 * _column(sum_of(absolute(w), -1, keepdims=True))  # up to eigh's own rounding errors
     gap = where(namespace_of(w).eye(w.shape[-1], dtype=bool), float("inf"), where(equal, float("nan"), gap))
     return _sym((v * _row(gw) + v @ ((_t(v) @ gv) / gap)) @ _t(v))
 
@@ -507,12 +507,13 @@ def _inv_sqrtm(xp: Any, a: Array) -> Array:
 
 
 def inv_sqrtm(a: Any) -> Any:
-    """W = A^(−1/2), symmetric, for A (..., n, n) positive definite (its symmetric part is used); NaN or Inf if it is not.
+    """W = A^(−1/2), symmetric, for A (..., n, n) positive definite (its symmetric part is used); else NaN or Inf.
 
-    From W A W = I: dA = −lyapunov(A^(1/2), W sym(G) W), with A^(1/2) = A W. There are no eigenvalue gaps in it: it is right
-    at equal eigenvalues, in every order, where a detour over `eigh` gives NaN.
+    From W A W = I: dA = −lyapunov(A^(1/2), W sym(G) W), with A^(1/2) = A W. There are no eigenvalue gaps in it, so it
+    is right at equal eigenvalues, in every order, where a detour over `eigh` gives NaN.
     """
     return _computed_in(backend.float64, _inv_sqrtm, _matrix("inv_sqrtm", a, square=True))
 
 
-__all__ = ["cholesky", "det", "diagonal", "eigh", "eigvalsh", "einsum", "inv", "inv_sqrtm", "lyapunov", "matmul", "norm", "outer", "solve", "trace", "tril", "triu"]
+__all__ = ["cholesky", "det", "diagonal", "eigh", "eigvalsh", "einsum", "inv", "inv_sqrtm", "lyapunov", "matmul", "norm", "outer", "solve", "trace",
+           "tril", "triu"]

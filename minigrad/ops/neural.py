@@ -201,8 +201,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     if p == 1:
         return x * 0.0
     kept = backend.generator().random(x.shape, dtype="float32") >= p
-    mask = (kept / (1 - p)).astype(x.dtype)
-    return x * Tensor(backend.from_numpy(mask, backend.name_of(x._data if isinstance(x, Tensor) else x)))
+    mask = backend.from_numpy((kept / (1 - p)).astype(x.dtype), backend.name_of(x._data if isinstance(x, Tensor) else x))
+    return x * (Tensor(mask) if isinstance(x, Tensor) else mask)
 
 
 def embedding(indices: Any, weight: Any) -> Any:

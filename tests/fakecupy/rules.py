@@ -103,6 +103,12 @@ HOST_PARAMETERS = {"axes", "axis", "axis1", "axis2", "ddof", "decimals", "destin
                    "minlength", "newshape", "num", "offset", "pad_width", "reps", "shape", "source", "strides",
                    "window_shape"}
 
+# In the signature, but anything other than the default raises.
+UNSUPPORTED = {("astype", "casting"): (None,), ("astype", "subok"): (None,), ("array", "subok"): (False,),
+               ("zeros_like", "subok"): (None,), ("ones_like", "subok"): (None,), ("empty_like", "subok"): (None,),
+               ("full_like", "subok"): (None,), ("sliding_window_view", "writeable"): (False,),
+               ("sort", "kind"): (None, "stable"), ("argsort", "kind"): (None, "stable")}
+
 # -- ufuncs -----------------------------------------------------------------------------------------------------------
 
 # ufunc.at with integer index arrays: the dtypes for which there is an atomic operation (_routines_indexing.pyx).
@@ -136,5 +142,8 @@ def check_signature(name, parameters, args, kwargs):
     unknown = sorted(set(kwargs) - set(plain))
     if unknown and not any(p.startswith("**") for p in parameters):
         raise TypeError(f"cupy {name}() has no keyword argument {unknown}; it has {plain}")
+    for parameter, value in kwargs.items():
+        if value not in UNSUPPORTED.get((name, parameter), (value,)):
+            raise TypeError(f"cupy {name}(): {parameter}={value!r} is not supported")
     if len(args) > len(plain) and len(plain) == len(parameters):
         raise TypeError(f"cupy {name}() takes {len(plain)} arguments ({', '.join(plain)}), {len(args)} given")

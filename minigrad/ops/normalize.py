@@ -1,0 +1,89 @@
+"""The three patterns that every normalization layer is made of, as ops with rules.
+
+    moments(x, axis)                mean and variance
+    paired_sums(g, x, mu, axis)     Σ w·g and Σ w·g·(x − mu)
+    combine(g, x, mu, a, b, c)      a·w·g + b·(x − mu) + c
+
+A layer's hand-derived backward is one `paired_sums` and one `combine`, each of which reads the large arrays once (see
+kernels/normalize.py for how). x, g have one shape; mu, a, b, c and the optional weight w are small and broadcast to it.
+Their derivatives are written with themselves and elementwise ops, so layers made of them can be differentiated again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..kernels import normalize
+from ..primitive import primitive
+from .broadcasting import sum_to
+from .reduce import _count
+from .shape import Axis, normalize_axis
+
+
+def _wide(*arrays: Any) -> list[Any]:
+    """float16 is summed and combined in float32."""
+    return [a.astype(backend.float32) if getattr(a, "dtype", None) == backend.float16 else a for a in arrays]
+
+
+def _times(g: Any, w: Any) -> Any:
+    return g if w is None else g * w
+
+
+@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes))))
+def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    mean, var = normalize.moments(xp, *_wide(x), axes)
+    return mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
+
+
+def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
+    """Mean and biased variance of `x` over `axis`, each with the reduced axes kept as size 1.
+
+    The variance never subtracts two large squares, so it is right for any mean. Derivative: (g_mean + 2 g_var (x − mean)) / m;
+    the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
+    """
+    return _moments(x, axes=normalize_axis("moments", axis, x))
+
+
+@primitive(g=lambda u, x, mu, w: _times(combine(None, x, mu, None, u[1], u[0]), w),
+           x=lambda u, g, w: _times(g, w) * u[1],
+           mu=lambda u, g, w, mu_shape: sum_to(-(_times(g, w) * u[1]), mu_shape),
+           w=lambda u, g, x, mu, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0]), w_shape))
+def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array | None, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w), axes)
+    return s.astype(x.dtype, copy=False), t.astype(x.dtype, copy=False)
+
+
+def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None) -> tuple[Any, Any]:
+    """Σ w·g and Σ w·g·(x − mu) over `axis`, each with the reduced axes kept as size 1; without `w` it is 1."""
+    return _paired_sums(g, x, mu, w, axes=normalize_axis("paired_sums", axis, x))
+
+
+@primitive(x=lambda h, b: h * b,
+           mu=lambda h, b, mu_shape: sum_to(-(h * b), mu_shape),
+           b=lambda h, x, mu, b_shape: sum_to(h * (x - mu), b_shape),
+           c=lambda h, c_shape: sum_to(h, c_shape))
+def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array | None) -> Array:
+    x_, mu_, b_, c_ = _wide(x, mu, b, c)
+    return normalize.combine(xp, None, x_, mu_, None, b_, c_).astype(x.dtype, copy=False)
+
+
+@primitive(g=lambda h, a, w: _times(h * a, w),
+           x=lambda h, b: h * b,
+           mu=lambda h, b, mu_shape: sum_to(-(h * b), mu_shape),
+           a=lambda h, g, w, a_shape: sum_to(_times(h * g, w), a_shape),
+           b=lambda h, x, mu, b_shape: sum_to(h * (x - mu), b_shape),
+           c=lambda h, c_shape: sum_to(h, c_shape),
+           w=lambda h, g, a, w_shape: sum_to(h * g * a, w_shape))
+def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array | None, w: Array | None) -> Array:
+    g_, x_, mu_, a_, b_, c_, w_ = _wide(g, x, mu, a, b, c, w)
+    return normalize.combine(xp, g_, x_, mu_, a_, b_, c_, w_).astype(x.dtype, copy=False)
+
+
+def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None) -> Any:
+    """a·w·g + b·(x − mu) + c in one pass over g and x; g = None leaves the first term out, w = None is 1, c = None is 0."""
+    return _scale_shift(x, mu, b, c) if g is None else _combine(g, x, mu, a, b, c, w)
+
+
+__all__ = ["combine", "moments", "paired_sums"]
