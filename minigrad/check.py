@@ -9,8 +9,8 @@ the quotients the plain first-order backward.
 
 **The quotient.** Let Δₖ = φ(x + khd) − φ(x − khd) and Sₖ = φ(x + khd) − 2φ(x) + φ(x − khd) along a direction d. Then
 
-    D₆ = (45Δ₁ − 9Δ₂ + Δ₃) / 60h        has the error h⁶φ⁽⁷⁾/140; D₄ = (8Δ₁ − Δ₂) / 12h has h⁴φ⁽⁵⁾/30;
-    |D₆ − D₄| = |5Δ₁ − 4Δ₂ + Δ₃| / 60h   and   |S₃ − 6S₂ + 15S₁| / 6h     are fifth and sixth differences.
+    D₆ = (45Δ₁ − 9Δ₂ + Δ₃) / 60h     has the error h⁶φ⁽⁷⁾/140;  D₄ = (8Δ₁ − Δ₂) / 12h  has h⁴φ⁽⁵⁾/30;
+    |D₆ − D₄| = |5Δ₁ − 4Δ₂ + Δ₃| / 60h   and   |S₃ − 6S₂ + 15S₁| / 6h   are fifth and sixth differences.
 
 The last two vanish for polynomials of degree 4 and 5, so they measure what is *not* derivative: truncation, rounding
 noise (as Moré and Wild do) and kinks. At a kink φ = J|t|/2 the second is J/2, the distance from D₆ to either one-sided
@@ -20,7 +20,7 @@ random directions (all elements take part) and at some elements.
 
 **The verdicts**, with errors ‖tape − quotient‖ / ‖quotient‖ for each input:
 
-    right      error ≤ tolerance, and the comparison resolves at least 1e-3
+    right      error ≤ tolerance, and the comparison is sure to 1e-3
     wrong      error > bound = tolerance + 4·(the quotient's own error): whatever rounding did, the tape is wrong
     rounding   neither: at this point (a kink, cancellation) the quotient or the dtype cannot tell
     no power   the true gradient is zero or lost in rounding noise: a backward that returns zeros would pass too
@@ -29,7 +29,7 @@ At order 2 an exactly zero derivative is "right": the first-order gradient, whic
 all with that input, because f is (piecewise) linear in it.
 
 Sources: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids, Math. Comp. 51 (1988), table 1;
-Moré and Wild, Estimating computational noise, SIAM J. Sci. Comput. 33 (2011); Press et al., Numerical Recipes, sec. 5.7.
+Moré and Wild, Estimating computational noise, SIAM J. Sci. Comput. 33 (2011); Press et al., Numerical Recipes, 5.7.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ from .tensor import Tensor, state
 
 Vector = Any  # a flat float64 NumPy array
 Tensors = list[Tensor]
-Gradients = list[Tensor | None]
+Gradients = Sequence[Tensor | None]
+Verdict = tuple[float, float, str, str]  # error, bound, verdict, reason
 
-BASE = {1: 1e-7, 2: 1e-5}  # relative tolerance of each order, where the dtype and the conditioning allow it
+BASE = {1: 1e-7, 2: 1e-5}  # relative tolerance of each order, where dtype and conditioning allow it
 SAFETY = 4.0  # how much the quotient's error may exceed its estimate
 SHAKEN = 16.0  # rounding error of the tape's gradient, in units of its change when all inputs move by one ulp
 COARSE = 1e-3  # a coarser comparison shows nothing
@@ -82,11 +83,13 @@ class Report:
 
     def __repr__(self) -> str:
         table = [("input", "shape", "order", "error", "bound", "verdict")]
-        table += [(r.name, str(r.shape), str(r.order), f"{r.error:.1e}", f"{r.bound:.1e}", r.verdict) for r in self.rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(map(str.ljust, cells, widths)) for cells in table]
-        lines = [f"{line}  {reason}".rstrip() for line, reason in zip(lines, ["", *(r.reason for r in self.rows)], strict=True)]
-        return "\n".join([f"gradcheck: {'right' if self else 'NOT right'}{self.note and f' ({self.note})'}", *lines])
+        for r in self.rows:
+            table.append((r.name, str(r.shape), str(r.order), f"{r.error:.1e}", f"{r.bound:.1e}", r.verdict))
+        widths = [max(map(len, column)) for column in zip(*table)]
+        head = f"gradcheck: {'right' if self else 'NOT right'}{self.note and f' ({self.note})'}"
+        reasons = ["", *(r.reason for r in self.rows)]
+        lines = ["  ".join([*map(str.ljust, cells, widths), why]).rstrip() for cells, why in zip(table, reasons)]
+        return "\n".join([head, *lines])
 
 
 class _Function:
@@ -100,22 +103,23 @@ class _Function:
                         needs="Tensors, at least one of them floating", fix="wrap arrays: minigrad.tensor(values)")
         self.device = inputs[self.at[0]].backend
         try:
-            names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            parameters = list(inspect.signature(f).parameters.values())
         except (TypeError, ValueError):
-            names = []
+            parameters = []
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self.names = [names[i] if i < len(names) else f"input {i}" for i in self.at]
 
     def outputs(self, xs: Tensors) -> Tensors:
         given = list(self.inputs)
-        for i, x in zip(self.at, xs, strict=True):
+        for i, x in zip(self.at, xs):
             given[i] = x
         with _recording(True):
             y = self.f(*given)
         ys = list(y) if isinstance(y, (tuple, list)) else [y]
         floating = [t for t in ys if isinstance(t, Tensor) and backend.is_float(t.dtype)]
         if not floating or not all(isinstance(t, Tensor) for t in ys):
-            raise error(TypeError, "gradcheck", got=f"f returning {', '.join(map(describe, ys)) or '()'}",
-                        needs="a floating Tensor, or a tuple of Tensors", fix="compute with minigrad's ops on the arguments of f")
+            raise error(TypeError, "gradcheck", got=f"an f that returns {', '.join(map(describe, ys)) or '()'}",
+                        needs="a floating Tensor, or a tuple of Tensors", fix="compute with minigrad's ops")
         return floating
 
     def pull(self, xs: Tensors, vs: Tensors, create_graph: bool = False) -> Gradients:
@@ -133,25 +137,25 @@ class _Function:
 
 
 def _pulled(ys: Gradients, xs: Tensors, vs: Tensors, create_graph: bool) -> Gradients:
-    used = [(y, v) for y, v in zip(ys, vs, strict=True) if y is not None and y.requires_grad]
+    used = [(y, v) for y, v in zip(ys, vs) if y is not None and y.requires_grad]
     if not used:
         return [None] * len(xs)
-    return list(grad([y for y, _ in used], xs, [v for _, v in used], create_graph=create_graph, allow_unused=True))
+    return grad([y for y, _ in used], xs, [v for _, v in used], create_graph=create_graph, allow_unused=True)
 
 
 def _host(t: Tensor) -> Any:
     return backend.to_numpy(t._data).astype(np.float64)
 
 
-def _flat(tensors: Sequence[Tensor | None], like: Tensors) -> Vector:
+def _flat(tensors: Gradients, like: Tensors) -> Vector:
     """All values as one float64 vector, zeros for None. Sums over it add no rounding of the Tensors' dtype."""
-    return np.concatenate([np.zeros(t.size) if y is None else _host(y).ravel() for y, t in zip(tensors, like, strict=True)])
+    return np.concatenate([np.zeros(t.size) if y is None else _host(y).ravel() for y, t in zip(tensors, like)])
 
 
 def _spread(x: Any) -> float:
     """The unit of length of an input: a power of two, so that adding multiples of it is exact."""
     size = float(np.sqrt(np.mean(x * x))) if x.size else 0.0
-    unit = size if x.size == 1 else max(float(np.std(x)) if x.size else 0.0, size / 1024)
+    unit = max(float(np.std(x)), size / 1024) if x.size > 1 else size
     return float(2.0 ** np.round(np.log2(unit))) if 0 < unit < np.inf else 1.0
 
 
@@ -162,8 +166,8 @@ class _Quotients:
     along: list[int | Vector]  # an element's number, or a direction
     value: Vector
     error: Vector
-    noise: Vector  # the part of the error that grows as 1/h
-    level: float  # that noise in φ itself
+    noise: Vector  # the part of the error that grows as 1/h ...
+    level: float  # ... and is this much in φ itself
 
     def project(self, gradient: Vector) -> Vector:
         return np.array([gradient[d] if isinstance(d, int) else gradient @ d for d in self.along])
@@ -173,7 +177,7 @@ def _directions(size: int, limit: int, rng: Any) -> list[int | Vector]:
     if size <= limit:
         return list(range(size))
     elements: list[int | Vector] = sorted(int(i) for i in rng.choice(size, max(1, limit // 4), replace=False))
-    return elements + [np.rint(16 * rng.standard_normal(size)) / 16 for _ in range(8)]  # sixteenths: x + h·d is exact
+    return elements + [np.rint(16 * rng.standard_normal(size)) / 16 for _ in range(8)]  # sixteenths: x + hd is exact
 
 
 def _quotient(values: list[Vector], h: float, v: Vector, eps: float, moved: Vector) -> tuple[float, float]:
@@ -188,89 +192,110 @@ def _quotient(values: list[Vector], h: float, v: Vector, eps: float, moved: Vect
     # 8·|D₆ − D₄|: enough for a kink anywhere between the points, where the sixth difference may vanish
     residues = v * (5 * odd[0] - 4 * odd[1] + odd[2]) * (8 / 60), v * (even[2] - 6 * even[1] + 15 * even[0]) / 6
     # |Σ r| sees truncation, whose terms may add up; ‖r‖ sees rounding, whose terms are independent
-    parts = [part for r in residues for part in (np.sum(r), np.linalg.norm(r))] + [eps * np.linalg.norm((v * centre)[moved])]
+    parts = [part for r in residues for part in (np.sum(r), np.linalg.norm(r))]
+    parts.append(eps * np.linalg.norm((v * centre)[moved]))
     return float(v @ (45 * odd[0] - 9 * odd[1] + odd[2])) / (60 * h), float(np.linalg.norm(parts)) / h
 
 
-def _measure(value: Callable[[Any], Vector], x: Any, v: Vector, along: list[int | Vector], eps: float, target: float) -> _Quotients:
+def _measure(value: Callable[[Any], Vector], x: Any, v: Vector, along: list[int | Vector], eps: float,
+             target: float) -> _Quotients:
     """Quotients of Σ v·value at `x` along each direction, with the best of several h for each."""
     centre, unit, count, first = value(x), _spread(x), len(along), 2.0 ** round(np.log2(eps) / 5)
-    best, errors, level, steps = np.zeros(count), np.full(count, np.inf), np.full(count, np.inf), np.ones(count)
+    best, steps, errors, level = np.zeros(count), np.ones(count), np.full(count, np.inf), np.full(count, np.inf)
     moved = np.zeros((count, v.size), bool)
     for rung in (*RUNGS, None):  # None: in units of the element's own size
         typical = float(np.linalg.norm(best)) / count**0.5
         for p in np.flatnonzero(~(errors <= target * typical / (10 * SAFETY))):
             d = along[p]
-            direction = np.eye(1, x.size, d)[0] if isinstance(d, int) else d
-            reach = float(np.abs(x.flat[d] if isinstance(d, int) else x).max()) / unit
+            direction = np.eye(1, x.size, d) if isinstance(d, int) else d
+            reach = float(np.abs(x.ravel()[direction.ravel() != 0]).max(initial=0.0)) / unit
             h = first * (rung or (reach if isinstance(d, int) else 0.0))
             if h < 64 * eps * reach or h == 0:
-                continue  # x + h·d would be rounded
-            step = (h * unit) * direction.reshape(x.shape)
+                continue  # x + hd would be rounded
+            step = h * unit * direction.reshape(x.shape)
             try:
-                q, e = _quotient([centre if k == 0 else value(x + k * step) for k in range(-3, 4)], h, v, eps, moved[p])
+                values = [value(x + k * step) if k else centre for k in range(-3, 4)]
             except (ValueError, ArithmeticError):  # outside f's domain, for example no longer positive definite
                 continue
+            q, e = _quotient(values, h, v, eps, moved[p])
             if np.isfinite(q) and np.isfinite(e):
                 level[p] = min(level[p], e * h)
-                # relative to its own size as well: a pole inside a large step looks like a small quotient
+                # in relation to its own size as well: a pole inside a large step looks like a small quotient
                 if not np.isfinite(errors[p]) or e * (abs(best[p]) + typical) < 0.5 * errors[p] * (abs(q) + typical):
                     best[p], errors[p], steps[p] = q, e, h
     # somewhere in a large input a random direction may well meet a kink: the better resolved half of them is enough
     random = sorted((p for p, d in enumerate(along) if not isinstance(d, int)), key=lambda p: errors[p])
     kept = [p for p in range(count) if p not in random[len(random) // 2:]]
-    return _Quotients([along[p] for p in kept], best[kept], errors[kept], (level / steps)[kept], float(level[kept].max()))
+    return _Quotients([along[p] for p in kept], best[kept], errors[kept], (level / steps)[kept], float(max(level[kept])))
 
 
-def _judge(q: _Quotients, tape: Vector, shaken: float, t: Tensor, order: int, eps: float, fine_eps: float, scale: float,
-           tolerance: float | None) -> tuple[float, float, str, str]:
-    """(error, bound, verdict, reason). `shaken` is how far one ulp moves the tape's gradient, `scale` the size of φ's terms."""
-    resolved = np.isfinite(q.error)
-    a = np.where(resolved, q.project(tape), 0.0)
-    gap = np.abs(a - q.value)
-    size, off = float(np.linalg.norm(q.value)), float(np.linalg.norm(gap))
-    unsure, rounding = SAFETY * float(np.linalg.norm(q.error)), SHAKEN * (shaken + eps * size)
-    allowed = max(BASE[order] * size, rounding) if tolerance is None else tolerance * size
-    limit = max(allowed, rounding) + unsure + (0.0 if size else 1e3 * eps * scale)
-    numbers = (off / size, limit / size) if size else (0.0 if off <= limit else np.inf, 0.0)
+@dataclass
+class _Judge:
+    """What decides on all gradients of one input at one order."""
 
-    def at(p: Any) -> str:
-        d = q.along[int(p)]
-        return f"at {tuple(map(int, np.unravel_index(d, t.shape)))}: " if isinstance(d, int) else "along a random direction: "
+    q: _Quotients
+    shape: tuple[int, ...]
+    order: int
+    tolerance: float | None
+    eps: float  # of the dtype that is checked
+    fine_eps: float  # of the dtype of the quotients
+    shaken: float  # how far the tape's gradient moves when everything moves by one ulp
+    drift: float  # how far it is from the same rules' gradient in float64
+    scale: float  # size of φ's terms and of the input in them
 
-    if not off <= limit:
-        p = np.argmax(np.where(np.isfinite(gap), gap - SAFETY * q.error, np.inf))
-        factor = float(a @ q.value) / size**2 if size else 0.0
-        multiple = a.any() and np.linalg.norm(a - factor * q.value) <= 1e-2 * off
-        where = f"{at(p)}tape {a[p]:.6g}, quotient {q.value[p]:.6g}"
-        return *numbers, "wrong", f"tape = {factor:.6g} × truth; {where}" if multiple else where
-    if not resolved.all():
-        verdict = "rounding" if resolved.any() else "no power"
-        return *numbers, verdict, f"{at(np.argmin(resolved))}f is not finite around this point"
-    if size == 0 and order == 2 and off <= 1e3 * eps * scale and unsure <= BASE[2] * scale:
-        return *numbers, "right", "exactly zero: the gradient does not move with it"
-    if size == 0 and unsure == 0:
-        return *numbers, "no power", "exactly zero: f does not move with it, a backward that returns zeros would pass"
-    if size <= 10 * np.linalg.norm(q.noise) and q.level <= fine_eps**0.5 * scale:  # a larger level is a jump, not noise
-        return *numbers, "no power", "the true gradient is lost in rounding, a backward that returns zeros would pass"
-    if off <= allowed and limit <= max(COARSE, 128 * eps, tolerance or 0.0) * size:
-        return *numbers, "right", ""
-    if rounding > unsure:
-        return *numbers, "rounding", f"{at(np.argmax(gap))}rounding in the tape's own gradient may reach {rounding / size:.1e}"
-    return *numbers, "rounding", f"{at(np.argmax(q.error))}the quotient is no surer than {unsure / size:.1e}: a kink nearby, or cancellation"
+    def at(self, p: Any) -> str:
+        d = self.q.along[int(p)]
+        return f"at {tuple(map(int, np.unravel_index(d, self.shape)))}" if isinstance(d, int) else "in a random direction"
+
+    def __call__(self, tape: Vector) -> Verdict:
+        q, ulps = self.q, 1e3 * self.eps * self.scale
+        resolved = np.isfinite(q.error)
+        a = np.where(resolved, tape, 0.0)
+        gap = np.abs(a - q.value)
+        size, off = float(np.linalg.norm(q.value)), float(np.linalg.norm(gap))
+        unsure = SAFETY * float(np.linalg.norm(q.error))
+        rounding = SHAKEN * (self.shaken + self.eps * size)
+        allowed = max(BASE[self.order] * size, rounding) if self.tolerance is None else self.tolerance * size
+        lost = rounding + min(2 * self.drift, ulps)  # rules that are right in float64 may lose digits, up to a point
+        limit = max(allowed, lost) + unsure + (0.0 if size else ulps)
+        coarse = max(COARSE, 128 * self.eps, self.tolerance or 0.0) * size
+        error, bound = (off / size, limit / size) if size else (0.0 if off <= limit else np.inf, 0.0)
+        if not off <= limit:
+            p = np.argmax(np.where(np.isfinite(gap), gap - SAFETY * q.error, np.inf))
+            factor = float(a @ q.value) / size**2 if size else 0.0
+            multiple = a.any() and np.linalg.norm(a - factor * q.value) <= 1e-2 * off
+            where = f"{self.at(p)}: tape {a[p]:.6g}, quotient {q.value[p]:.6g}"
+            return error, bound, "wrong", f"tape = {factor:.6g} × truth; {where}" if multiple else where
+        if not resolved.all():
+            verdict = "rounding" if resolved.any() else "no power"
+            return error, bound, verdict, f"{self.at(np.argmin(resolved))}: f is not finite around this point"
+        if size == 0 and self.order == 2 and off <= ulps and unsure <= BASE[2] * self.scale:
+            return error, bound, "right", "exactly zero: the gradient does not move with it"
+        if size == 0 and unsure == 0:
+            return error, bound, "no power", "exactly zero: f does not move with it, so a backward of zeros would pass"
+        if size <= 10 * np.linalg.norm(q.noise) and q.level <= self.fine_eps**0.5 * self.scale:  # more is a jump
+            return error, bound, "no power", "the true gradient is lost in rounding, so a backward of zeros would pass"
+        if off <= min(allowed, coarse) and unsure <= coarse:
+            return error, bound, "right", ""
+        if lost > unsure:
+            where = self.at(np.argmax(gap))
+            return error, bound, "rounding", f"{where}: rounding in the tape's gradient may reach {lost / size:.1e}"
+        where = self.at(np.argmax(q.error))
+        return error, bound, "rounding", f"{where}: the quotient is only sure to {unsure / size:.1e}: a kink, or cancellation"
 
 
-def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int = 1, seed: int = 0, *, tolerance: float | None = None,
-              max_elements: int = 64) -> Report:
+def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int = 1, seed: int = 0, *,
+              tolerance: float | None = None, max_elements: int = 64) -> Report:
     """Compare the tape's derivatives of `f` with difference quotients, for all floating inputs, and say what is known.
 
-    `f` is called many times, on fresh variables with the values of `inputs`: their ``.grad`` and hooks are untouched, and
-    Modules leave their running statistics alone meanwhile. `f` must be deterministic (it is called twice to see): reseed
-    inside `f`, or make a dropout mask an input.
+    `f` is called many times, on fresh variables with the values of `inputs`: their ``.grad`` and hooks are untouched,
+    and Modules leave their running statistics alone meanwhile. `f` must be deterministic (it is called twice to see):
+    reseed inside `f`, or make a dropout mask an input.
 
     float32 and float16: quotients are those of `f` at the same point in float64 (or in the inputs' dtype, with less power,
     where `f` refuses float64: the report says so). The tolerance is then 16·(ε + the change of the tape's gradient when
-    inputs and cotangent move by one unit in the last place), which holds its conditioning and its rounding noise.
+    inputs and cotangent move by one unit in the last place), which holds its conditioning and its rounding noise. What
+    is worse, but only in this dtype and not in float64, is "rounding", not "wrong".
 
     Args:
         f: takes `inputs`, returns a Tensor or a tuple of Tensors; its integer outputs are ignored.
@@ -281,8 +306,9 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int 
         max_elements: larger inputs are probed along random directions, and at a quarter as many elements.
 
     Returns:
-        A `Report`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose another
-        point then, or make an input that `f` ignores a constant. An empty input is "right": there is nothing to check.
+        A `Report`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose
+        another point then, or make an input that `f` ignores a constant. An empty input is "right": there is nothing to
+        check.
 
     Raises:
         TypeError, ValueError: misuse only: no floating input, no floating output, an order other than 1 and 2.
@@ -299,11 +325,12 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int 
     if order not in (1, 2):
         raise error(ValueError, "gradcheck", got=f"order={order!r}", needs="1 or 2", fix="order=2 checks both orders")
     fn = _Function(f, [inputs] if isinstance(inputs, Tensor) else list(inputs))
+    # a stream of its own: default_rng(seed) may have made the inputs, and v = x is blind to a normalizer's backward
+    rng = np.random.default_rng([seed, ord("v")])
     before, state.checking = state.checking, True
     try:
         with np.errstate(all="ignore"):
-            # a stream of its own: default_rng(seed) may have made the inputs, and v = x is blind to a normalizer's backward
-            return _check(fn, order, np.random.default_rng([seed, ord("v")]), tolerance, max_elements)
+            return _check(fn, order, rng, tolerance, max_elements)
     finally:
         state.checking = before
 
@@ -313,60 +340,66 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
     for x in xs:
         x.requires_grad = True
     ys, note, why = fn.outputs(xs), "", ""
-    eps = max(float(np.finfo(t.dtype).eps) for t in [*xs, *ys])
+    eps = _eps([*xs, *ys])
     y, again = _flat(ys, ys), _flat(*[fn.outputs(xs)] * 2)
     if not np.isfinite(y).all():
         why = "f is not finite at this point"
     elif y.shape != again.shape or np.linalg.norm(y - again) > 1e3 * eps * np.linalg.norm(y):
         why = "not deterministic: two calls of f gave different values"
     if why:
-        return Report(tuple(Row(*who, 1, x.shape, np.nan, np.nan, "no power", why) for *who, x in zip(fn.names, fn.at, xs)))
-    vs = [fn.leaf(rng.standard_normal(t.shape), t.dtype) for t in ys]
-    ws = [fn.leaf(_spread(_host(x)) * rng.standard_normal(x.shape), x.dtype) for x in xs]
+        return Report(tuple(Row(name, i, 1, x.shape, np.nan, np.nan, "no power", why)
+                            for name, i, x in zip(fn.names, fn.at, xs)))
 
+    vs = [fn.leaf(rng.standard_normal(t.shape), t.dtype) for t in ys]
+    ws = [fn.leaf(_spread(_host(x)) * rng.standard_normal(x.shape), x.dtype) for x in xs]  # x's own units: terms alike
     fine_xs, fine_ys = xs, ys  # the same point in float64, where quotients are sharp
     if eps > np.finfo(np.float64).eps:
         try:
             lifted = [fn.leaf(_host(x), np.float64) for x in xs]
             fine_xs, fine_ys = lifted, fn.outputs(lifted)
         except Exception as e:  # whatever a function says that was not made for float64
-            note = f"quotients in the inputs' dtype, because f refuses float64: {str(e).splitlines()[0]}"
-    fine_vs = [fn.leaf(_host(v), t.dtype) for v, t in zip(vs, fine_ys, strict=True)]
-    fine_eps = max(float(np.finfo(t.dtype).eps) for t in [*fine_xs, *fine_ys])
+            note = f"quotients in the inputs' dtype, because f refuses float64: {_headline(e)}"
+    like = [*fine_xs, *fine_ys, *fine_xs]
+    own = [*xs, *vs, *ws]
+    fine = [fn.leaf(_host(t), model.dtype) for t, model in zip(own, like)]
     n, m = len(xs), len(vs)
     names = [*fn.names, *(["v"] if m == 1 else [f"v[{j}]" for j in range(m)])]
 
-    def rows(order: int, checked: Tensors, fine: Tensors, value: Callable[[Tensors], Vector], weights: Vector,
-             tape: Callable[[Tensors], Gradients], variables: Tensors, graph: Gradients) -> list[Row]:
+    def rows(order: int, count: int, value: Callable[[Tensors], Vector], weights: Vector,
+             tape: Callable[[Tensors], Gradients], graph: Gradients) -> list[Row]:
+        """Check the first `count` variables of ``value(variables)``, whose vjp at `weights` is ``tape(variables)``."""
+
+        def shifted() -> Gradients:
+            return tape([fn.leaf(_host(t) * (1 + eps * rng.standard_normal(t.shape)), t.dtype) for t in own])
+
+        def result(k: int) -> Verdict:
+            t, g = own[k], gradients[k]
+            if g is not None and (g.shape, g.dtype, g.backend) != (t.shape, t.dtype, t.backend):
+                return np.inf, np.nan, "wrong", f"the gradient is {describe(g)}, the input {describe(t)}"
+            if not t.size:
+                return 0.0, 0.0, "right", "empty"
+            unit = _spread(_host(t))
+            q = _measure(lambda x: value([*fine[:k], fn.leaf(x, fine[k].dtype), *fine[k + 1:]]), _host(t), weights,
+                         _directions(t.size, max_elements, rng), _eps(like), tolerance or BASE[order])
+            flat, exact, *others = (q.project(unit * _flat([gs[k]], [t])) for gs in (gradients, in_float64, *moved))
+            judge = _Judge(q, t.shape, order, tolerance, eps, _eps(like), drift=float(np.linalg.norm(exact - flat)),
+                           shaken=max(float(np.linalg.norm(other - flat)) for other in others),
+                           scale=size + unit * float(np.linalg.norm(weights)))
+            verdict = judge(flat)
+            if graph and verdict[2] != "wrong":
+                *numbers, second, reason = judge(q.project(unit * _flat([graph[k]], [t])))
+                if second == "wrong":
+                    return numbers[0], numbers[1], second, f"under create_graph=True: {reason}"
+            return verdict
+
+        broken = ""
         try:
-            gradients = tape(variables)
-            shifted = [tape([fn.leaf(_host(t) * (1 + eps * rng.standard_normal(t.shape)), t.dtype) for t in variables]) for _ in range(2)]
-            broken = ""
+            gradients, in_float64, moved = tape(own), tape(fine), [shifted(), shifted()]
+            size = float(np.linalg.norm(weights * value(fine)))
         except Exception as e:  # a rule that raises is a wrong rule
-            broken = f"backward raised {type(e).__name__}: {str(e).partition(chr(10))[0]}"
-        found, size = [], 0.0 if broken else float(np.linalg.norm(weights * value(fine)))
-        for k, t in enumerate(checked):
-            g = None if broken else gradients[k]
-            if broken:
-                result = np.inf, np.nan, "wrong", broken
-            elif g is not None and (g.shape, g.dtype, g.backend) != (t.shape, t.dtype, t.backend):
-                result = np.inf, np.nan, "wrong", f"the gradient is {describe(g)}, the input {describe(t)}"
-            elif not t.size:
-                result = 0.0, 0.0, "right", "empty"
-            else:
-                unit = _spread(_host(t))
-                q = _measure(lambda x, k=k: value([*fine[:k], fn.leaf(x, fine[k].dtype), *fine[k + 1:]]), _host(t), weights,
-                             _directions(t.size, max_elements, rng), fine_eps, tolerance or BASE[order])
-                mine, *others = (unit * _flat([gs[k]], [t]) for gs in (gradients, *shifted))
-                shaken = max(float(np.linalg.norm(q.project(other - mine))) for other in others)
-                scale = size + unit * float(np.linalg.norm(weights))
-                result = _judge(q, mine, shaken, t, order, eps, fine_eps, scale, tolerance)
-                if graph and result[2] != "wrong":
-                    second = _judge(q, unit * _flat([graph[k]], [t]), shaken, t, order, eps, fine_eps, scale, tolerance)
-                    if second[2] == "wrong":
-                        result = *second[:3], f"under create_graph=True: {second[3]}"
-            found.append(Row(names[k], fn.at[k] if k < n else None, order, t.shape, *result))
-        return found
+            broken = f"backward raised {_headline(e)}"
+        return [Row(names[k], fn.at[k] if k < n else None, order, own[k].shape,
+                    *((np.inf, np.nan, "wrong", broken) if broken else result(k))) for k in range(count)]
 
     graph: Gradients = []
     if order == 2:
@@ -374,8 +407,17 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
             graph = fn.pull(xs, vs, create_graph=True)
         except Exception:  # the rows of order 2 will say it
             pass
-    found = rows(1, xs, fine_xs, lambda ts: _flat(fn.outputs(ts), fine_ys), _flat(vs, ys), lambda ts: fn.pull(ts[:n], ts[n:]), [*xs, *vs], graph)
+    found = rows(1, n, lambda ts: _flat(fn.outputs(ts[:n]), ys), _flat(vs, ys),
+                 lambda ts: fn.pull(ts[:n], ts[n:n + m]), graph)
     if order == 2:
-        found += rows(2, [*xs, *vs], [*fine_xs, *fine_vs], lambda ts: _flat(fn.pull(ts[:n], ts[n:]), fine_xs), _flat(ws, xs),
-                      lambda ts: fn.pull_twice(ts[:n], ts[n:n + m], ts[n + m:]), [*xs, *vs, *ws], [])
+        found += rows(2, n + m, lambda ts: _flat(fn.pull(ts[:n], ts[n:n + m]), xs), _flat(ws, xs),
+                      lambda ts: fn.pull_twice(ts[:n], ts[n:n + m], ts[n + m:]), [])
     return Report(tuple(found), note)
+
+
+def _eps(tensors: Tensors) -> float:
+    return max(float(np.finfo(t.dtype).eps) for t in tensors)
+
+
+def _headline(e: Exception) -> str:
+    return f"{type(e).__name__}: {str(e).partition(chr(10))[0]}"

@@ -238,7 +238,8 @@ def draw_lines(lines: Sequence[Line], ys: Sequence[Tensor], ax: Any, gradients: 
     boxes = _boxes(lines, {y._line for y in ys}, fold, values,
                    [(table, colour) for (_, table), colour in zip(compared, colours, strict=True)])
     if len(boxes) > MOST_BOXES:
-        raise error(ValueError, "draw", got=f"a tape of {len(boxes)} boxes", needs=f"at most {MOST_BOXES}, to be readable",
+        raise error(ValueError, "draw", got=f"a tape of {len(boxes)} boxes",
+                    needs=f"at most {MOST_BOXES}, to be readable",
                     fix="draw the tape of an intermediate result, or of a smaller model; print(tape) has no limit")
     legend = [(f"∂ {label}", colour) for (label, _), colour in zip(compared, colours, strict=True)]
     if any("‖" in text for box in boxes for text, *_ in box.rows):

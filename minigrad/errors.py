@@ -42,6 +42,8 @@ def describe(value: object) -> str:
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None:
+        if callable(value) and hasattr(value, "__name__"):
+            return f"the function {value.__name__}"
         text = repr(value)
         return f"the {type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
     name = getattr(value, "backend", None) or type(value).__module__.split(".")[0]

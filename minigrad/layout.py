@@ -45,7 +45,7 @@ Edge = tuple[Node, bool]  # all arrows of one kind from one node share one chain
 
 
 def _assign_layers(nodes: Sequence[Node]) -> int:
-    """Longest path from the left; then what has at most one input moves right, next to its first user.
+    """Longest path from the left; then what has at most one input besides sources moves right, next to its first user.
 
     Returns the number of layers.
     """
@@ -55,7 +55,7 @@ def _assign_layers(nodes: Sequence[Node]) -> int:
         for i, _ in n.inputs:
             users[i].append(n)
     for n in reversed(nodes):
-        if users[n] and len({i for i, _ in n.inputs}) <= 1:
+        if users[n] and len({i for i, _ in n.inputs if i.inputs}) <= 1:
             n.layer = min(u.layer for u in users[n]) - 1
     return 1 + max(n.layer for n in nodes)
 
@@ -161,7 +161,7 @@ def _order(table: list[list[Item]]) -> None:
 
 
 def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[float]) -> None:
-    """y as near to `wanted` (weighted squares) as order and distances allow, by the pool-adjacent-violators algorithm."""
+    """y as near to `wanted` (weighted squares) as order and distances allow: the pool-adjacent-violators algorithm."""
     offsets = [0.0]
     for a, b in pairwise(layer):
         offsets.append(offsets[-1] + (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP))

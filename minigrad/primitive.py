@@ -24,6 +24,7 @@ Conventions for the less usual ops:
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -209,10 +210,17 @@ _output_plans: list[Any] = []
 
 
 def output_tensor(array: Array, line: Line, position: int) -> Tensor:
-    """Output number `position` of an op with several, as a Tensor with a line of its own."""
+    """Output number `position` of an op with several, as a Tensor with a line of its own: always the same one."""
     while len(_output_plans) <= position:
         _output_plans.append(_OutputPlan(len(_output_plans)))
-    return Tensor(array, Line(_output_plans[position], (line,), (), array.shape, array.dtype))
+    known = line.noted("outputs")
+    if known is None:
+        line.note("outputs", known := {})
+    made = known[position]() if position in known else None
+    if made is None:
+        made = Line(_output_plans[position], (line,), (), array.shape, array.dtype)
+        known[position] = weakref.ref(made)
+    return Tensor(array, made)
 
 
 def is_output(line: Line) -> bool:
@@ -222,7 +230,7 @@ def is_output(line: Line) -> bool:
 
 # -- calling an op ----------------------------------------------------------------------------------------------------------
 
-def _call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
+def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
     """Apply `p` to any mixture of Tensors, raw arrays and numbers. Returns (result, cache)."""
     if p.defaults:
         meta = {**p.defaults, **meta}
@@ -321,7 +329,7 @@ def _one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
 
 def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exception) -> Exception:
     """The library's error with the op's name, shapes and dtypes, unless it explains itself already."""
-    if "\n  needs: " in str(e) or not isinstance(e, (ValueError, TypeError, IndexError, ArithmeticError)) and "LinAlgError" not in type(e).__name__:
+    if "\n  needs: " in str(e) or (not isinstance(e, (ValueError, TypeError, IndexError, ArithmeticError)) and "LinAlgError" not in type(e).__name__):
         return e
     kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
@@ -354,7 +362,7 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
                     return Tensor(out, Line(plan, (line,), plan.collect((x,), out, meta, None), out.shape, out.dtype))
         elif type(a) in NAMESPACES:
             return _raw(p, NAMESPACES[type(a)], (a,), meta)
-        return _call(p, (a,), meta)[0]
+        return call(p, (a,), meta)[0]
 
     return apply
 
@@ -370,24 +378,24 @@ def _fast_binary(p: Primitive) -> Callable[..., Any]:
             if isinstance(b, Tensor):
                 n, y = b._line, b._data
                 if m is None or n is None or m.dtype is not n.dtype or (elementwise and m.shape != n.shape) or type(x) is not type(y):
-                    return _call(p, (a, b), meta)[0]
+                    return call(p, (a, b), meta)[0]
                 mask = 3
             elif elementwise and m is not None and (type(b) is float or type(b) is int):
                 n, y, mask = None, b, 1
             else:
-                return _call(p, (a, b), meta)[0]
+                return call(p, (a, b), meta)[0]
             xp = NAMESPACES[type(x)]
         elif isinstance(b, Tensor):
             n, y = b._line, b._data
             if not elementwise or n is None or (type(a) is not float and type(a) is not int):
-                return _call(p, (a, b), meta)[0]
+                return call(p, (a, b), meta)[0]
             m, x, mask, xp = None, a, 2, NAMESPACES[type(y)]
         else:
             if type(a) in NAMESPACES and (type(b) is type(a) or type(b) is float or type(b) is int):
                 return _raw(p, NAMESPACES[type(a)], (a, b), meta)
-            return _call(p, (a, b), meta)[0]
+            return call(p, (a, b), meta)[0]
         if not state.recording or watchers or _checksums:
-            return _call(p, (a, b), meta)[0]
+            return call(p, (a, b), meta)[0]
         try:
             out = forward(xp, x, y, **meta)
         except Exception as e:
@@ -409,7 +417,7 @@ def _general(p: Primitive) -> Callable[..., Any]:
         kind = next((type(a) for a in args if type(a) is not float and type(a) is not int), None)
         if kind in NAMESPACES and not p.defaults and all(type(a) is kind or type(a) is float or type(a) is int for a in args):
             return _raw(p, NAMESPACES[kind], args, meta)
-        return _call(p, args, meta)[0]
+        return call(p, args, meta)[0]
 
     return apply
 
@@ -422,7 +430,7 @@ def _raw(p: Primitive, xp: Any, arrays: tuple[Any, ...], meta: dict[str, Any]) -
         raise _explained(p, arrays, meta, e) from e
 
 
-def _public(p: Primitive, apply: Callable[..., Any]) -> Callable[..., Any]:
+def as_function(p: Primitive, apply: Callable[..., Any]) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = p.name
     apply.__doc__ = p.forward.__doc__
     apply.__module__ = p.forward.__module__
@@ -450,106 +458,6 @@ def primitive(align: Align | None = None, /, **rules: Callable[..., Any]) -> Cal
         p = Primitive(forward, rules, align)
         plain = not p.variadic and not p.defaults
         if plain and rules.keys() == {*p.inputs} and len(p.inputs) <= 2:
-            return _public(p, _fast_unary(p) if len(p.inputs) == 1 else _fast_binary(p))
-        return _public(p, _general(p))
+            return as_function(p, _fast_unary(p) if len(p.inputs) == 1 else _fast_binary(p))
+        return as_function(p, _general(p))
     return decorate
-
-
-# -- joint backwards, derived by hand ---------------------------------------------------------------------------------------
-
-class ByHand(Primitive):
-    """An op with one backward for all its inputs, and a cache of forward statistics."""
-
-    def __init__(self, forward: Callable[..., Any], save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]]) -> None:
-        super().__init__(forward, {})
-        self.save, self.rebuild = save, rebuild
-        self.wants_cache = "saved" in self.keywords
-        if self.wants_cache:
-            self.keywords.remove("saved")
-            self.defaults.pop("saved", None)
-        self.save_names = self._named_subset("save", save, 0, {*self.inputs, *self.keywords})
-        self.backward_names = self._named_subset("backward", backward, 2, {*self.inputs, *self.keywords, "out"})
-        self.joint = self._joint(backward)
-
-    def _named_subset(self, what: str, f: Callable[..., Any], skip: int, known: set[str]) -> list[tuple[str, bool]]:
-        names = self.parameters_of(f, skip)
-        extra = [n for n, _ in names if n not in known]
-        if extra:
-            raise error(TypeError, f"@by_hand {self.name}", got=f"{what} with the parameters {extra}", needs=f"names among {sorted(known)}",
-                        fix=f"name {what}'s parameters after the op's inputs and keywords")
-        return names
-
-    def _joint(self, backward: Callable[..., Any]) -> Callable[..., Any]:
-        """`backward` with every kept name visible in its signature: what it uses, and what `save` needs once more."""
-        names = [n for n, _ in self.backward_names]
-        more = [n for n, _ in self.save_names if n not in names and n not in self.rebuild]
-        more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
-        keep = {}
-        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return backward(g, saved, "
-             f"{', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)})", {"backward": backward}, keep)
-        return keep["joint"]
-
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
-        cache = self._saved_by(dict(zip(self.inputs, arrays, strict=True)), meta)
-        return self.forward(xp, *arrays, **meta, **({"saved": cache} if self.wants_cache else {})), cache
-
-    def _saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
-        known = {**inputs, **meta}
-        return self.save(*(known[n] for n, by_keyword in self.save_names if not by_keyword), **{n: known[n] for n, by_keyword in self.save_names if by_keyword})
-
-    def rebuild_inputs(self, kept: dict[str, Any], meta: dict[str, Any], line: Line) -> None:
-        """Where the op keeps its output: recover the input from it, tied to the parent's line."""
-        saved = next(v for (_, kind, _), v in zip(line.plan.slots, line.saved, strict=True) if kind == "cache")
-        raw = {n: v._data if isinstance(v, Tensor) else v for n, v in {**kept, **meta}.items()}
-        for name, f in self.rebuild.items():
-            array = f(**{n: saved if n == "saved" else raw[n] for n, _ in self.parameters_of(f, 0)})
-            kept[name] = Tensor(array, line.parents[self.inputs.index(name)])
-
-    def recompute_cache(self, kept: dict[str, Any], meta: dict[str, Any], cache: Any) -> Any:
-        return self._saved_by(kept, meta)
-
-
-def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Turn ``forward(xp, *inputs, **keywords)`` into an op with one hand-derived backward for all inputs.
-
-    Args:
-        save: ``save(*inputs, **keywords) -> tuple`` of forward statistics. Its parameters are matched by name. The result is a
-            cache: first order reuses it; under ``create_graph`` it is recomputed from the inputs, on the tape.
-            A forward with a keyword parameter ``saved`` receives it, so that nothing is computed twice.
-        backward: ``backward(cotangent, saved, *kept, **keywords) -> tuple`` with one gradient (or None) an input. The names
-            after the first two say what the tape keeps: inputs, or ``out`` for the output instead.
-        rebuild: for an op that keeps its output: input name -> ``f(saved, out, ...)`` that recovers the input's array.
-
-    >>> import minigrad as mg
-    >>> def mean_of(x): return (mg.mean(x),)
-    >>> def back(g, saved, x): return (g - mg.mean(g),)
-    >>> @mg.by_hand(save=mean_of, backward=back)
-    ... def centre(xp, x, *, saved): return x - saved[0]
-    >>> x = mg.tensor([1.0, 2.0, 6.0], requires_grad=True)
-    >>> (centre(x) * mg.tensor([0.0, 0.0, 3.0])).sum().backward()
-    >>> x.grad
-    tensor([-1., -1.,  2.], dtype=float32)
-    """
-    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        p = ByHand(forward, save, backward, rebuild or {})
-        return _public(p, lambda *args, **meta: _call(p, args, meta)[0])
-    return decorate
-
-
-def with_saved(op: Callable[..., Any], *args: Any, **keywords: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Call a by-hand op and also return what its `save` computed (constants), also under `no_grad`.
-
-    >>> import minigrad as mg
-    >>> @mg.by_hand(save=lambda x: (x * 2.0,), backward=lambda g, saved: (g * 2.0,))
-    ... def double(xp, x, *, saved): return saved[0]
-    >>> y, (twice,) = mg.with_saved(double, mg.tensor([1.0]))
-    >>> twice
-    tensor([2.], dtype=float32)
-    """
-    p = getattr(op, "primitive", None)
-    if not isinstance(p, ByHand):
-        raise error(TypeError, "with_saved", got=describe(op), needs="an op made with @by_hand", fix="call the op directly")
-    y, cache = _call(p, args, keywords)
-    if any(isinstance(a, Tensor) for a in args):
-        cache = tuple(Tensor(c) if type(c) in NAMESPACES else c for c in cache)
-    return y, cache

@@ -49,7 +49,7 @@ class Line:
     nothing else; a leaf's line holds a weak reference to its tensor instead.
     """
 
-    __slots__ = ("_notes", "dtype", "index", "parents", "plan", "saved", "shape")
+    __slots__ = ("__weakref__", "_notes", "dtype", "index", "parents", "plan", "saved", "shape")
 
     def __init__(self, plan: Plan, parents: tuple[Line | None, ...], saved: Any, shape: Any, dtype: Any) -> None:
         self.index = storage.tick()

@@ -52,7 +52,7 @@ def agree(found, expected, bound):
     scale = max(np.linalg.norm(e) for e in expected if e is not None)
     for f, e in zip(found, expected, strict=True):
         f, e = (np.zeros_like(o) if a is None else a for a, o in ((f, e), (e, f)))
-        if f is None and e is None or not f.size:
+        if (f is None and e is None) or not f.size:
             continue
         assert f.shape == e.shape and f.dtype == e.dtype
         assert np.linalg.norm(f - e) <= bound * max(np.linalg.norm(e), 1e-3 * scale)
@@ -95,9 +95,11 @@ def test_every_form_agrees_with_central_differences(name, derivation, order):
 
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)
 def test_float32_is_within_the_rounding_of_its_inputs(name, derivation):
-    """|float32 − float64| ≤ 64 × the effect of perturbing every input by one unit of rounding, + 64 units of the result.
+    """|float32 − float64| ≤ 64 × the effect of perturbing every input by one unit of rounding + 64 units of the result
+    + 8 × the error of the composed form in float32.
 
-    That is backward stability: the float32 result is the exact one for inputs that are wrong in their last bits.
+    The first two say that the result is the exact one for inputs that are wrong in their last bits. The third allows for
+    cancellation inside the layer (with n = 2, dx is the small difference of large terms), where no form can do better.
     """
     layer, eps = layers.REGISTRY[name], np.finfo("float32").eps
     for case, arrays, keywords in cases_of(name, derivation, "float32"):
@@ -105,6 +107,7 @@ def test_float32_is_within_the_rounding_of_its_inputs(name, derivation):
             continue
         exact = derivatives(layer.composed, arrays, keywords, "numpy", 3, dtype="float64")
         single = derivatives(layer.derived[derivation], arrays, keywords, "numpy", 3)
+        taped = derivatives(layer.composed, arrays, keywords, "numpy", 3)
         moved = []
         for trial in range(4):
             rng = seeded(name, case, trial)
@@ -113,7 +116,7 @@ def test_float32_is_within_the_rounding_of_its_inputs(name, derivation):
         for i, (s, e) in enumerate(zip(single, exact, strict=True)):
             sensitivity = max(np.linalg.norm(m[i] - e) for m in moved)
             assert s.dtype == np.float32
-            assert np.linalg.norm(s - e) <= 64 * sensitivity + 64 * eps * np.linalg.norm(e), (case, i)
+            assert np.linalg.norm(s - e) <= 64 * sensitivity + 64 * eps * np.linalg.norm(e) + 8 * np.linalg.norm(taped[i] - e), (case, i)
 
 
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)

@@ -23,7 +23,8 @@ class _Listed(Module):
     def _name(self, index: int) -> str:
         names = list(self._modules)
         if not isinstance(index, int) or not -len(names) <= index < len(names):
-            raise error(IndexError, type(self).__name__, got=f"the index {index!r}", needs=f"an integer from {-len(names)} to {len(names) - 1}",
+            raise error(IndexError, type(self).__name__, got=f"the index {index!r}",
+                        needs=f"an integer from {-len(names)} to {len(names) - 1}",
                         fix="check len(...); a module with a name is an attribute")
         return names[index]
 
@@ -69,9 +70,11 @@ class Sequential(_Listed):
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         super().__init__()
-        first = modules[0] if len(modules) == 1 else None
-        for name, module in first.items() if isinstance(first, Mapping) else ((str(i), m) for i, m in enumerate(modules)):
-            self.register_module(name, module)  # type: ignore[arg-type]
+        named: Mapping[str, Any] = {str(i): module for i, module in enumerate(modules)}
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = modules[0]
+        for name, module in named.items():
+            self.register_module(name, module)
 
     def forward(self, x: Any) -> Any:
         """x through every module in turn."""
@@ -98,11 +101,8 @@ class ModuleDict(Module):
         super().__init__()
         self.update(modules or {})
 
-    def __getitem__(self, name: str) -> Module:
-        module = self._modules.get(name)
-        if module is None:
-            raise error(IndexError, "ModuleDict", got=f"the name {name!r}", needs=f"one of {list(self._modules)}", fix="check the spelling")
-        return module
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.register_module(name, module)
@@ -131,7 +131,8 @@ class ModuleDict(Module):
     def update(self, modules: Mapping[str, Module]) -> None:
         """Add or replace modules."""
         if not isinstance(modules, Mapping):
-            raise error(TypeError, "ModuleDict", got=describe(modules), needs="a dictionary name -> Module", fix="ModuleDict({'head': nn.Linear(8, 2)})")
+            raise error(TypeError, "ModuleDict", got=describe(modules), needs="a dictionary name -> Module",
+                        fix="ModuleDict({'head': nn.Linear(8, 2)})")
         for name, module in modules.items():
             self[name] = module
 

@@ -15,25 +15,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from .. import backend
-from ..errors import TapeError, describe, error
-from ..storage import record_write
+from ..errors import describe, error
 from ..tensor import Tensor
+from . import state as state_
 from .parameter import Parameter, name_line
+from .state import KeyDifference
 
 M = TypeVar("M", bound="Module")
 
 TABLES = {"_parameters": "a Parameter", "_buffers": "a constant Tensor", "_modules": "a Module"}
 observers: list[Callable[[Module, Callable[[], Any]], Any]] = []  # see each call of a Module: used by `summary`
-
-
-class KeyDifference(NamedTuple):
-    """What `load_state_dict(strict=False)` left alone."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Module:
@@ -76,8 +70,9 @@ class Module:
             persistent: include it in `state_dict`.
         """
         if value is not None and (not isinstance(value, Tensor) or value.requires_grad):
-            raise error(TypeError, "register_buffer", got=describe(value) + " that requires grad" * isinstance(value, Tensor),
-                        needs="a constant Tensor or None", fix="minigrad.tensor(...), or x.detach(); what is trained is a Parameter")
+            got = describe(value) + (" that requires grad" if isinstance(value, Tensor) else "")
+            raise error(TypeError, "register_buffer", got=got, needs="a constant Tensor or None",
+                        fix="minigrad.tensor(...), or x.detach(); what is trained is a Parameter")
         self._register(name, value, self._buffers)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
@@ -92,8 +87,8 @@ class Module:
 
     def _register(self, name: str, value: Any, table: dict[str, Any]) -> None:
         if not isinstance(name, str) or not name or "." in name:
-            raise error(ValueError, type(self).__name__, got=f"the name {name!r}", needs="a non-empty string without a dot",
-                        fix="dots join the names of modules within modules")
+            raise error(ValueError, type(self).__name__, got=f"the name {name!r}",
+                        needs="a non-empty string without a dot", fix="dots join the names of modules within modules")
         if name not in table and hasattr(self, name):
             raise error(ValueError, type(self).__name__, got=f"the name {name!r}, which is an attribute already",
                         needs="a free name", fix="choose another one, or delete the attribute first")
@@ -114,7 +109,7 @@ class Module:
                 if value is not None and (kind != "_buffers" or not isinstance(value, Tensor) or value.requires_grad):
                     raise error(TypeError, f"{type(self).__name__}.{name} = ...", got=describe(value),
                                 needs=f"{needs} or None, because the name is registered",
-                                fix="nn.Parameter(x) for a parameter, x.detach() for a buffer; or del the attribute first")
+                                fix="nn.Parameter(x), x.detach() for a buffer, or del the attribute first")
                 attributes[kind][name] = value
                 return
         object.__setattr__(self, name, value)
@@ -128,9 +123,9 @@ class Module:
         for kind in TABLES:
             if name in attributes[kind]:
                 return attributes[kind][name]
-        known = [n for kind in TABLES for n in attributes[kind]]
+        known = ", ".join([n for kind in TABLES for n in attributes[kind]][:8])
         raise error(AttributeError, type(self).__name__, got=f"the attribute {name!r}, which it does not have",
-                    needs=f"one of its own{', such as ' + ', '.join(known[:8]) if known else ''}", fix="check the spelling")
+                    needs=f"one of its own{known and ', such as '}{known}", fix="check the spelling")
 
     def _uninitialized(self, what: str) -> AttributeError:
         return error(AttributeError, type(self).__name__, got=f"{what} before Module.__init__ has run",
@@ -159,7 +154,8 @@ class Module:
                 continue
             seen.add(id(module))
             yield name, module
-            stack += [(_join(name, key), child) for key, child in reversed(module._modules.items()) if child is not None]
+            below = reversed(module._modules.items())
+            stack += [(_join(name, key), child) for key, child in below if child is not None]
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -177,7 +173,8 @@ class Module:
         """The direct submodules, each once."""
         return (child for _, child in self.named_children())
 
-    def _named_members(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+    def _named_members(self, table: str, prefix: str, recurse: bool,
+                       remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for path, module in self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]:
             for name, member in getattr(module, table).items():
@@ -185,7 +182,8 @@ class Module:
                     seen.add(id(member))
                     yield _join(path, name), member
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self, prefix: str = "", recurse: bool = True,
+                         remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), a shared parameter once. Their tape lines take these names."""
         for name, parameter in self._named_members("_parameters", prefix, recurse, remove_duplicate):
             name_line(parameter, name)
@@ -195,7 +193,8 @@ class Module:
         """All parameters, a shared one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(self, prefix: str = "", recurse: bool = True,
+                      remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
         """(name, buffer), a shared buffer once."""
         return self._named_members("_buffers", prefix, recurse, remove_duplicate)
 
@@ -266,55 +265,27 @@ class Module:
         Raises:
             RuntimeError: names that do not fit (if `strict`), or values of another shape or dtype.
         """
-        if not isinstance(state, Mapping):
-            raise error(TypeError, "load_state_dict", got=describe(state), needs="a dictionary of names and Tensors", fix="pass model.state_dict()")
-        own = self._state()
-        missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
-        problems = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names and strict]
-        values = {k: v._data if isinstance(v, Tensor) else v for k, v in state.items() if k in own}
-        for name, value in values.items():
-            target = own[name]
-            if not backend.is_array(value):
-                problems.append(f"{name}: {describe(value)}, not an array")
-            elif value.shape != target.shape or value.dtype != target.dtype:
-                problems.append(f"{name}: shape {tuple(value.shape)} and dtype {value.dtype} for {tuple(target.shape)} and {target.dtype}")
-        if problems:
-            raise error(RuntimeError, f"load_state_dict of {type(self).__name__}", got="\n    ".join(["a state that does not fit (nothing was loaded)", *problems]),
-                        needs="the names, shapes and dtypes of this module", fix="build the module with the arguments of the saved one; astype for its dtype; strict=False to ignore names")
-        mine = {id(backend.owner(t._data)) for t in own.values()}  # a source among our own arrays must not change on the way
-        arrays = {k: backend.asarray(v, None, own[k].backend) for k, v in values.items()}
-        arrays = {k: a.copy() if id(backend.owner(a)) in mine else a for k, a in arrays.items()}
-        for name, array in arrays.items():
-            own[name]._data[...] = array
-            record_write(own[name]._data, "load_state_dict")
-        return KeyDifference(missing, unexpected)
+        return state_.load(f"load_state_dict of {type(self).__name__}", self._state(), state, strict)
 
     def to(self: M, name: str) -> M:
         """Move all parameters, buffers and gradients to the backend `name`, in place: optimizers keep the parameters.
 
         Call it before the first optimizer step. Returns the module.
         """
-        return self._convert(lambda array: array if backend.name_of(array) == name else backend.asarray(array, None, name))
+        backend.get(name)  # an unknown name fails here
+        return self._convert(lambda a: a if backend.name_of(a) == name else backend.asarray(a, None, name))
 
     def astype(self: M, dtype: Any) -> M:
         """Convert all floating parameters, buffers and gradients to `dtype`, in place. Returns the module."""
         wanted = backend.np.dtype(dtype)
         if not backend.is_float(wanted):
-            raise error(TypeError, "Module.astype", got=f"dtype {wanted}", needs="a floating dtype", fix="model.astype('float32')")
-        return self._convert(lambda array: array.astype(wanted) if backend.is_float(array.dtype) and array.dtype != wanted else array)
+            raise error(TypeError, "Module.astype", got=f"dtype {wanted}", needs="a floating dtype",
+                        fix="model.astype('float32')")
+        return self._convert(lambda a: a.astype(wanted) if backend.is_float(a.dtype) and a.dtype != wanted else a)
 
     def _convert(self: M, convert: Callable[[Any], Any]) -> M:
         for member in (*self.parameters(), *self.buffers()):
-            array = convert(member._data)
-            if array is member._data:
-                continue
-            line, member._data, member._line = member._line, array, None
-            if line is not None:
-                member.requires_grad = True  # a new line, of the new dtype; the old one, perhaps on a tape, is cut off
-                member._line._notes, line._notes = line._notes, {"hooks": [_refuse]}  # type: ignore[union-attr]
-                line.saved = lambda: None
-            if member._grad is not None:
-                member._grad = Tensor(convert(member._grad._data))
+            state_.replace(member, convert)
         return self
 
     # -- as text -----------------------------------------------------------------------------------------------------
@@ -324,13 +295,14 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
-        rows = [f"({name}): {child!r}" for name, child in self._modules.items()]
-        if not rows:
-            return f"{type(self).__name__}({self.extra_repr()})"
-        return f"{type(self).__name__}(\n{textwrap.indent(chr(10).join([*filter(None, [self.extra_repr()]), *rows]), '  ')}\n)"
+        extra, children = self.extra_repr(), [f"({name}): {child!r}" for name, child in self._modules.items()]
+        if not children:
+            return f"{type(self).__name__}({extra})"
+        inside = "\n".join([extra, *children] if extra else children)
+        return f"{type(self).__name__}(\n{textwrap.indent(inside, '  ')}\n)"
 
     def summary(self, example: Tensor | tuple[int, ...]) -> str:
-        """A table of all layers with output shapes, numbers of parameters and bytes kept for backward; see `nn.summary`."""
+        """A table of all layers: output shapes, numbers of parameters, bytes kept for backward. See `nn.summary`."""
         from .summary import summary
         return summary(self, example)
 
@@ -339,9 +311,4 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _refuse(gradient: Tensor) -> None:
-    raise error(TapeError, "backward", got="a tape from before the module was moved or converted", needs="parameters as they were in forward",
-                fix="run the forward again after model.to(...) or model.astype(...)")
-
-
-__all__ = ["KeyDifference", "Module"]
+__all__ = ["Module"]

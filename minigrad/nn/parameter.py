@@ -32,7 +32,7 @@ class Parameter(Tensor):
 
 
 def name_line(parameter: Parameter, name: str) -> None:
-    """Call its tape line `name`, unless it has one already that `name` does not complete ("weight" -> "conv1.weight")."""
+    """Call its tape line `name`, unless it has a name that `name` does not complete ("weight" -> "conv1.weight")."""
     line = parameter._line
     if line is not None and (line.name is None or name.endswith(f".{line.name}")):
         line.note("name", name)

@@ -5,6 +5,7 @@ Each file is a table: an op beside its derivative rule. `broadcasting` explains 
 
 from . import methods as methods
 from .broadcasting import *  # noqa: F403
+from .einsum import *  # noqa: F403
 from .elementwise import *  # noqa: F403
 from .linalg import *  # noqa: F403
 from .neural import *  # noqa: F403

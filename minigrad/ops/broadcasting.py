@@ -112,6 +112,8 @@ floating = partial(elementwise, True)
 def namespace_of(a: Any) -> Any:
     """The array module behind a Tensor or raw array."""
     data = a._data if isinstance(a, Tensor) else a
+    if isinstance(data, backend.np.generic):  # in a rule: NumPy's 0-d results are scalars
+        return backend.np
     return NAMESPACES.get(type(data)) or backend.namespace(data)
 
 

@@ -6,6 +6,7 @@ Integers and booleans become float32 where the result must be floating.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..backend import Array
@@ -70,6 +71,8 @@ def _safe_power(a: Any, b: Any) -> Any:
 
 def _log_or_zero(a: Any) -> Any:
     """log a, and 0 where a = 0: there a**b is 0 for every b > 0, so its derivative in b is 0."""
+    if isinstance(a, (int, float)):  # stays a number, which does not decide the dtype
+        return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
     return log(where(a == 0, 1.0, a))
 
 

@@ -15,7 +15,6 @@ from ..backend import Array
 from ..errors import AxisError, describe, error
 from ..primitive import primitive
 from ..tensor import Tensor
-from .broadcasting import namespace_of
 
 Axis = int | tuple[int, ...] | None
 

@@ -288,7 +288,11 @@ class FakeArray:
 def _add_operators():
     """Arithmetic, comparison and in-place operators. CuPy has no __imatmul__ (`x @= y` rebinds x), and here neither."""
     def forward(function, name):
-        return lambda self, other: self._xp._run(function, (self, other), {}, name)
+        def operate(self, other):  # CuPy leaves the operation to classes that say `__array_ufunc__ = None`
+            if getattr(other, "__array_ufunc__", True) is None:
+                return NotImplemented
+            return self._xp._run(function, (self, other), {}, name)
+        return operate
 
     def reflected(function, name):
         return lambda self, other: self._xp._run(function, (other, self), {}, name)

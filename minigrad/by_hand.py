@@ -1,0 +1,113 @@
+"""Ops with one backward for all their inputs, derived by hand.
+
+The forward's statistics are saved once and reused in first order. They are a cache, never the truth: under
+``create_graph`` they are recomputed from the inputs, on the tape, so that second derivatives see how they depend on x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .backend import NAMESPACES
+from .errors import describe, error
+from .primitive import Primitive, as_function, call
+from .tensor import Line, Tensor
+
+
+class ByHand(Primitive):
+    """An op with one backward for all its inputs, and a cache of forward statistics."""
+
+    def __init__(self, forward: Callable[..., Any], save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]]) -> None:
+        super().__init__(forward, {})
+        self.save, self.rebuild = save, rebuild
+        self.wants_cache = "saved" in self.keywords
+        if self.wants_cache:
+            self.keywords.remove("saved")
+            self.defaults.pop("saved", None)
+        self.save_names = self._named_subset("save", save, 0, {*self.inputs, *self.keywords})
+        self.backward_names = self._named_subset("backward", backward, 2, {*self.inputs, *self.keywords, "out"})
+        self.joint = self._joint(backward)
+
+    def _named_subset(self, what: str, f: Callable[..., Any], skip: int, known: set[str]) -> list[tuple[str, bool]]:
+        names = self.parameters_of(f, skip)
+        extra = [n for n, _ in names if n not in known]
+        if extra:
+            raise error(TypeError, f"@by_hand {self.name}", got=f"{what} with the parameters {extra}", needs=f"names among {sorted(known)}",
+                        fix=f"name {what}'s parameters after the op's inputs and keywords")
+        return names
+
+    def _joint(self, backward: Callable[..., Any]) -> Callable[..., Any]:
+        """`backward` with every kept name visible in its signature: what it uses, and what `save` needs once more."""
+        names = [n for n, _ in self.backward_names]
+        more = [n for n, _ in self.save_names if n not in names and n not in self.rebuild]
+        more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
+        keep = {}
+        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return backward(g, saved, "
+             f"{', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)})", {"backward": backward}, keep)
+        return keep["joint"]
+
+    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
+        cache = self._saved_by(dict(zip(self.inputs, arrays, strict=True)), meta)
+        return self.forward(xp, *arrays, **meta, **({"saved": cache} if self.wants_cache else {})), cache
+
+    def _saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
+        known = {**inputs, **meta}
+        return self.save(*(known[n] for n, by_keyword in self.save_names if not by_keyword), **{n: known[n] for n, by_keyword in self.save_names if by_keyword})
+
+    def rebuild_inputs(self, kept: dict[str, Any], meta: dict[str, Any], line: Line) -> None:
+        """Where the op keeps its output: recover the input from it, tied to the parent's line."""
+        saved = next(v for (_, kind, _), v in zip(line.plan.slots, line.saved, strict=True) if kind == "cache")
+        raw = {n: v._data if isinstance(v, Tensor) else v for n, v in {**kept, **meta}.items()}
+        for name, f in self.rebuild.items():
+            array = f(**{n: saved if n == "saved" else raw[n] for n, _ in self.parameters_of(f, 0)})
+            kept[name] = Tensor(array, line.parents[self.inputs.index(name)])
+
+    def recompute_cache(self, kept: dict[str, Any], meta: dict[str, Any], cache: Any) -> Any:
+        return self._saved_by(kept, meta)
+
+
+def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Turn ``forward(xp, *inputs, **keywords)`` into an op with one hand-derived backward for all inputs.
+
+    Args:
+        save: ``save(*inputs, **keywords) -> tuple`` of forward statistics. Its parameters are matched by name. The result is a
+            cache: first order reuses it; under ``create_graph`` it is recomputed from the inputs, on the tape.
+            A forward with a keyword parameter ``saved`` receives it, so that nothing is computed twice.
+        backward: ``backward(cotangent, saved, *kept, **keywords) -> tuple`` with one gradient (or None) an input. The names
+            after the first two say what the tape keeps: inputs, or ``out`` for the output instead.
+        rebuild: for an op that keeps its output: input name -> ``f(saved, out, ...)`` that recovers the input's array.
+
+    >>> import minigrad as mg
+    >>> def mean_of(x): return (mg.mean(x),)
+    >>> def back(g, saved, x): return (g - mg.mean(g),)
+    >>> @mg.by_hand(save=mean_of, backward=back)
+    ... def centre(xp, x, *, saved): return x - saved[0]
+    >>> x = mg.tensor([1.0, 2.0, 6.0], requires_grad=True)
+    >>> centre(x).backward(mg.tensor([0.0, 0.0, 3.0]))
+    >>> x.grad
+    tensor([-1., -1.,  2.], dtype=float32)
+    """
+    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
+        p = ByHand(forward, save, backward, rebuild or {})
+        return as_function(p, lambda *args, **meta: call(p, args, meta)[0])
+    return decorate
+
+
+def with_saved(op: Callable[..., Any], *args: Any, **keywords: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Call a by-hand op and also return what its `save` computed (constants), also under `no_grad`.
+
+    >>> import minigrad as mg
+    >>> @mg.by_hand(save=lambda x: (x * 2.0,), backward=lambda g, saved: (g * 2.0,))
+    ... def double(xp, x, *, saved): return saved[0]
+    >>> y, (twice,) = mg.with_saved(double, mg.tensor([1.0]))
+    >>> twice
+    tensor([2.], dtype=float32)
+    """
+    p = getattr(op, "primitive", None)
+    if not isinstance(p, ByHand):
+        raise error(TypeError, "with_saved", got=describe(op), needs="an op made with @by_hand", fix="call the op directly")
+    y, cache = call(p, args, keywords)
+    if any(isinstance(a, Tensor) for a in args):
+        cache = tuple(Tensor(c) if type(c) in NAMESPACES else c for c in cache)
+    return y, cache

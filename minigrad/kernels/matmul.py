@@ -1,0 +1,35 @@
+"""Matrix products. With NumPy the large ones are shared between threads, because BLAS has one only (see threads.py)."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .threads import num_threads, share
+
+Array = Any
+
+_SMALL = 2**22  # multiplications that one thread does in less time than it takes to share them well (about 0.1 ms)
+
+
+def matmul(xp: Any, a: Array, b: Array) -> Array:
+    """a (..., m, k) @ b (..., k, n) -> (..., m, n), and a vector on either side, as ``xp.matmul``."""
+    if xp is not np or min(a.ndim, b.ndim) < 2:
+        return xp.matmul(a, b)
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if b.shape[-2] != k or prod(stack) * m * k * n < _SMALL or num_threads() == 1:
+        return np.matmul(a, b)
+    if k >= 8 * max(m, n) and not stack:  # a covariance, a weight's gradient: sum the products of parts
+        return sum(share(lambda i, j: np.matmul(a[:, i:j], b[i:j]), k, 1))
+    y = np.empty((*stack, m, n), dtype=np.result_type(a, b))
+    if stack and stack[0] >= num_threads():
+        a, b = np.broadcast_to(a, (*stack, m, k)), np.broadcast_to(b, (*stack, k, n))
+        share(lambda i, j: np.matmul(a[i:j], b[i:j], out=y[i:j]), stack[0], 1)
+    elif m >= n:
+        share(lambda i, j: np.matmul(a[..., i:j, :], b, out=y[..., i:j, :]), m, 1)
+    else:
+        share(lambda i, j: np.matmul(a, b[..., i:j], out=y[..., i:j]), n, 1)
+    return y

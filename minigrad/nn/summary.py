@@ -1,0 +1,135 @@
+"""A table of what a network does with one input: shapes, parameters, and what the tape keeps for the backward pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .. import backend
+from ..engine import _recording, reachable
+from ..errors import describe, error
+from ..storage import tick
+from ..tensor import Tensor
+from .module import Module, observers
+
+
+class _Call:
+    """One call of one module: its row of the table."""
+
+    def __init__(self, module: Module, depth: int) -> None:
+        self.module, self.depth = module, depth
+        self.first = self.last = tick()  # the tape lines of this call lie between these ticks
+        self.output, self.parameters, self.kept = "", 0, 0
+
+
+def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
+    """Run a copy of `module` once, in its present mode, and describe each call of a layer.
+
+    The numbers of a row are the layer's own, without those of the layers inside it, so that a column adds up to its
+    total. A shared parameter counts once. "kept" are the bytes that the tape holds for the backward pass, each buffer
+    with the line that kept it first, parameters' own buffers apart: `minigrad.tape(y).kept_bytes`, layer by layer.
+
+    Args:
+        example: an input, or its shape with the batch axis: then standard normal numbers of the parameters' dtype.
+
+    >>> from minigrad import nn
+    >>> print(summary(nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10)), (64, 20)))
+    layer         output    parameters  kept
+    Sequential    (64, 10)
+      0 Linear    (64, 30)         630   5,120
+      1 ReLU      (64, 30)               7,680
+      2 Linear    (64, 10)         310
+    total                          940  12,800
+    """
+    twin = copy.deepcopy(module)
+    x = _example(twin, example)
+    calls: list[_Call] = []
+    open_calls: list[_Call] = []
+
+    def observe(called: Module, run: Callable[[], Any]) -> Any:
+        call = _Call(called, len(open_calls))
+        calls.append(call)
+        open_calls.append(call)
+        try:
+            y = run()
+        finally:
+            open_calls.pop()
+        call.last = tick()
+        call.output = ", ".join(str(tuple(t.shape)) for t in _tensors(y))
+        return y
+
+    generator = backend.generator().bit_generator.state
+    observers.append(observe)
+    try:
+        with _recording(True):
+            y = twin(x)
+    finally:
+        observers.remove(observe)
+        backend.set_generator(generator)
+    _charge(calls, y)
+    counted: set[int] = set()
+    for call in calls:
+        mine = [p for p in call.module.parameters(recurse=False) if id(p) not in counted]
+        counted.update(map(id, mine))
+        call.parameters = sum(p.size for p in mine)
+    idle = sum(p.size for p in twin.parameters() if id(p) not in counted)
+    return _table(calls, {id(m): name for name, m in twin.named_modules()}, idle)
+
+
+def _example(module: Module, example: Any) -> Tensor:
+    if isinstance(example, Tensor):
+        return example
+    if not isinstance(example, (tuple, list)) or not all(isinstance(n, int) for n in example):
+        raise error(TypeError, "summary", got=describe(example), needs="an input Tensor, or its shape",
+                    fix="model.summary((64, 3, 32, 32))")
+    first = next(module.parameters(), None)
+    dtype, name = (backend.default_dtype, None) if first is None else (first.dtype, first.backend)
+    values = backend.np.random.default_rng(0).standard_normal(tuple(example)).astype(dtype)
+    return Tensor(backend.from_numpy(values, name))
+
+
+def _tensors(y: Any) -> Iterator[Tensor]:
+    if isinstance(y, Tensor):
+        yield y
+    elif isinstance(y, (tuple, list, dict)):
+        for part in y.values() if isinstance(y, dict) else y:
+            yield from _tensors(part)
+
+
+def _charge(calls: list[_Call], y: Any) -> None:
+    """Charge every buffer that the tape of `y` keeps to the innermost call that recorded the first line holding it."""
+    lines = reachable(t._line for t in _tensors(y) if t._line is not None)
+    variables = [line.saved() for line in lines if line.is_leaf]
+    held = {id(backend.owner(v._data)) for v in variables if v is not None}
+    for line in lines:
+        for array in line.kept.values():
+            owner = backend.owner(array)
+            if id(owner) not in held:
+                held.add(id(owner))
+                inside = [call for call in calls if call.first < line.index < call.last]
+                if inside:
+                    inside[-1].kept += owner.nbytes
+
+
+def _table(calls: list[_Call], names: dict[int, str], idle: int) -> str:
+    def number(n: int) -> str:
+        return f"{n:,}" if n else ""
+
+    rows = [("layer", "output", "parameters", "kept")]
+    for call in calls:
+        name = names.get(id(call.module), "").rpartition(".")[2]
+        layer = "  " * call.depth + f"{name} {type(call.module).__name__}".strip()
+        rows.append((layer, call.output, number(call.parameters), number(call.kept)))
+    if idle:
+        rows.append(("not called", "", number(idle), ""))
+    rows.append(("total", "", f"{sum(c.parameters for c in calls) + idle:,}", f"{sum(c.kept for c in calls):,}"))
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    lines = []
+    for k, (layer, output, parameters, kept) in enumerate(rows):
+        kept = kept.ljust(widths[3]) if not k else kept.rjust(widths[3])
+        lines.append(f"{layer:<{widths[0]}}  {output:<{widths[1]}}  {parameters:>{widths[2]}}  {kept}".rstrip())
+    return "\n".join(lines)
+
+
+__all__ = ["summary"]

@@ -1,0 +1,195 @@
+"""The part that all optimizers share: groups, options, state, and the loop over the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..errors import BackendError, describe, error
+from ..storage import record_write
+from ..tensor import Tensor
+
+BLOCK = 1 << 14  # elements; on NumPy a step goes through large parameters in blocks that stay in the cache
+
+
+class Optimizer:
+    """Base class of all optimizers.
+
+    `param_groups` is a list of dictionaries: "params" and one entry for each option, which may be changed at any time.
+    `state` maps a parameter to its raw buffers ("momentum_buffer", "exp_avg", ...) and Python numbers ("step").
+
+    Args:
+        params: leaf Tensors, or dictionaries {"params": Tensors, option: value}, one for each group.
+        defaults: the options of groups that do not say otherwise.
+
+    Raises:
+        ValueError: no parameters, a parameter twice, or an option out of range.
+        TypeError: something else than floating leaf Tensors.
+    """
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        self._scratch: dict[Any, Array] = {}
+        if isinstance(params, (Tensor, Mapping)) or not isinstance(params, Iterable):
+            raise self._error(TypeError, describe(params), "an iterable of Tensors or of dictionaries",
+                              "model.parameters(), or [x] for one Tensor")
+        given = list(params)
+        if not given:
+            raise self._error(ValueError, "no parameters", "at least one",
+                              "create it after the layers; an iterator such as parameters() can be used only once")
+        for group in given if isinstance(given[0], Mapping) else [{"params": given}]:
+            self.add_param_group(group)
+
+    def _error(self, kind: type[Exception], got: str, needs: str, fix: str) -> Exception:
+        return error(kind, type(self).__name__, got=got, needs=needs, fix=fix)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Train more parameters: {"params": Tensors, option: value}."""
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise self._error(TypeError, describe(param_group), 'a dictionary with "params"',
+                              'either only Tensors, or only dictionaries {"params": [...], "lr": 0.1}')
+        params = param_group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        group = {**param_group, "params": params}
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise self._error(TypeError, describe(p), "Tensors", "of named_parameters() take the second of each pair")
+            if not p.is_leaf or not backend.is_float(p.dtype):
+                raise self._error(TypeError, describe(p) if p.is_leaf else f"the result of the taped op {p._line.op}",
+                                  "floating leaf Tensors", "optimize what the computation starts from")
+            if id(p) in known:
+                raise self._error(ValueError, f"{describe(p)} twice", "each parameter once",
+                                  "list a shared parameter in one group only")
+            known.add(id(p))
+        self._check(group)
+        self.param_groups.append(group)
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        """Refuse unknown options, and values out of range."""
+        unknown = group.keys() - {*self.defaults, "params", "initial_lr"}
+        if unknown:
+            raise self._error(ValueError, f"the options {sorted(unknown)}", f"options among {list(self.defaults)}",
+                              "check the spelling")
+        for name in ("lr", "momentum", "weight_decay", "eps", "alpha"):
+            value = group.get(name, 0)
+            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise self._error(ValueError, f"{name}={value!r}", "a Python number of at least 0",
+                                  f"check {name}; of a 0-d array take .item()")
+        betas = group.get("betas", (0, 0))
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise self._error(ValueError, f"betas={betas!r}", "two numbers from 0 to below 1", "betas=(0.9, 0.999)")
+        if group.get("nesterov") and (not group["momentum"] or group["dampening"]):
+            raise self._error(ValueError, f"momentum={group['momentum']} and dampening={group['dampening']}",
+                              "a positive momentum and no dampening, because nesterov=True", "momentum=0.9, dampening=0")
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or fill them with zeros."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p._grad is not None:
+                    p._grad = None if set_to_none else Tensor(p._grad._data * 0)
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        writer = f"{type(self).__name__}.step"
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p._grad is None:
+                    continue
+                array, g, state = p._data, p._grad._data, self.state.setdefault(p, {})
+                if any(backend.is_array(a) and type(a) is not type(array) for a in (g, *state.values())):
+                    raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
+                                needs="all on one backend", fix="call model.to(...) before the first step")
+                self._update(backend.namespace(array), group, state, array, g)
+                record_write(array, writer)
+
+    def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
+        """Write the new values into the array `p`; `g` is its gradient and must not change."""
+        raise NotImplementedError
+
+    def _blocks(self, xp: Any, g: Array, *written: Array) -> Iterator[tuple[Array, ...]]:
+        """(g, *written, and two scratch arrays): whole, or (large ones on NumPy) block by block as flat views."""
+        p = written[0]
+        whole = xp is not backend.np or p.size <= BLOCK or not all(a.flags.c_contiguous for a in written)
+        size, key = p.size if whole else BLOCK, (type(p), p.dtype)
+        if key not in self._scratch or self._scratch[key].shape[1] < size:
+            self._scratch[key] = xp.empty((2, size), dtype=p.dtype)
+        one, two = self._scratch[key][0], self._scratch[key][1]
+        if whole:
+            yield g, *written, one[:size].reshape(p.shape), two[:size].reshape(p.shape)
+            return
+        flat = [a.reshape(-1) for a in (g, *written)]
+        for i in range(0, p.size, BLOCK):
+            n = min(BLOCK, p.size - i)
+            yield *(a[i:i + n] for a in flat), one[:n], two[:n]
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Buffers and options, with numbers in the place of parameters.
+
+        Returns:
+            {"state": {number: {name: Tensor or Python number}}, "param_groups": [{"params": numbers, option: value}]}
+            The Tensors share memory with the optimizer: `copy.deepcopy` them to keep a snapshot.
+        """
+        params = [p for group in self.param_groups for p in group["params"]]
+        number = {id(p): i for i, p in enumerate(params)}
+        state = {i: {name: Tensor(v) if backend.is_array(v) else v for name, v in self.state[p].items()}
+                 for i, p in enumerate(params) if p in self.state}
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a copy of a state, so that training goes on bit for bit: all of it or, on an error, nothing.
+
+        Args:
+            state_dict: as `state_dict` returns it. Arrays may be Tensors or raw and of any backend, numbers of
+                parameters may be text, and tuples lists: what JSON makes of them.
+
+        Raises:
+            ValueError: other groups or options, or buffers of another shape or dtype.
+        """
+        fix = "build the optimizer with the groups and the class of the saved one"
+        groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state_dict["param_groups"]]
+        sizes, own_sizes = ([len(group["params"]) for group in gs] for gs in (groups, self.param_groups))
+        if sizes != own_sizes:
+            raise self._error(ValueError, f"a state for groups of {sizes} parameters", f"groups of {own_sizes}", fix)
+        parameter = {}
+        for saved, own in zip(groups, self.param_groups):
+            if self.defaults.keys() - saved.keys():
+                raise self._error(ValueError, f"a state with the options {[k for k in saved if k != 'params']}",
+                                  f"{list(self.defaults)}", fix)
+            self._check(saved)
+            parameter.update(zip(saved.pop("params"), own["params"]))
+        new: dict[Tensor, dict[str, Any]] = {}
+        for key, values in state_dict["state"].items():
+            p = parameter.get(int(key))
+            if p is None:
+                raise self._error(ValueError, f"a state of parameter {key}", f"numbers among {list(parameter)}", fix)
+            new[p] = {name: v._data if isinstance(v, Tensor) else v for name, v in values.items()}
+            for name, v in new[p].items():
+                if backend.is_array(v):
+                    if v.shape != p.shape or v.dtype != p.dtype:
+                        raise self._error(ValueError, f"{name} of parameter {key}: {describe(v)}", describe(p), fix)
+                    new[p][name] = backend.asarray(v, None, p.backend).copy()
+        self.state = new
+        for saved, own in zip(groups, self.param_groups):
+            own.update(saved)
+
+    def __repr__(self) -> str:
+        rows = []
+        for i, group in enumerate(self.param_groups):
+            options = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            rows.append(f"  group {i}: {len(group['params'])} parameters, {options}")
+        return "\n".join([f"{type(self).__name__} (", *rows, ")"])
+
+
+__all__ = ["Optimizer"]
