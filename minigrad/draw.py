@@ -258,7 +258,11 @@ def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> 
 
     for box in boxes:
         box.measure()
-    width, height = SIZE if ax is None else (v / ax.figure.dpi for v in ax.get_window_extent().bounds[2:])
+    width, height = SIZE
+    if ax is not None:
+        ax.set_axis_off()
+        ax.figure.draw_without_rendering()  # a constrained layout gives the axes their size only now
+        width, height = (v / ax.figure.dpi for v in ax.get_window_extent().bounds[2:])
     border, strip = 2 * MARGIN, LEGEND if legend else 0.0
     layout, s = best_layout(boxes, width - border, height - strip - border)
     s = min(s, LARGEST)
@@ -266,9 +270,9 @@ def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> 
         s = max(s, SMALLEST)
         width, height = max(width, s * layout.width + border), max(height, s * layout.height + strip + border)
         ax = plt.figure(figsize=(width, height), facecolor="white").add_axes((0, 0, 1, 1))
+        ax.set_axis_off()
     left, top = (width / s - layout.width) / 2, ((height - strip) / s - layout.height) / 2
     ax.set(xlim=(-left, width / s - left), ylim=(height / s - top, -top))
-    ax.set_axis_off()
 
     for box in boxes:
         for position, (_, dashed) in enumerate(box.inputs):
@@ -290,6 +294,6 @@ def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> 
             y += size * LEADING
     x = MARGIN / width
     for text, colour in legend:
-        label = ax.text(x, 0.02, text, color=colour, fontsize=9, family=FONT, va="bottom", transform=ax.transAxes)
+        label = ax.text(x, 0.02, text, color=colour, fontsize=9 * min(s, 1), family=FONT, va="bottom", transform=ax.transAxes)
         x += label.get_window_extent().width / ax.get_window_extent().width + 0.03
     return ax

@@ -5,6 +5,7 @@ have the comparison with PyTorch and the mutants, which show that these checks w
 """
 
 import inspect
+import re
 from functools import partial
 
 import numpy as np
@@ -70,7 +71,7 @@ WITH_DTYPE = [pytest.param(c, d, id=f"{c.id}-{d}") for c in [*CASES, *CONSTANTS]
 
 @pytest.mark.parametrize("case, dtype", WITH_DTYPE)
 def test_value_shape_and_dtype_are_numpys(case, dtype, backend):
-    """Within 8 roundings of the result (measured: 4.8), times the case's conditioning; integers and booleans exactly."""
+    """Within 8 roundings of the result (measured: 4.9), times the case's conditioning; integers and booleans exactly."""
     arrays = case.arrays(dtype)
     expected = case.expected(arrays)
     got = outputs(case.f(mg, *tensors(arrays, backend)))
@@ -138,7 +139,7 @@ def gradients(case, arrays, gs, backend):
 @pytest.mark.parametrize("case, dtype", LOW)
 def test_low_precision_gradients_agree_with_their_float64_twins(case, dtype, backend, rng):
     """Both at the same rounded inputs, so they differ by the roundings of one forward and one backward of a dozen
-    operations, each of them amplified by the case's conditioning: 32 ε (measured: 11), in the norm of all gradients."""
+    operations, amplified by the case's conditioning: 8 ε (measured: 2.1), in the norm of all gradients together."""
     arrays = case.arrays(dtype)
     ys = outputs(case.f(mg, *tensors(arrays, backend, requires_grad=False)))
     gs = [random_cotangent(rng, y.shape, y.dtype) for y in ys]
@@ -146,7 +147,7 @@ def test_low_precision_gradients_agree_with_their_float64_twins(case, dtype, bac
     twin = gradients(case, [a.astype("float64") for a in arrays], [g.astype("float64") for g in gs], backend)
     assert [g.dtype for g in low] == [a.dtype for a in arrays]
     flat = [np.concatenate([g.ravel() for g in found]).astype("float64") for found in (low, twin)]
-    assert relative_error(*flat) <= 32 * EPS[dtype] * case.condition
+    assert relative_error(*flat) <= 8 * EPS[dtype] * case.condition
 
 
 # -- integers, empty arrays, 0-d arrays: as NumPy, or an error that explains --------------------------------------------
@@ -238,3 +239,290 @@ def test_empty_and_0d_arrays_give_what_numpy_gives_or_an_error_that_explains(sou
     if got.requires_grad:  # the gradient of nothing is nothing, of the right shape
         (g,) = mg.grad(got, [x], mg.tensor(random_cotangent(rng, got.shape, got.dtype), backend=backend))
         assert (g.shape, g.dtype) == (shape, np.float64)
+
+
+# -- closed forms -------------------------------------------------------------------------------------------------------
+
+
+def derivative(f, order, x):
+    """The order-th derivative of an elementwise function, at every element of x, by repeated backward of random sums."""
+    weights = np.random.default_rng(order).uniform(0.5, 2, x.shape)
+    point = mg.tensor(x, requires_grad=True)
+    y = f(point)
+    for _ in range(order):
+        (y,) = mg.grad(y, [point], mg.tensor(weights), create_graph=True)
+        y = y / weights
+    return y.numpy()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("name, f, order, truth", [
+    ("exp", mg.exp, 4, np.exp), ("expm1", mg.expm1, 3, np.exp), ("sin", mg.sin, 5, np.cos), ("cos", mg.cos, 4, np.cos),
+    ("log", mg.log, 3, lambda x: 2 / x**3), ("log1p", mg.log1p, 3, lambda x: 2 / (1 + x) ** 3),
+    ("sqrt", mg.sqrt, 2, lambda x: -0.25 * x**-1.5), ("square", mg.square, 2, lambda x: 0 * x + 2), ("abs", mg.abs, 1, np.sign),
+    ("tanh", mg.tanh, 1, lambda x: 1 / np.cosh(x) ** 2), ("tanh", mg.tanh, 2, lambda x: -2 * np.tanh(x) / np.cosh(x) ** 2),
+    ("tanh", mg.tanh, 3, lambda x: (4 * np.sinh(x) ** 2 - 2) / np.cosh(x) ** 4),
+    ("sigmoid", mg.sigmoid, 1, lambda x: sigmoid(x) * sigmoid(-x)),
+    ("sigmoid", mg.sigmoid, 2, lambda x: sigmoid(x) * sigmoid(-x) * (1 - 2 * sigmoid(x))),
+    ("softplus", mg.softplus, 1, sigmoid), ("softplus", mg.softplus, 2, lambda x: sigmoid(x) * sigmoid(-x)),
+    ("elu", lambda x: mg.elu(x - 3, 0.7), 3, lambda x: 0.7 * np.exp(x - 3)), ("divide", lambda x: 1 / x, 3, lambda x: -6 / x**4),
+    ("power", lambda x: x**5, 3, lambda x: 60 * x**2), ("power", lambda x: x**0.5, 3, lambda x: 0.375 * x**-2.5),
+    ("power", lambda x: x**-2, 2, lambda x: 6 * x**-4), ("power", lambda x: 3.0**x, 2, lambda x: np.log(3) ** 2 * 3**x),
+    ("power", lambda x: mg.power(x, x), 1, lambda x: x**x * (np.log(x) + 1)),
+    ("power", lambda x: mg.power(x, x), 2, lambda x: x**x * ((np.log(x) + 1) ** 2 + 1 / x)),
+])
+def test_derivatives_of_functions_of_one_variable_are_those_of_the_textbook(name, f, order, truth, rng):
+    x = rng.uniform(0.5, 2, (3, 5))
+    np.testing.assert_allclose(derivative(f, order, x), truth(x), rtol=1e-12)
+
+
+def jacobian(f, x):
+    return mg.jacobian(f, mg.tensor(x)).numpy()
+
+
+def hessian(f, x):
+    """Column by column, of a function with a scalar value."""
+    units = np.eye(x.size).reshape(-1, *x.shape)
+    columns = [mg.hvp(f, [mg.tensor(x)], [mg.tensor(u)])[0].numpy().ravel() for u in units]
+    return np.array(columns).T
+
+
+def closed_forms():
+    """(name, what the tape gives, what the formula gives), all from arrays of one generator."""
+    rng = np.random.default_rng(5)
+    x, w = rng.standard_normal(5), rng.standard_normal((4, 5))
+    p = np.exp(x) / np.exp(x).sum()
+    yield "d softmax = diag(p) − ppᵀ", jacobian(mg.softmax, x), np.diag(p) - np.outer(p, p)
+    yield "d log_softmax = I − 1pᵀ", jacobian(mg.log_softmax, x), np.eye(5) - p
+    yield "d logsumexp = p", jacobian(mg.logsumexp, x), p
+    yield "d² logsumexp = diag(p) − ppᵀ", hessian(mg.logsumexp, x), np.diag(p) - np.outer(p, p)
+    labels = np.array([0, 3, 1, 1])
+    q = np.exp(w) / np.exp(w).sum(1, keepdims=True)
+    loss = lambda z: mg.cross_entropy(z, labels)
+    yield "d cross_entropy = (p − onehot)/N", jacobian(loss, w), (q - np.eye(5)[labels]) / 4
+    blocks = np.zeros((4, 5, 4, 5))
+    for n in range(4):
+        blocks[n, :, n] = (np.diag(q[n]) - np.outer(q[n], q[n])) / 4
+    yield "d² cross_entropy = (diag(p) − ppᵀ)/N in blocks", hessian(loss, w), blocks.reshape(20, 20)
+    t = rng.uniform(0, 1, 5)
+    bce = lambda z: mg.binary_cross_entropy_with_logits(z, mg.tensor(t), "sum")
+    yield "d bce = σ − t", jacobian(bce, x), sigmoid(x) - t
+    yield "d² bce = σ(1 − σ)", hessian(bce, x), np.diag(sigmoid(x) * sigmoid(-x))
+    yield "d mse = 2(x − t)/n", jacobian(lambda z: mg.mse_loss(z, mg.tensor(t)), x), 2 * (x - t) / 5
+    yield "d mean = 1/n", jacobian(mg.mean, x), np.full(5, 0.2)
+    yield "d var = 2(x − x̄)/n", jacobian(mg.var, x), 2 * (x - x.mean()) / 5
+    yield "d² var = 2(I − 11ᵀ/n)/n", hessian(mg.var, x), 2 * (np.eye(5) - 0.2) / 5
+    yield "d std = (x − x̄)/(nσ)", jacobian(mg.std, x), (x - x.mean()) / (5 * x.std())
+    yield "d (mean, var) of moments", jacobian(lambda z: mg.concatenate(mg.moments(z, 0)), x), np.stack([np.full(5, 0.2), 2 * (x - x.mean()) / 5])
+    yield "d cumsum = lower triangle of ones", jacobian(mg.cumsum, x), np.tril(np.ones((5, 5)))
+    yield "d max = indicator of the winner", jacobian(mg.max, x), (x == x.max()) * 1.0
+    yield "d norm = x/‖x‖", jacobian(mg.norm, x), x / np.linalg.norm(x)
+    u = x / np.linalg.norm(x)
+    yield "d² norm = (I − uuᵀ)/‖x‖", hessian(mg.norm, x), (np.eye(5) - np.outer(u, u)) / np.linalg.norm(x)
+    a, b = rng.standard_normal((3, 4)), rng.standard_normal((4, 2))
+    yield "d(AB)/dA = I ⊗ Bᵀ", jacobian(lambda z: z @ b, a).reshape(6, 12), np.kron(np.eye(3), b.T)
+    yield "d(AB)/dB = A ⊗ I", jacobian(lambda z: mg.tensor(a) @ z, b).reshape(6, 8), np.kron(a, np.eye(2))
+    m, v = rng.standard_normal((4, 4)) + 4 * np.eye(4), rng.standard_normal((4, 4))
+    inverse, det = np.linalg.inv(m), np.linalg.det(m)
+    yield "d det = det(A)·A⁻ᵀ", jacobian(mg.det, m), det * inverse.T
+    yield "d² det·V = det(A)·(tr(A⁻¹V)A⁻ᵀ − (A⁻¹VA⁻¹)ᵀ)", mg.hvp(mg.det, [mg.tensor(m)], [mg.tensor(v)])[0].numpy(), \
+        det * (np.trace(inverse @ v) * inverse - inverse @ v @ inverse).T
+    yield "d inv·V = −A⁻¹VA⁻¹", mg.jvp(mg.inv, [mg.tensor(m)], [mg.tensor(v)])[1].numpy(), -inverse @ v @ inverse
+    yield "d(A⁻¹b)/db = A⁻¹", jacobian(lambda z: mg.solve(mg.tensor(m), z), m[0]), inverse
+    s = m @ m.T
+    roots, vectors = np.linalg.eigh(s)
+    yield "d λᵢ = vᵢvᵢᵀ", jacobian(mg.eigvalsh, s), np.einsum("ik,jk->kij", vectors, vectors)
+    yield "d tr = I, through the eigenvalues", jacobian(lambda z: mg.sum(mg.eigvalsh(z)), s), np.eye(4)
+    yield "cholesky(A)·cholesky(A)ᵀ = A", mg.vjp(lambda z: (lambda c: c @ c.T)(mg.cholesky(z)), [mg.tensor(s)], mg.tensor(v))[1][0].numpy(), (v + v.T) / 2
+    r = np.sqrt(roots)
+    divided = -1 / (np.outer(r, r) * (r[:, None] + r))
+    yield "d inv_sqrtm by divided differences", mg.jvp(mg.inv_sqrtm, [mg.tensor(s)], [mg.tensor(v + v.T)])[1].numpy(), \
+        vectors @ (divided * (vectors.T @ (v + v.T) @ vectors)) @ vectors.T
+    yield "d lyapunov/dC = C/2 for S = I", mg.jvp(lambda z: mg.lyapunov(mg.tensor(np.eye(4)), z), [mg.tensor(m)], [mg.tensor(v)])[1].numpy(), v / 2
+    yield "d transpose is a permutation", jacobian(mg.transpose, a).reshape(12, 12), np.eye(12)[np.arange(12).reshape(3, 4).T.ravel()]
+
+
+@pytest.mark.parametrize("name, got, truth", [pytest.param(*form, id=form[0].replace("-", "−")) for form in closed_forms()])
+def test_jacobians_and_hessians_have_their_closed_form(name, got, truth):
+    """1e-12: a few roundings, times condition numbers below 100."""
+    assert relative_error(got, truth) <= 1e-12
+
+
+# -- at kinks and ties: the documented choice ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule, f, x, expected", [
+    ("max shares equally", lambda x: mg.max(x), [3, 1, 3, 3], [1 / 3, 0, 1 / 3, 1 / 3]),
+    ("max shares over two axes", lambda x: mg.max(x, (0, 1)), [[2, 2], [1, 2]], [[1 / 3, 1 / 3], [0, 1 / 3]]),
+    ("max shares in each row", lambda x: mg.sum(mg.max(x, 1)), [[2, 2], [1, 2]], [[0.5, 0.5], [0, 1]]),
+    ("min shares equally", lambda x: mg.min(x), [0, 1, 0, 3], [0.5, 0, 0.5, 0]),
+    ("maximum gives half", lambda x: mg.sum(mg.maximum(x, 1.0)), [0, 1, 2], [0, 0.5, 1]),
+    ("maximum of a tensor and itself", lambda x: mg.sum(mg.maximum(x, x)), [0, 1, 2], [1, 1, 1]),
+    ("minimum gives half", lambda x: mg.sum(mg.minimum(x, 1.0)), [0, 1, 2], [1, 0.5, 0]),
+    ("clip passes on the edge", lambda x: mg.sum(mg.clip(x, -1, 1)), [-2, -1, 0, 1, 2], [0, 1, 1, 1, 0]),
+    ("abs has 0", lambda x: mg.sum(mg.abs(x)), [-1, 0, 1], [-1, 0, 1]),
+    ("relu has 0", lambda x: mg.sum(mg.relu(x)), [-1, 0, 1], [0, 0, 1]),
+    ("leaky_relu has the slope", lambda x: mg.sum(mg.leaky_relu(x, 0.25)), [-1, 0, 1], [0.25, 0.25, 1]),
+    ("elu has alpha", lambda x: mg.sum(mg.elu(x, 0.5)), [0, 1], [0.5, 1]),
+    ("norm of zeros has 0", lambda x: mg.norm(x), [0, 0], [0, 0]),
+    ("max_pool2d takes the first", lambda x: mg.sum(mg.max_pool2d(x, 2)), [[[[5, 5], [5, 5]]]], [[[[1, 0], [0, 0]]]]),
+    ("max_pool2d takes the first of each window", lambda x: mg.sum(mg.max_pool2d(x, (1, 2), 1)), [[[[5, 5, 5]]]], [[[[1, 1, 0]]]]),
+    ("0 to a tensor power has 0 in the exponent", lambda b: mg.sum(mg.power(mg.tensor(np.zeros(2), backend=b.backend), b)), [1, 2], [0, 0]),
+    ("x**2 and x**1 at 0", lambda x: mg.sum(x**2 + x**1), [0, 3], [1, 7]),
+], ids=lambda v: v.replace("-", "−") if isinstance(v, str) else "")
+def test_at_a_kink_the_gradient_is_the_documented_one(rule, f, x, expected, backend):
+    x = mg.tensor(np.array(x, float), requires_grad=True, backend=backend)
+    y = f(x)
+    (g,) = mg.grad(y, [x], y * 0 + 2.0)
+    np.testing.assert_allclose(to_host(g), 2 * np.array(expected), rtol=1e-15)
+
+
+# -- what a line keeps --------------------------------------------------------------------------------------------------
+
+# The lesson of the tape: which values does a derivative need? A call and what its line keeps when every input requires
+# grad; after a bar, when only the first does, and when only the second does.
+KEPT = """
+    add(a, b)                            |            |
+    subtract(a, b)                       |            |
+    multiply(a, b)              a b      | b          | a
+    divide(a, b)                b out    | b          | b out
+    maximum(a, b)               a b      | a b        | a b
+    minimum(a, b)               a b      | a b        | a b
+    power(c, b)                 a b out  | a b        | a out
+    where(mask, a, b)           cond     | cond       | cond
+    matmul(a, b.T)              a b      | b          | a
+    einsum('ij,ij->ij', a, b)   a b      | b          | a
+    solve(s, a)                 a out    | a out      | a
+    lyapunov(s, t)              s out    | s out      | s
+    conv2d(x, w)                x w      | w          | x
+    concatenate([a, b])                  |            |
+    stack([a, b])                        |            |
+    negative(a)
+    identity(a)
+    square(a)                   a
+    power(a, 3)                 a
+    exp(a)                      out
+    expm1(a)                    out
+    log(c)                      a
+    log1p(c)                    a
+    sqrt(c)                     out
+    sin(a)                      a
+    cos(a)                      a
+    abs(a)                      a
+    tanh(a)                     out
+    sigmoid(a)                  out
+    relu(a)                     out
+    leaky_relu(a)               out
+    elu(a)                      out
+    softplus(a)                 a
+    clip(a, -1, 1)              a
+    a + 1.0
+    a * 2.0
+    2.0 / c                     b out
+    c / 2.0
+    astype(a, 'float32')
+    sum(a)
+    mean(a, 0)
+    cumsum(a, 1)
+    max(a, 1)                   a out
+    min(a)                      a out
+    logsumexp(a, 1)             a out
+    softmax(a)                  out
+    log_softmax(a)              out
+    moments(a, 0)[0]            out[0] out[1] x
+    broadcast_to(a, (2, 3, 3))
+    sum_to(a, (3,))
+    reshape(a, 9)
+    transpose(a)
+    swapaxes(a, 0, 1)
+    moveaxis(a, 0, 1)
+    expand_dims(a, 0)
+    squeeze(a[:1], 0)
+    flatten(a)
+    flip(a)
+    split(a, 3)[1]
+    pad(a, 1)
+    a[1:]
+    a[rows]                     indices[0]
+    take(a, rows)               indices[0]
+    take_along_axis(a, a_rows, 1)  indices
+    diagonal(a)
+    trace(a)
+    tril(a)
+    triu(a)
+    norm(a, keepdims=True)      a out
+    inv(s)                      out
+    cholesky(s)                 out
+    det(s)                      a
+    eigvalsh(s)                 a
+    eigh(s)[1]                  out[0] out[1]
+    inv_sqrtm(s)                a out
+    max_pool2d(x, 2)            index
+    avg_pool2d(x, 2)
+    paired_sums(a, b, r, 0)[0]  g x mu
+    combine(a, b, r, r, r, r)   g x mu a b
+"""
+
+
+def kept_names(source, requiring):
+    """The names that the line of the op keeps, where only some of the inputs require grad."""
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal((3, 3)) for name in "abt"}
+    values["c"], values["s"], values["r"] = rng.uniform(1, 2, (3, 3)), 3 * np.eye(3) + np.ones((3, 3)), rng.standard_normal((1, 3))
+    values["x"], values["w"] = rng.standard_normal((2, 2, 4, 4)), rng.standard_normal((3, 2, 3, 3))
+    given = {name: mg.tensor(a, requires_grad=name in requiring) for name, a in values.items()}
+    constants = {"mask": mg.tensor(values["a"] > 0), "rows": mg.tensor([0, 2, 2]), "a_rows": mg.tensor([[0, 2], [1, 1], [2, 2]])}
+    y = eval(source if source[1] in " [" or source[1:3] == ".0" else f"m.{source}", {"m": mg, **given, **constants})
+    line = y._line
+    if line.op.startswith("output"):
+        line = line.inputs[0]
+    return {*line.kept}
+
+
+@pytest.mark.parametrize("row", KEPT.strip().splitlines())
+def test_a_line_keeps_exactly_what_its_rule_names(row):
+    both, *one = row.split("|")
+    source, *names = both.strip().split("  ", 1)
+    assert kept_names(source, "abcrstwx") == {*" ".join(names).split()}
+    inputs = re.findall(r"\b[a-z]\b", source) if one else []
+    for expected, name in zip(one, inputs, strict=True):
+        assert kept_names(source, name) == {*expected.split()}, f"where only {name} requires grad"
+
+
+# -- layouts ------------------------------------------------------------------------------------------------------------
+
+
+def strided(xp, array):
+    """A read-only view with negative and long strides and the values of `array`, its neighbours in memory NaN."""
+    memory = np.full((2, *array.shape[::-1]), np.nan)
+    memory[1] = np.flip(array.T)
+    view = xp.flip(to_device(xp, np.moveaxis(memory, 0, -1).copy())[..., 1]).T
+    if xp is np:
+        view.flags.writeable = False
+    return view
+
+
+def repeated(xp, g):
+    """(a cotangent that repeats its first row with stride 0, the same values as an array of their own)"""
+    if not g.ndim or not g.shape[0]:
+        return to_device(xp, g), to_device(xp, g)
+    return xp.broadcast_to(to_device(xp, g[:1].copy()), g.shape), to_device(xp, np.repeat(g[:1], len(g), 0))
+
+
+@by_id(CASES)
+def test_read_only_strided_inputs_and_stride_0_cotangents_give_the_same_gradients(case, backend, xp, rng):
+    """Up to the order of summation: 16 ε, times the conditioning."""
+    arrays = case.arrays()
+    plain = [mg.tensor(a, requires_grad=True, backend=backend) for a in arrays]
+    views = [mg.from_array(strided(xp, a), requires_grad=True, copy=False) for a in arrays]
+    ys, zs = outputs(case.f(mg, *plain)), outputs(case.f(mg, *views))
+    gs = [repeated(xp, random_cotangent(rng, y.shape, y.dtype)) for y in ys]
+    expected = mg.grad(ys, plain, [mg.tensor(whole) for _, whole in gs], allow_unused=True)
+    got = mg.grad(zs, views, [mg.from_array(view, copy=False) for view, _ in gs], allow_unused=True)
+    for y, z in zip(ys, zs, strict=True):
+        assert relative_error(z, y) <= 16 * EPS["float64"] * case.condition
+    for g, e in zip(got, expected, strict=True):
+        assert (g is None) == (e is None) and (e is None or relative_error(g, e) <= 16 * EPS["float64"] * case.condition)

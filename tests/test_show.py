@@ -456,9 +456,16 @@ def test_batch_norm_is_drawn_with_broadcasts_as_dashed_arrows_or_as_boxes(rng):
         assert_well_drawn(ax)
 
 
+def test_a_broadcast_with_a_name_or_without_a_user_is_drawn_as_a_box(rng):
+    x = variable(rng, 3)
+    named = mg.named("rows", mg.broadcast_to(x, (2, 3)))
+    assert boxes_of(mg.tape(mg.exp(named)).draw()).keys() == {"%0", "%1", "%2"}
+    assert boxes_of(mg.tape(mg.broadcast_to(x, (2, 3))).draw()).keys() == {"%0", "%1"}
+
+
 def test_a_small_cnn_is_drawn_on_the_slide_it_is_given(backend, rng):
     loss, _ = small_cnn_loss(rng)
-    figure, (left, right) = plt.subplots(2, 1, figsize=(8, 8))
+    figure, (left, right) = plt.subplots(2, 1, figsize=(8, 8), layout="constrained")
     assert mg.tape(loss).draw(left, gradients=True) is left
     assert len(mg.tape(loss)) > 20
     assert_well_drawn(left)

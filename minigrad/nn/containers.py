@@ -20,7 +20,7 @@ class _Listed(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter([m for m in self._modules.values() if m is not None])
 
-    def _name(self, index: int) -> str:
+    def _name(self, index: Any) -> str:
         names = list(self._modules)
         if not isinstance(index, int) or not -len(names) <= index < len(names):
             raise error(IndexError, type(self).__name__, got=f"the index {index!r}",

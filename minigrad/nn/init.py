@@ -22,10 +22,9 @@ T = TypeVar("T", bound=Tensor)
 
 def _write(op: str, tensor: T, values: Any) -> T:
     """Put a host array or a number into the buffer of `tensor`."""
-    if not isinstance(tensor, Tensor) or not tensor.is_leaf or not backend.is_float(tensor.dtype):
-        got = "the result of a taped op" if isinstance(tensor, Tensor) and not tensor.is_leaf else describe(tensor)
-        raise error(TypeError, f"init.{op}", got=got, needs="a Parameter or another floating leaf Tensor",
-                    fix="initialize before the computation")
+    if not tensor.is_leaf or not backend.is_float(tensor.dtype):
+        raise error(TypeError, f"init.{op}", got=describe(tensor) if tensor.is_leaf else "the result of a taped op",
+                    needs="a Parameter or another floating leaf Tensor", fix="initialize before the computation")
     is_number = isinstance(values, (int, float))
     tensor._data[...] = values if is_number else backend.from_numpy(values.astype(tensor.dtype), tensor.backend)
     record_write(tensor._data, f"init.{op}")
@@ -127,8 +126,8 @@ def orthogonal_(tensor: T, gain: float = 1) -> T:
     The tensor counts as a matrix of shape[0] rows. Q of a Gaussian's QR decomposition, with the signs of R's diagonal
     made positive: that makes Q uniformly distributed. Source: Saxe et al. 2014.
     """
-    rows = tensor.shape[0] if _fans("orthogonal_", tensor) else 0
-    columns = math.prod(tensor.shape[1:])
+    columns, _ = _fans("orthogonal_", tensor)
+    rows = tensor.shape[0]
     gaussian = backend.generator().normal(size=(max(rows, columns), min(rows, columns)))
     q, r = backend.np.linalg.qr(gaussian)
     q = q * backend.np.where(r.diagonal() < 0, -1.0, 1.0)

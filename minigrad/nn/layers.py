@@ -16,7 +16,7 @@ from .module import Module
 from .parameter import Parameter
 
 
-def _empty(op: str, shape: tuple[int, ...], dtype: Any) -> Parameter:
+def _empty(op: str, shape: tuple[Any, ...], dtype: Any) -> Parameter:
     """A parameter on the current backend, still without values."""
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape):
         raise error(ValueError, op, got=f"the sizes {shape}", needs="non-negative integers",
@@ -101,8 +101,8 @@ class Conv2d(Module):
                  padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1, bias: bool = True, *,
                  dtype: Any = None) -> None:
         super().__init__()
-        if not isinstance(groups, int) or groups < 1 or in_channels % groups or out_channels % groups:
-            raise error(ValueError, "Conv2d", got=f"{in_channels} and {out_channels} channels, groups={groups!r}",
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise error(ValueError, "Conv2d", got=f"{in_channels} and {out_channels} channels, groups={groups}",
                         needs="both numbers of channels divisible by groups", fix="groups=1, or other numbers of channels")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = _pair("Conv2d", "kernel_size", kernel_size, 1)

@@ -55,7 +55,7 @@ class Module:
     # -- registration ------------------------------------------------------------------------------------------------
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Make `param` (None: keep the place empty) the parameter called `name`."""
+        """Make `param` the parameter called `name`; None keeps the place empty."""
         if param is not None and not isinstance(param, Parameter):
             raise error(TypeError, "register_parameter", got=describe(param), needs="a Parameter or None",
                         fix="wrap it: nn.Parameter(x); a constant goes to register_buffer")
@@ -63,17 +63,17 @@ class Module:
         if param is not None:
             name_line(param, name)
 
-    def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
-        """Make `value` a buffer: part of the state but not trained, as running statistics are.
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Make `tensor` a buffer: part of the state but not trained, as running statistics are.
 
         Args:
+            tensor: a constant, or None to keep the place empty.
             persistent: include it in `state_dict`.
         """
-        if value is not None and (not isinstance(value, Tensor) or value.requires_grad):
-            got = describe(value) + (" that requires grad" if isinstance(value, Tensor) else "")
-            raise error(TypeError, "register_buffer", got=got, needs="a constant Tensor or None",
+        if not _is_buffer(tensor):
+            raise error(TypeError, "register_buffer", got=describe(tensor), needs="a constant Tensor or None",
                         fix="minigrad.tensor(...), or x.detach(); what is trained is a Parameter")
-        self._register(name, value, self._buffers)
+        self._register(name, tensor, self._buffers)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
@@ -82,10 +82,13 @@ class Module:
             raise error(TypeError, "register_module", got=describe(module), needs="a Module or None",
                         fix="an instance, not the class: nn.ReLU(); wrap a function in a Module of your own")
         self._register(name, module, self._modules)
+        if module is not None:
+            for _ in module.named_parameters(name):  # completes the names of their tape lines
+                pass
 
     add_module = register_module
 
-    def _register(self, name: str, value: Any, table: dict[str, Any]) -> None:
+    def _register(self, name: Any, value: Any, table: dict[str, Any]) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise error(ValueError, type(self).__name__, got=f"the name {name!r}",
                         needs="a non-empty string without a dot", fix="dots join the names of modules within modules")
@@ -106,7 +109,7 @@ class Module:
             return
         for kind, needs in TABLES.items():
             if name in attributes.get(kind, ()):
-                if value is not None and (kind != "_buffers" or not isinstance(value, Tensor) or value.requires_grad):
+                if value is not None and not (kind == "_buffers" and _is_buffer(value)):
                     raise error(TypeError, f"{type(self).__name__}.{name} = ...", got=describe(value),
                                 needs=f"{needs} or None, because the name is registered",
                                 fix="nn.Parameter(x), x.detach() for a buffer, or del the attribute first")
@@ -305,6 +308,10 @@ class Module:
         """A table of all layers: output shapes, numbers of parameters, bytes kept for backward. See `nn.summary`."""
         from .summary import summary
         return summary(self, example)
+
+
+def _is_buffer(value: Any) -> bool:
+    return value is None or (isinstance(value, Tensor) and not value.requires_grad)
 
 
 def _join(path: str, name: str) -> str:

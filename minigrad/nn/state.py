@@ -51,11 +51,11 @@ def replace(member: Tensor, convert: Callable[[Any], Any]) -> None:
     array = convert(member._data)
     if array is member._data:
         return
-    old, member._data, member._line = member._line, array, None
-    if old is not None:
-        member.requires_grad = True  # a new line, of the new dtype; the old one, perhaps on a tape, is cut off
-        new = member._line
-        assert new is not None
+    old, member._data = member._line, array
+    if old is not None:  # it may be on a tape: cut it off, and begin a new line with the new dtype
+        member.requires_grad = False
+        member.requires_grad = True
+        new: Any = member._line
         new._notes, old._notes = old._notes, {"hooks": [_refuse]}
         old.saved = lambda: None
     if member._grad is not None:

@@ -35,12 +35,12 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
 
     >>> from minigrad import nn
     >>> print(summary(nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10)), (64, 20)))
-    layer         output    parameters  kept
-    Sequential    (64, 10)
-      0 Linear    (64, 30)         630   5,120
-      1 ReLU      (64, 30)               7,680
-      2 Linear    (64, 10)         310
-    total                          940  12,800
+    layer       output    parameters  kept
+    Sequential  (64, 10)
+      0 Linear  (64, 30)         630   5,120
+      1 ReLU    (64, 30)               7,680
+      2 Linear  (64, 10)         310
+    total                        940  12,800
     """
     twin = copy.deepcopy(module)
     x = _example(twin, example)
@@ -66,7 +66,7 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
             y = twin(x)
     finally:
         observers.remove(observe)
-        backend.set_generator(generator)
+        backend.set_generator(dict(generator))
     _charge(calls, y)
     counted: set[int] = set()
     for call in calls:

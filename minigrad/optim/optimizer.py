@@ -48,7 +48,7 @@ class Optimizer:
     def _error(self, kind: type[Exception], got: str, needs: str, fix: str) -> Exception:
         return error(kind, type(self).__name__, got=got, needs=needs, fix=fix)
 
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+    def add_param_group(self, param_group: Any) -> None:
         """Train more parameters: {"params": Tensors, option: value}."""
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise self._error(TypeError, describe(param_group), 'a dictionary with "params"',
@@ -63,7 +63,7 @@ class Optimizer:
             if not isinstance(p, Tensor):
                 raise self._error(TypeError, describe(p), "Tensors", "of named_parameters() take the second of each pair")
             if not p.is_leaf or not backend.is_float(p.dtype):
-                raise self._error(TypeError, describe(p) if p.is_leaf else f"the result of the taped op {p._line.op}",
+                raise self._error(TypeError, describe(p) if p.is_leaf else f"{describe(p)}, the result of a taped op",
                                   "floating leaf Tensors", "optimize what the computation starts from")
             if id(p) in known:
                 raise self._error(ValueError, f"{describe(p)} twice", "each parameter once",
@@ -162,7 +162,7 @@ class Optimizer:
         sizes, own_sizes = ([len(group["params"]) for group in gs] for gs in (groups, self.param_groups))
         if sizes != own_sizes:
             raise self._error(ValueError, f"a state for groups of {sizes} parameters", f"groups of {own_sizes}", fix)
-        parameter = {}
+        parameter: dict[int, Tensor] = {}
         for saved, own in zip(groups, self.param_groups):
             if self.defaults.keys() - saved.keys():
                 raise self._error(ValueError, f"a state with the options {[k for k in saved if k != 'params']}",
