@@ -13,14 +13,15 @@ It runs unchanged on NumPy or CuPy (`use`). `primitive` and `by_hand` make new o
 
 from . import backend as backend
 from . import ops as ops
-from .backend import seed, set_num_threads, use
+from .backend import seed, use
 from .by_hand import by_hand, with_saved
 from .check import gradcheck
 from .engine import backward, debug, grad, hvp, jacobian, jvp, named, vjp
 from .errors import AxisError, BackendError, NonFiniteError, TapeError
+from .kernels.threads import set_num_threads
 from .ops import *  # noqa: F403
 from .primitive import primitive
-from .show import record, tape
+from .show import adjoints, record, tape
 from .tensor import Tensor, from_array, no_grad, tensor
 
 Tensor.backward = backward

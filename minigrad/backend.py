@@ -185,23 +185,3 @@ def generator() -> np.random.Generator:
 def set_generator(state: dict[str, Any]) -> None:
     """Put the host generator back into a state read from ``generator().bit_generator.state``."""
     _generator.bit_generator.state = state
-
-
-# -- threads ------------------------------------------------------------------------------------------------------------
-
-_thread_limit: Any = None
-
-
-def set_num_threads(n: int) -> None:
-    """Limit BLAS and minigrad's own kernels to `n` threads.
-
-    Raises:
-        ValueError: `n` is not a positive integer.
-    """
-    global _thread_limit
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise error(ValueError, "set_num_threads", got=describe(n), needs="an integer of at least 1", fix="pass the number of cores to use")
-    threadpoolctl = importlib.import_module("threadpoolctl")
-    if _thread_limit is not None:
-        _thread_limit.restore_original_limits()
-    _thread_limit = threadpoolctl.threadpool_limits(limits=n)

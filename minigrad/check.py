@@ -166,8 +166,8 @@ class _Quotients:
     along: list[int | Vector]  # an element's number, or a direction
     value: Vector
     error: Vector
-    noise: Vector  # the part of the error that grows as 1/h ...
-    level: float  # ... and is this much in φ itself
+    noise: Vector  # in φ itself: at most this
+    h: Vector
 
     def project(self, gradient: Vector) -> Vector:
         return np.array([gradient[d] if isinstance(d, int) else gradient @ d for d in self.along])
@@ -201,7 +201,7 @@ def _measure(value: Callable[[Any], Vector], x: Any, v: Vector, along: list[int 
              target: float) -> _Quotients:
     """Quotients of Σ v·value at `x` along each direction, with the best of several h for each."""
     centre, unit, count, first = value(x), _spread(x), len(along), 2.0 ** round(np.log2(eps) / 5)
-    best, steps, errors, level = np.zeros(count), np.ones(count), np.full(count, np.inf), np.full(count, np.inf)
+    best, steps, errors, noise = np.zeros(count), np.ones(count), np.full(count, np.inf), np.full(count, np.inf)
     moved = np.zeros((count, v.size), bool)
     for rung in (*RUNGS, None):  # None: in units of the element's own size
         typical = float(np.linalg.norm(best)) / count**0.5
@@ -219,14 +219,13 @@ def _measure(value: Callable[[Any], Vector], x: Any, v: Vector, along: list[int 
                 continue
             q, e = _quotient(values, h, v, eps, moved[p])
             if np.isfinite(q) and np.isfinite(e):
-                level[p] = min(level[p], e * h)
-                # in relation to its own size as well: a pole inside a large step looks like a small quotient
-                if not np.isfinite(errors[p]) or e * (abs(best[p]) + typical) < 0.5 * errors[p] * (abs(q) + typical):
+                noise[p] = min(noise[p], e * h)
+                if e < 0.5 * errors[p]:
                     best[p], errors[p], steps[p] = q, e, h
     # somewhere in a large input a random direction may well meet a kink: the better resolved half of them is enough
     random = sorted((p for p, d in enumerate(along) if not isinstance(d, int)), key=lambda p: errors[p])
     kept = [p for p in range(count) if p not in random[len(random) // 2:]]
-    return _Quotients([along[p] for p in kept], best[kept], errors[kept], (level / steps)[kept], float(max(level[kept])))
+    return _Quotients([along[p] for p in kept], best[kept], errors[kept], noise[kept], steps[kept])
 
 
 @dataclass
@@ -257,9 +256,12 @@ class _Judge:
         rounding = SHAKEN * (self.shaken + self.eps * size)
         allowed = max(BASE[self.order] * size, rounding) if self.tolerance is None else self.tolerance * size
         lost = rounding + min(2 * self.drift, ulps)  # rules that are right in float64 may lose digits, up to a point
-        limit = max(allowed, lost) + unsure + (0.0 if size else ulps)
+        # unlike the estimate, what one ulp of intermediate values does to a quotient cannot be small by luck
+        grain = SAFETY * self.fine_eps * self.scale * float(np.linalg.norm(1 / q.h))
+        limit = max(allowed, lost) + unsure + grain + (0.0 if size else ulps)
         coarse = max(COARSE, 128 * self.eps, self.tolerance or 0.0) * size
         error, bound = (off / size, limit / size) if size else (0.0 if off <= limit else np.inf, 0.0)
+        error = np.inf if np.isnan(error) else error
         if not off <= limit:
             p = np.argmax(np.where(np.isfinite(gap), gap - SAFETY * q.error, np.inf))
             factor = float(a @ q.value) / size**2 if size else 0.0
@@ -273,7 +275,8 @@ class _Judge:
             return error, bound, "right", "exactly zero: the gradient does not move with it"
         if size == 0 and unsure == 0:
             return error, bound, "no power", "exactly zero: f does not move with it, so a backward of zeros would pass"
-        if size <= 10 * np.linalg.norm(q.noise) and q.level <= self.fine_eps**0.5 * self.scale:  # more is a jump
+        jump = q.noise.max() > self.fine_eps**0.5 * self.scale  # too much for rounding
+        if size <= 10 * np.linalg.norm(q.noise / q.h) and not jump:
             return error, bound, "no power", "the true gradient is lost in rounding, so a backward of zeros would pass"
         if off <= min(allowed, coarse) and unsure <= coarse:
             return error, bound, "right", ""

@@ -61,7 +61,7 @@ class Primitive:
                     self.defaults[p.name] = p.default
             else:
                 self.inputs.append(p.name)
-        if forward.__module__.startswith("minigrad."):
+        if (forward.__module__ or "").startswith("minigrad."):
             registry[self.name] = self
         unknown = set(rules) - {*self.inputs, self.variadic}
         if unknown:
@@ -431,6 +431,7 @@ def _raw(p: Primitive, xp: Any, arrays: tuple[Any, ...], meta: dict[str, Any]) -
 
 
 def as_function(p: Primitive, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """`apply` under the op's name and documentation, with the Primitive as its attribute."""
     apply.__name__ = apply.__qualname__ = p.name
     apply.__doc__ = p.forward.__doc__
     apply.__module__ = p.forward.__module__

@@ -5,10 +5,17 @@ from itertools import product
 
 import numpy as np
 import pytest
-import threadpoolctl
-from helpers import to_device, to_host
 
+from helpers import to_device, to_host
 from minigrad.kernels import conv, threads
+
+
+@pytest.fixture
+def two_threads():
+    before = threads.num_threads()
+    threads.set_num_threads(2)
+    yield
+    threads.set_num_threads(before)
 
 
 def loops(x, w, *, stride, padding, dilation, groups):
@@ -171,7 +178,7 @@ def test_the_definition_is_the_same_for_any_number_of_images_at_a_time(monkeypat
 @pytest.mark.parametrize("block", [1, 3000, 3 * 2**18])
 def test_cpu_blocks_equal_the_definition_for_any_block_size_and_number_of_threads(monkeypatch, rng, block, limit):
     monkeypatch.setattr(conv, "_BLOCK", block)
-    monkeypatch.setattr(threads, "num_threads", lambda: limit)
+    monkeypatch.setattr(threads, "_threads", limit)
     larger = [case((5, 4, 12, 7), (6, 4, 3, 3), padding=(1, 1)),
               case((7, 4, 9, 9), (6, 2, 3, 2), (2, 1), (1, 0), (1, 2), 2)]
     for x_shape, w_shape, options in CASES[::3] + larger:
@@ -192,43 +199,24 @@ def test_an_infinite_pixel_stays_out_of_windows_that_do_not_see_it():
     assert np.array_equal(np.isinf(y[0, 0]), sees) and not np.isnan(y).any()
 
 
-def test_calls_from_several_threads_are_independent_and_blas_gets_its_threads_back(rng):
+def test_calls_from_several_threads_are_independent(two_threads, monkeypatch, rng):
     x, w = rng.standard_normal((8, 8, 16, 16)), rng.standard_normal((8, 8, 3, 3))
     options = dict(stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1)
+    monkeypatch.setattr(conv, "_BLOCK", 2**14)
+    y = conv.conv2d_forward(np, x, w, **options)
     results = [None] * 6
 
     def call(i):
         for _ in range(5):
             results[i] = conv.conv2d_forward(np, x * (i + 1), w, **options)
 
-    with pytest.MonkeyPatch.context() as patch, threadpoolctl.threadpool_limits(2, user_api="blas"):
-        patch.setattr(conv, "_BLOCK", 2**14)
-        y = conv.conv2d_forward(np, x, w, **options)
-        workers = [threading.Thread(target=call, args=(i,)) for i in range(len(results))]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert threads.num_threads() == min(2, max(b["num_threads"] for b in threadpoolctl.threadpool_info()))
+    callers = [threading.Thread(target=call, args=(i,)) for i in range(len(results))]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
     for i, result in enumerate(results):
         np.testing.assert_allclose(result, y * (i + 1), rtol=1e-12, atol=1e-12)
-
-
-def test_share_covers_the_range_in_order_and_raises_what_a_thread_raised(monkeypatch):
-    monkeypatch.setattr(threads, "num_threads", lambda: 3)
-    assert threads.share(lambda a, b: (a, b), 10, 1) == [(0, 3), (3, 6), (6, 10)]
-    assert threads.share(lambda a, b: (a, b), 10, 5) == [(0, 5), (5, 10)]
-    assert threads.share(lambda a, b: (a, b), 10, 11) == [(0, 10)]
-    assert threads.share(lambda a, b: (a, b), 0, 1) == [(0, 0)]
-    for failing in (0, 3, 6):
-        def work(start, stop, failing=failing):
-            if start == failing:
-                raise ArithmeticError(str(start))
-
-        with pytest.raises(ArithmeticError, match=str(failing)):
-            threads.share(work, 10, 1)
-    monkeypatch.undo()
-    assert threads._inside == 0
 
 
 def test_equals_pytorch(rng):

@@ -121,6 +121,7 @@ _COLUMNS = 2**28  # elements of columns at a time: the whole batch of an ordinar
 def correlate(
     xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
+    """y (N, O, *size), as above."""
     (O, Cg, kh, kw), N = w.shape, x.shape[0]
     y = xp.empty((N, O, *size), dtype=x.dtype)
     w = w.reshape(groups, O // groups, Cg * kh * kw)
@@ -132,6 +133,7 @@ def correlate(
 def correlate_weight(
     xp: Any, x: Array, g: Array, w_shape: tuple[int, ...], before: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
+    """dw[k] = sum_i g[i] x[i*stride + k*dilation - before], of shape w_shape."""
     O, Cg, kh, kw = w_shape
     size = g.shape[2:]
     dw = xp.zeros((groups, O // groups, Cg * kh * kw), dtype=x.dtype)
@@ -185,14 +187,13 @@ def _overlaps(padded: Pair, size: Pair, before: Pair) -> list[tuple[slice, slice
 # run over all rows at once: output pixel (i, j) is position i*pitch + j, and the positions between the rows (j >= ow)
 # are computed too and dropped: 3 % of the work at width 32, against copies three times as long, row by row.
 #
-# Measured in ms (float32, 64 images, 3x3, forward + dx + dw; Zen 5; OpenBLAS held to AVX2 | with its AVX-512 kernels):
-#                     1 thread             2 threads          PyTorch 2.13 (AVX-512), 1 and 2 threads
-#   32 -> 32, 32x32   43   | 29            23   | 16           33   20
-#   32 -> 64, 16x16   21.5 | 14            11.9 | 8.3          11   5.2
-# Here 85 % of the time is the multiplication itself, at 107 GFLOP/s of the 115-128 that BLAS reaches on any shape with
-# AVX2. Slower: whole-batch columns (74 for the first row), no columns but a product per tap of shifted views for dw
-# (16.6 against 14.4), blocks that fit L2 (10 % more with one thread, 30 % with two), the blocks of one thread with a
-# threaded BLAS (28 with two threads).
+# Measured in ms: float32, 64 images, 3x3, forward + dx + dw on Zen 5, OpenBLAS 0.3.31 held to AVX2 or left to AVX-512.
+#                     AVX2, 1 thread, 2    AVX-512, 1 thread, 2    PyTorch 2.13 (AVX-512), 1 thread, 2
+#   32 -> 32, 32x32   38 to 43     20      26 to 30        13      20 to 33                17
+#   32 -> 64, 16x16   19 to 21     10      12 to 13        7       9                       5
+# With AVX2, 85 % of the time goes into the products, at 107 GFLOP/s where BLAS reaches 115 to 128 on any shape. Slower, on
+# the first row: columns of the whole batch (70); blocks that fit L2 (5 to 10 % on one thread, 20 to 35 % on two); for dw
+# no columns, but one product per tap of shifted views (16.6 for 14.4); these blocks with BLAS's own two threads (28).
 
 _BLOCK = 3 * 2**18  # elements of columns and results at a time: 3 MB of float32
 
@@ -200,6 +201,7 @@ _BLOCK = 3 * 2**18  # elements of columns and results at a time: 3 MB of float32
 def correlate_cpu(
     xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
+    """The same as ``correlate``, with NumPy."""
     (O, Cg, kh, kw), (N, C) = w.shape, x.shape[:2]
     y = xp.empty((N, O, *size), dtype=x.dtype)
     w = xp.ascontiguousarray(w).reshape(groups, O // groups, Cg * kh * kw)
@@ -226,6 +228,7 @@ def correlate_cpu(
 def correlate_weight_cpu(
     xp: Any, x: Array, g: Array, w_shape: tuple[int, ...], before: Pair, stride: Pair, dilation: Pair, groups: int
 ) -> Array:
+    """The same as ``correlate_weight``, with NumPy."""
     (O, Cg, kh, kw), (N, C) = w_shape, x.shape[:2]
     size = g.shape[2:]
 

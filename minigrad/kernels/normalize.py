@@ -1,13 +1,13 @@
 """The hot patterns of every normalizer as plain functions on arrays: two reductions, and one fused combination.
 
     moments      mean and variance over some axes
-    paired_sums  Σ w·g  and  Σ w·g·(x − mu)  over some axes
-    combine      a·w·g + b·(x − mu) + c      where a, b, c are small and broadcast
+    paired_sums  Σ w·g  and  Σ w·g·r·(x − mu)  over some axes
+    combine      a·w·g + b·(x − mu) + c,  or without g  w·b·(x − mu) + c
 
-x, g are large and of one shape; mu, a, b, c, w broadcast to it. Subtracting mu first, rather than multiplying out, is what
-keeps float32 right when the mean is large. On NumPy all three walk over the first axis in blocks that stay in the cache, so
-that large arrays are read once and temporaries never reach memory, and share the blocks between threads. Elsewhere they are
-the same formulas on whole arrays.
+x, g are large and of one shape. The others are small and broadcast to it; None stands for mu = 0, w = 1, r = 1, c = 0.
+Subtracting mu first, rather than multiplying out, is what keeps float32 right when the mean is large. On NumPy all three
+walk over the first axis in blocks that stay in the cache, so that large arrays are read once and temporaries never reach
+memory, and share the blocks between threads. Elsewhere they are the same formulas on whole arrays.
 """
 
 from __future__ import annotations
@@ -27,27 +27,31 @@ _BLOCK_BYTES = 1 << 18  # of one large array: a few of them fit in the second-le
 _THREAD_BYTES = 1 << 21  # below this a second thread costs more than it brings
 
 
-def _part(small: Array, start: int, stop: int) -> Array:
-    """The rows of a broadcastable array that belong to a block."""
-    return small if small is None or small.ndim == 0 or small.shape[0] == 1 else small[start:stop]
+def _rows(small: Any, ndim: int, start: int, stop: int) -> Any:
+    """What of a small array (a number, None) meets the rows start to stop of a large one with `ndim` axes."""
+    return small[start:stop] if getattr(small, "ndim", 0) == ndim and small.shape[0] > 1 else small
 
 
-def _blocked(x: Array, work: Callable[[int, int], Any]) -> list[Any]:
-    """work(start, stop) for blocks of rows of x, shared between threads, results in order."""
+def _blocked(x: Array, work: Callable[[int, int], Any], add: bool = False) -> list[Any]:
+    """work(start, stop) for blocks of rows of x, shared between threads, results in order.
+
+    With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
+    """
     n = x.shape[0]
-    row = max(1, x.nbytes // max(n, 1))
+    row = max(1, x.nbytes // n)
     step = max(1, _BLOCK_BYTES // row)
 
     def several(start: int, stop: int) -> list[Any]:
-        return [work(i, min(i + step, stop)) for i in range(start, stop, step)]
+        results: list[Any] = []
+        for i in range(start, stop, step):
+            result = work(i, min(i + step, stop))
+            if add and results:
+                for total, part in zip(results[0], result):
+                    np.add(total, part, out=total)
+            else:
+                results.append(result)
+        return results
     return [r for part in share(several, n, max(1, _THREAD_BYTES // row)) for r in part]
-
-
-def _gather(parts: list[Array], axes: Axes) -> Array:
-    """Block results put together: added where the first axis is summed, one after the other where it is not."""
-    if 0 not in axes:
-        return np.concatenate(parts, axis=0)
-    return parts[0] if len(parts) == 1 else np.add.reduce(parts)
 
 
 def _applies(xp: Any, x: Array) -> bool:
@@ -81,41 +85,59 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     return mu.astype(x.dtype, copy=False), (squares / total).astype(x.dtype, copy=False)
 
 
-def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array | None, axes: Axes) -> tuple[Array, Array]:
-    """Σ w·g and Σ w·g·(x − mu) over `axes` (kept as size 1); w = None means 1."""
+def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes: Axes) -> tuple[Array, Array]:
+    """Σ w·g and Σ w·g·r·(x − mu) over `axes` (kept as size 1)."""
+    if r is not None and all(r.shape[i] == 1 for i in axes):  # a factor of the sum
+        s, t = paired_sums(xp, g, x, mu, w, None, axes)
+        return s, t * r
     if not _applies(xp, x):
-        h = g if w is None else g * w
-        return h.sum(axis=axes, keepdims=True), (h * (x - mu)).sum(axis=axes, keepdims=True)
+        h = _times(g, w)
+        return h.sum(axis=axes, keepdims=True), (h * _times(_minus(x, mu), r)).sum(axis=axes, keepdims=True)
 
     def block(start: int, stop: int) -> tuple[Array, Array]:
-        h = g[start:stop] if w is None else g[start:stop] * _part(w, start, stop)
-        return _sum(h, axes), _sum_of_products(h, x[start:stop] - _part(mu, start, stop), axes)
-    parts = _blocked(x, block)
-    return _gather([p[0] for p in parts], axes), _gather([p[1] for p in parts], axes)
+        mu_, w_, r_ = (_rows(small, x.ndim, start, stop) for small in (mu, w, r))
+        h, t = _times(g[start:stop], w_), _minus(x[start:stop], mu_)
+        if r is not None:
+            t = np.multiply(t, r_, out=t if mu is not None else None)
+        return _sum(h, axes), _sum_of_products(h, t, axes)
+    parts = _blocked(x, block, add=0 in axes)
+    together = sum if 0 in axes else np.concatenate
+    return together([p[0] for p in parts]), together([p[1] for p in parts])
 
 
-def combine(xp: Any, g: Array | None, x: Array, mu: Array, a: Array | None, b: Array, c: Array | None, w: Array | None = None) -> Array:
-    """a·w·g + b·(x − mu) + c as a new array; g = None leaves the first term out, w = None means 1, c = None means 0."""
+def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array) -> Array:
+    """a·w·g + b·(x − mu) + c as a new array; without g (None) it is w·b·(x − mu) + c."""
     if not _applies(xp, x):
-        out = b * (x - mu)
-        if g is not None:
-            out = out + (g * a if w is None else g * w * a)
+        out = _minus(x, mu) * b
+        out = _times(out, w) if g is None else out + _times(g * a, w)
         return out if c is None else out + c
     out = np.empty(x.shape, x.dtype)
 
     def block(start: int, stop: int) -> None:
         o = out[start:stop]
-        np.subtract(x[start:stop], _part(mu, start, stop), out=o)
-        np.multiply(o, _part(b, start, stop), out=o)
+        mu_, a_, b_, c_, w_ = (_rows(small, x.ndim, start, stop) for small in (mu, a, b, c, w))
+        if mu is None:
+            np.multiply(x[start:stop], b_, out=o)
+        else:
+            np.subtract(x[start:stop], mu_, out=o)
+            np.multiply(o, b_, out=o)
+        t = o if g is None else g[start:stop] * a_
+        if w is not None:
+            np.multiply(t, w_, out=t)
         if g is not None:
-            t = g[start:stop] * _part(a, start, stop)
-            if w is not None:
-                np.multiply(t, _part(w, start, stop), out=t)
             np.add(o, t, out=o)
         if c is not None:
-            np.add(o, _part(c, start, stop), out=o)
+            np.add(o, c_, out=o)
     _blocked(x, block)
     return out
+
+
+def _minus(x: Array, mu: Array) -> Array:
+    return x if mu is None else x - mu
+
+
+def _times(x: Array, w: Array) -> Array:
+    return x if w is None else x * w
 
 
 # -- sums inside a block ------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from ..errors import describe, error
+
 T = TypeVar("T")
 
 _threads = 0  # 0: not asked yet
@@ -35,8 +37,17 @@ def num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Share work between ``n`` threads, BLAS having one. (A BLAS that threadpoolctl does not know is left as it is.)"""
+    """Share work between ``n`` threads from now on.
+
+    BLAS itself is left with one thread, also for NumPy calls of your own in this process; a BLAS that threadpoolctl does not
+    know is left as it is.
+
+    Raises:
+        ValueError: `n` is not a positive integer.
+    """
     global _threads
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise error(ValueError, "set_num_threads", got=describe(n), needs="an integer of at least 1", fix="pass the number of cores to use")
     for b in _blas():
         b.set_num_threads(1)
     _threads = n
@@ -61,8 +72,8 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
         first = one(0, edges[1])
     finally:  # never return while a thread still writes into the caller's arrays
         errors = [f.exception() for f in futures]
-    for error in filter(None, errors):
-        raise error
+    for e in filter(None, errors):
+        raise e
     return [first, *(f.result() for f in futures)]
 
 

@@ -22,9 +22,9 @@ T = TypeVar("T", bound=Tensor)
 
 def _write(op: str, tensor: T, values: Any) -> T:
     """Put a host array or a number into the buffer of `tensor`."""
-    if not tensor.is_leaf or not backend.is_float(tensor.dtype):
-        raise error(TypeError, f"init.{op}", got=describe(tensor) if tensor.is_leaf else "the result of a taped op",
-                    needs="a Parameter or another floating leaf Tensor", fix="initialize before the computation")
+    if not getattr(tensor, "is_leaf", False) or not backend.is_float(tensor.dtype):
+        raise error(TypeError, f"init.{op}", got=describe(tensor), needs="a floating Tensor that is no result of an op",
+                    fix="pass a Parameter, such as layer.weight")
     is_number = isinstance(values, (int, float))
     tensor._data[...] = values if is_number else backend.from_numpy(values.astype(tensor.dtype), tensor.backend)
     record_write(tensor._data, f"init.{op}")

@@ -21,10 +21,8 @@ def _empty(op: str, shape: tuple[Any, ...], dtype: Any) -> Parameter:
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape):
         raise error(ValueError, op, got=f"the sizes {shape}", needs="non-negative integers",
                     fix="check the order of the arguments")
-    parameter = Parameter(backend.np.empty(0, dtype=dtype or backend.default_dtype), requires_grad=False)
-    parameter._data = backend.get(backend.current_name()).empty(shape, dtype=parameter.dtype)
-    parameter.requires_grad = True
-    return parameter
+    xp = backend.get(backend.current_name())
+    return Parameter(xp.empty(shape, dtype=backend.default_dtype if dtype is None else dtype))
 
 
 def _reset(weight: Parameter, bias: Parameter | None) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..backend import Array
 from ..errors import describe, error
+from ..kernels import matmul as kernel
 from ..primitive import primitive
 from .linalg import _multiplied, diagonal
 from .reduce import sum as sum_of
@@ -43,7 +44,7 @@ def _contract(xp: Any, a: Array, b: Array, *, spec: str) -> Array:
     shape, rows, inner, columns = [size[c] for c in batch], *(prod(size[c] for c in group) for group in (m, k, n))
     a = a.transpose([left.index(c) for c in batch + m + k]).reshape((*shape, rows, inner))
     b = b.transpose([right.index(c) for c in batch + k + n]).reshape((*shape, inner, columns))
-    out = _multiplied(xp.matmul, a, b).reshape([size[c] for c in batch + m + n])
+    out = _multiplied(partial(kernel.matmul, xp), a, b).reshape([size[c] for c in batch + m + n])
     return out.transpose([(batch + m + n).index(c) for c in wanted])
 
 

@@ -13,12 +13,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
 from .. import backend
 from ..backend import Array
 from ..errors import describe, error
+from ..kernels import matmul as kernel
 from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
@@ -38,7 +40,7 @@ def _t(a: Any) -> Any:
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
     """(*batch, m, k) @ (*batch, k, n) -> (*batch, m, n), with equal batches."""
     try:
-        return _multiplied(xp.matmul, a, b)
+        return _multiplied(partial(kernel.matmul, xp), a, b)
     except ValueError:
         raise _misfit(a, b) from None
 

@@ -1,12 +1,13 @@
 """The three patterns that every normalization layer is made of, as ops with rules.
 
     moments(x, axis)                mean and variance
-    paired_sums(g, x, mu, axis)     Σ w·g and Σ w·g·(x − mu)
-    combine(g, x, mu, a, b, c)      a·w·g + b·(x − mu) + c
+    paired_sums(g, x, mu, axis)     Σ w·g and Σ w·g·r·(x − mu)
+    combine(g, x, mu, a, b, c)      a·w·g + b·(x − mu) + c, or without g: w·b·(x − mu) + c
 
-A layer's hand-derived backward is one `paired_sums` and one `combine`, each of which reads the large arrays once (see
-kernels/normalize.py for how). x, g have one shape; mu, a, b, c and the optional weight w are small and broadcast to it.
-Their derivatives are written with themselves and elementwise ops, so layers made of them can be differentiated again.
+A layer's hand-derived backward is a `paired_sums` or two and one `combine`, each of which reads the large arrays once (see
+kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
+c = 0, and for a weight w or r of 1. Their derivatives are written with themselves and elementwise ops, so layers made of
+them can be differentiated again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ def _times(g: Any, w: Any) -> Any:
     return g if w is None else g * w
 
 
+def _minus(x: Any, mu: Any) -> Any:
+    return x if mu is None else x - mu
+
+
 @primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
     mean, var = normalize.moments(xp, *_wide(x), axes)
@@ -46,44 +51,46 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
     return _moments(x, axes=normalize_axis("moments", axis, x))
 
 
-@primitive(g=lambda u, x, mu, w: _times(combine(None, x, mu, None, u[1], u[0]), w),
-           x=lambda u, g, w: _times(g, w) * u[1],
-           mu=lambda u, g, w, mu_shape: sum_to(-(_times(g, w) * u[1]), mu_shape),
-           w=lambda u, g, x, mu, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0]), w_shape))
-def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array | None, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w), axes)
+@primitive(g=lambda u, x, mu, w, r: _times(combine(None, x, mu, None, u[1], u[0], r), w),
+           x=lambda u, g, w, r: _times(_times(g, w) * u[1], r),
+           mu=lambda u, g, w, r, mu_shape: sum_to(-_times(_times(g, w) * u[1], r), mu_shape),
+           w=lambda u, g, x, mu, r, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0], r), w_shape),
+           r=lambda u, g, x, mu, w, r_shape: sum_to(_times(g, w) * u[1] * _minus(x, mu), r_shape))
+def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w, r), axes)
     return s.astype(x.dtype, copy=False), t.astype(x.dtype, copy=False)
 
 
-def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None) -> tuple[Any, Any]:
-    """Σ w·g and Σ w·g·(x − mu) over `axis`, each with the reduced axes kept as size 1; without `w` it is 1."""
-    return _paired_sums(g, x, mu, w, axes=normalize_axis("paired_sums", axis, x))
+def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = None) -> tuple[Any, Any]:
+    """Σ h and Σ h·x̂ over `axis`, with h = w·g and x̂ = r·(x − mu); the reduced axes are kept as size 1."""
+    return _paired_sums(g, x, mu, w, r, axes=normalize_axis("paired_sums", axis, x))
 
 
-@primitive(x=lambda h, b: h * b,
-           mu=lambda h, b, mu_shape: sum_to(-(h * b), mu_shape),
-           b=lambda h, x, mu, b_shape: sum_to(h * (x - mu), b_shape),
-           c=lambda h, c_shape: sum_to(h, c_shape))
-def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array | None) -> Array:
-    x_, mu_, b_, c_ = _wide(x, mu, b, c)
-    return normalize.combine(xp, None, x_, mu_, None, b_, c_).astype(x.dtype, copy=False)
+@primitive(x=lambda h, b, w: _times(h * b, w),
+           mu=lambda h, b, w, mu_shape: sum_to(-_times(h * b, w), mu_shape),
+           b=lambda h, x, mu, w, b_shape: sum_to(_times(h * _minus(x, mu), w), b_shape),
+           c=lambda h, c_shape: sum_to(h, c_shape),
+           w=lambda h, x, mu, b, w_shape: sum_to(h * b * _minus(x, mu), w_shape))
+def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> Array:
+    x_, mu_, b_, c_, w_ = _wide(x, mu, b, c, w)
+    return normalize.combine(xp, None, x_, mu_, None, b_, c_, w_).astype(x.dtype, copy=False)
 
 
 @primitive(g=lambda h, a, w: _times(h * a, w),
            x=lambda h, b: h * b,
            mu=lambda h, b, mu_shape: sum_to(-(h * b), mu_shape),
            a=lambda h, g, w, a_shape: sum_to(_times(h * g, w), a_shape),
-           b=lambda h, x, mu, b_shape: sum_to(h * (x - mu), b_shape),
+           b=lambda h, x, mu, b_shape: sum_to(h * _minus(x, mu), b_shape),
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, g, a, w_shape: sum_to(h * g * a, w_shape))
-def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array | None, w: Array | None) -> Array:
+def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array) -> Array:
     g_, x_, mu_, a_, b_, c_, w_ = _wide(g, x, mu, a, b, c, w)
     return normalize.combine(xp, g_, x_, mu_, a_, b_, c_, w_).astype(x.dtype, copy=False)
 
 
 def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None) -> Any:
-    """a·w·g + b·(x − mu) + c in one pass over g and x; g = None leaves the first term out, w = None is 1, c = None is 0."""
-    return _scale_shift(x, mu, b, c) if g is None else _combine(g, x, mu, a, b, c, w)
+    """a·w·g + b·(x − mu) + c in one pass over g and x; with g = None it is w·b·(x − mu) + c, a normalizer's forward."""
+    return _scale_shift(x, mu, b, c, w) if g is None else _combine(g, x, mu, a, b, c, w)
 
 
 __all__ = ["combine", "moments", "paired_sums"]

@@ -12,7 +12,7 @@ from ..errors import BackendError, describe, error
 from ..storage import record_write
 from ..tensor import Tensor
 
-BLOCK = 1 << 14  # elements; on NumPy a step goes through large parameters in blocks that stay in the cache
+BLOCK = 1 << 16  # elements; on NumPy a step goes through large parameters in blocks that stay in the cache
 
 
 class Optimizer:
