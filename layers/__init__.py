@@ -18,4 +18,9 @@ for _file in pkgutil.iter_modules(__path__):
     if _file.name not in ("report", "__main__"):
         importlib.import_module(f"{__name__}.{_file.name}")
 
+from .init import *  # noqa: E402, F403
+from .jacobian import *  # noqa: E402, F403
+from .modulation import *  # noqa: E402, F403
 from .modules import *  # noqa: E402, F403
+from .parametrizations import *  # noqa: E402, F403
+from .whitening_modules import *  # noqa: E402, F403

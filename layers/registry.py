@@ -22,6 +22,8 @@ class Layer:
         default: the derivation that ``form="derived"`` means.
         cases: ``cases(dtype, rng)`` yields (name, NumPy arrays, keywords) on which all forms must agree.
         source: document and equations.
+        frozen: for a layer with constants for the derivative that depend on x: ``frozen(arrays, keywords)`` is the composed
+            function with these constants held at their values for `arrays`, so that difference quotients can be taken.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Layer:
     default: str
     cases: Callable[[Any, Any], Iterator[Case]]
     source: str
+    frozen: Callable[[tuple[Any, ...], dict[str, Any]], Form] | None = None
 
     def form(self, name: str) -> Form:
         """The function called "composed", "derived" (the default derivation), or by a derivation's name.
@@ -48,12 +51,13 @@ class Layer:
 REGISTRY: dict[str, Layer] = {}
 
 
-def register(name: str, *, composed: Form, derived: dict[str, Form], cases: Callable[[Any, Any], Iterator[Case]], source: str, default: str | None = None) -> Layer:
+def register(name: str, *, composed: Form, derived: dict[str, Form], cases: Callable[[Any, Any], Iterator[Case]], source: str, default: str | None = None,
+             frozen: Callable[[tuple[Any, ...], dict[str, Any]], Form] | None = None) -> Layer:
     """Add a layer to the table; `default` may be left out when there is one derivation."""
     if name in REGISTRY:
         raise error(ValueError, "register", got=f"the name {name!r} again", needs="a new name", fix="choose another name, or remove the first file")
     chosen = default or next(iter(derived))
     if chosen not in derived:
         raise error(ValueError, "register", got=f"default={default!r}", needs=f"one of {sorted(derived)}", fix="name an existing derivation")
-    REGISTRY[name] = Layer(name, composed, dict(derived), chosen, cases, source)
+    REGISTRY[name] = Layer(name, composed, dict(derived), chosen, cases, source, frozen)
     return REGISTRY[name]

@@ -24,7 +24,7 @@ from .primitive import primitive
 from .show import adjoints, record, tape
 from .tensor import Tensor, from_array, no_grad, tensor
 
-Tensor.backward = backward
+Tensor.backward = backward  # type: ignore[method-assign, assignment]
 
 from . import data, nn, optim  # noqa: E402
 

@@ -8,6 +8,7 @@ language joins through `register(name, module)`.
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -155,11 +156,23 @@ def read_only_view(array: Array) -> Array:
     return view
 
 
+def broadcast_view(xp: Any, array: Array, shape: tuple[int, ...]) -> Array:
+    """``xp.broadcast_to``; on NumPy, where that takes longer than a small op, made from strides directly."""
+    if xp is not np or not array.flags.c_contiguous:
+        return xp.broadcast_to(array, shape)
+    lead = len(shape) - array.ndim
+    strides = (0,) * lead + tuple([0 if n == 1 else s for n, s in zip(array.shape, array.strides)])
+    view = np.ndarray(shape, array.dtype, array, 0, strides)
+    view.flags.writeable = False
+    return view
+
+
 def is_float(dtype: Any) -> bool:
     """Does `dtype` take part in differentiation? (float16, float32, float64)"""
     return dtype.kind == "f"
 
 
+@lru_cache(maxsize=4096)
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """NumPy's broadcasting rule on shapes alone."""
     return np.broadcast_shapes(*shapes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import donation
 from .backend import NAMESPACES
 from .errors import describe, error
 from .primitive import Primitive, as_function, call
@@ -18,16 +19,20 @@ from .tensor import Line, Tensor
 class ByHand(Primitive):
     """An op with one backward for all its inputs, and a cache of forward statistics."""
 
-    def __init__(self, forward: Callable[..., Any], save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, forward: Callable[..., Any], save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]],
+                 overwrites: str | None = None) -> None:
         super().__init__(forward, {})
         self.save, self.rebuild = save, rebuild
-        self.wants_cache = "saved" in self.keywords
-        if self.wants_cache:
-            self.keywords.remove("saved")
-            self.defaults.pop("saved", None)
+        self.given_by_us = {"saved", "into"} & {*self.keywords}  # keywords of the forward that are none of the op's
+        for name in self.given_by_us:
+            self.keywords.remove(name)
+            self.defaults.pop(name, None)
         self.save_names = self._named_subset("save", save, 0, {*self.inputs, *self.keywords})
         self.backward_names = self._named_subset("backward", backward, 2, {*self.inputs, *self.keywords, "out"})
         self.joint = self._joint(backward)
+        given = [f"{n}=" * k + (f"d[{self.inputs.index(n)}]" if n in self.inputs else f"m[{n!r}]") for n, k in self.save_names]
+        self.run_save: Callable[[Any, Any], Any] = eval(f"lambda d, m: save({', '.join(given)})", {"save": save})
+        self.overwrites = None if overwrites is None else self._overwritten(overwrites)
 
     def _named_subset(self, what: str, f: Callable[..., Any], skip: int, known: set[str]) -> list[tuple[str, bool]]:
         names = self.parameters_of(f, skip)
@@ -37,19 +42,29 @@ class ByHand(Primitive):
                         fix=f"name {what}'s parameters after the op's inputs and keywords")
         return names
 
+    def _overwritten(self, name: str) -> int:
+        kept = {n for n, _ in self.parameters_of(self.joint, 2)}  # type: ignore[arg-type]
+        if name not in self.inputs or name in kept or "into" not in self.given_by_us:
+            raise error(TypeError, f"@by_hand {self.name}", got=f"overwrites={name!r}, with the inputs {self.inputs} of which {sorted(kept & {*self.inputs})} are kept",
+                        needs="an input that the tape does not keep, and a forward with the keyword `into`", fix="keep `out` instead, and give `rebuild` a way back to the input")
+        return self.inputs.index(name)
+
     def _joint(self, backward: Callable[..., Any]) -> Callable[..., Any]:
         """`backward` with every kept name visible in its signature: what it uses, and what `save` needs once more."""
         names = [n for n, _ in self.backward_names]
         more = [n for n, _ in self.save_names if n not in names and n not in self.rebuild]
         more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
-        keep = {}
+        keep: dict[str, Any] = {}
         exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return backward(g, saved, "
              f"{', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)})", {"backward": backward}, keep)
         return keep["joint"]
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
-        cache = self._saved_by(dict(zip(self.inputs, arrays, strict=True)), meta)
-        return self.forward(xp, *arrays, **meta, **({"saved": cache} if self.wants_cache else {})), cache
+    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+        cache = self.run_save(arrays, meta)
+        more = {"saved": cache} if "saved" in self.given_by_us else {}
+        if self.overwrites is not None:
+            more["into"] = donation.offer(xp, given, self.overwrites, self.name)
+        return self.forward(xp, *arrays, **meta, **more), cache
 
     def _saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
         known = {**inputs, **meta}
@@ -67,7 +82,8 @@ class ByHand(Primitive):
         return self._saved_by(kept, meta)
 
 
-def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None,
+            overwrites: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Turn ``forward(xp, *inputs, **keywords)`` into an op with one hand-derived backward for all inputs.
 
     Args:
@@ -77,6 +93,9 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
         backward: ``backward(cotangent, saved, *kept, **keywords) -> tuple`` with one gradient (or None) an input. The names
             after the first two say what the tape keeps: inputs, or ``out`` for the output instead.
         rebuild: for an op that keeps its output: input name -> ``f(saved, out, ...)`` that recovers the input's array.
+        overwrites: name of an input, kept by no rule, whose buffer the forward may reuse. The forward's keyword parameter
+            ``into`` is then a function: call it, after all checks, for the array to write the output into. It returns the
+            input's own array where nobody else needs it, and else a new one (see `donation`).
 
     >>> import minigrad as mg
     >>> def mean_of(x): return (mg.mean(x),)
@@ -89,7 +108,7 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
     tensor([-1., -1.,  2.], dtype=float32)
     """
     def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        p = ByHand(forward, save, backward, rebuild or {})
+        p = ByHand(forward, save, backward, rebuild or {}, overwrites)
         return as_function(p, lambda *args, **meta: call(p, args, meta)[0])
     return decorate
 

@@ -14,7 +14,7 @@ from typing import Any
 from . import backend, ops, storage
 from .backend import NAMESPACES, Array
 from .errors import NonFiniteError, TapeError, describe, error
-from .primitive import is_output, watchers
+from .primitive import watchers
 from .tensor import FREED, Line, Tensor, no_grad, state
 
 _by_index = attrgetter("index")
@@ -63,12 +63,13 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
             g = _noted(line, notes, g)
         if targets is not None and line in targets:
             found[line] = g
-        plan, saved = line.plan, line.saved
+        plan: Any = line.plan
+        saved = line.saved
         if plan.is_leaf:
             if targets is None:
                 _deposit(saved(), g)
             continue
-        if is_output(line):
+        if plan.is_output:
             main = line.parents[0]
             parts = grads.setdefault(main, [None] * len(main.shape))  # type: ignore[union-attr,arg-type]
             before = parts[plan.position]  # a rule on the tape makes further lines of the same output
@@ -87,32 +88,35 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
         for where, call in plan.steps:
             if type(where) is int:
                 parent = parents[where]
-                if parent is None or (needed is not None and parent not in needed):
-                    continue
-                pairs: Any = ((parent, call(g, saved)),)
-            else:
-                if needed is not None and not any(parents[i] in needed for i in where):
-                    continue
+                if parent is not None and (needed is None or parent in needed):
+                    _deliver(grads, line, parent, call(g, saved))
+            elif needed is None or any(parents[i] in needed for i in where):
                 results = call(g, saved)
                 if type(results) is not tuple or len(results) != len(where):
                     raise error(TapeError, f"backward of {plan.name}", got=f"{describe(results) if type(results) is not tuple else f'{len(results)} gradients'}",
                                 needs=f"a tuple of {len(where)}: one gradient (or None) an input", fix="return them in the order of the op's inputs")
-                pairs = [(parents[i], d) for i, d in zip(where, results, strict=True) if parents[i] is not None]
-            for parent, d in pairs:
-                if d is None:
-                    continue
-                try:
-                    if d.shape != parent.shape or d.dtype != parent.dtype:
-                        raise _wrong_gradient(line, parent, d)
-                except AttributeError:
-                    raise _wrong_gradient(line, parent, d) from None
-                if _debugging:
-                    _check_finite(d, line, f"the gradient of {plan.name}")
-                before = grads.get(parent)
-                grads[parent] = d if before is None else before + d
+                for i, d in zip(where, results, strict=True):
+                    if parents[i] is not None:
+                        _deliver(grads, line, parents[i], d)
+                results = d = None  # a gradient that only `grads` holds can be handed over without a copy
         if not retain_graph:
             line.saved = FREED
     return found
+
+
+def _deliver(grads: dict[Line, Any], line: Line, parent: Line, d: Any) -> None:
+    """Add `d`, which a rule of `line` returned, to the gradient of `parent`, if it fits."""
+    if d is None:
+        return
+    try:
+        if d.shape != parent.shape or (d.dtype is not parent.dtype and d.dtype != parent.dtype):
+            raise _wrong_gradient(line, parent, d)
+    except AttributeError:
+        raise _wrong_gradient(line, parent, d) from None
+    if _debugging:
+        _check_finite(d, line, f"the gradient of {line.plan.name}")
+    before = grads.get(parent)
+    grads[parent] = d if before is None else before + d
 
 
 def _noted(line: Line, notes: dict[str, Any], g: Any) -> Any:

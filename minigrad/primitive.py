@@ -47,7 +47,7 @@ class Primitive:
     def __init__(self, forward: Callable[..., Any], rules: dict[str, Callable[..., Any]], align: Align | None = None) -> None:
         self.forward, self.rules, self.align = forward, rules, align
         self.name = forward.__name__.lstrip("_")
-        self.plans: dict[tuple[int, int], Plan] = {}
+        self.plans: dict[Any, Plan] = {}  # by mask (of a variadic op by mask and count); emptied when a rule is replaced
         self.inputs: list[str] = []
         self.variadic: str | None = None
         self.keywords: list[str] = []
@@ -71,8 +71,8 @@ class Primitive:
     # by-hand ops override the next three
     joint: Callable[..., Any] | None = None
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
-        """Run the forward; the second value is what `save` returned (None here)."""
+    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+        """Run the forward on `arrays`, those of `given`; the second value is what `save` returned (None here)."""
         return self.forward(xp, *arrays, **meta), None
 
     def recompute_cache(self, kept: dict[str, Any], meta: dict[str, Any], cache: Any) -> Any:
@@ -81,10 +81,11 @@ class Primitive:
 
     def plan(self, mask: int, count: int) -> Plan:
         """The plan for this set of inputs requiring grad (bit i of `mask` is input i) among `count` inputs."""
-        key = (mask, count)
-        if key not in self.plans:
-            self.plans[key] = Plan(self, mask, count)
-        return self.plans[key]
+        key = (mask, count) if self.variadic else mask
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self.plans[key] = Plan(self, mask, count)
+        return plan
 
     def _input_names(self) -> list[str]:
         return [*self.inputs, *([f"*{self.variadic}"] if self.variadic else [])]
@@ -102,7 +103,7 @@ class Plan:
     ``call(cotangent, saved)`` runs one rule. Both are assembled once from the rules' parameter names.
     """
 
-    is_leaf = False
+    is_leaf = is_output = False
 
     def __init__(self, primitive: Primitive, mask: int, count: int) -> None:
         self.primitive, self.name = primitive, primitive.name
@@ -197,7 +198,7 @@ class Plan:
 # -- several outputs: one line for the op, and one for each output ----------------------------------------------------------
 
 class _OutputPlan:
-    is_leaf, steps, slots = False, (), ()
+    is_leaf, is_output, steps, slots = False, True, (), ()
 
     def __init__(self, position: int) -> None:
         self.position, self.name = position, f"output[{position}]"
@@ -225,7 +226,7 @@ def output_tensor(array: Array, line: Line, position: int) -> Tensor:
 
 def is_output(line: Line) -> bool:
     """Is this the line of one output of an op with several?"""
-    return type(line.plan) is _OutputPlan
+    return isinstance(line.plan, _OutputPlan)
 
 
 # -- calling an op ----------------------------------------------------------------------------------------------------------
@@ -234,48 +235,78 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
     """Apply `p` to any mixture of Tensors, raw arrays and numbers. Returns (result, cache)."""
     if p.defaults:
         meta = {**p.defaults, **meta}
-    if p.keywords and not meta.keys() <= {*p.keywords}:
-        raise error(TypeError, p.name, got=f"the keyword {sorted(meta.keys() - {*p.keywords})}", needs=f"keywords among {p.keywords}", fix="check the spelling")
-    if not p.variadic and len(args) != len(p.inputs):
-        raise error(TypeError, p.name, got=f"{len(args)} inputs", needs=f"{len(p.inputs)}: {', '.join(p.inputs)}", fix="arrays come first, then keywords")
+    if meta:
+        meta = _checked_keywords(p, meta)
     given = list(args)
-    taped = any(isinstance(a, Tensor) for a in given)
-    if not taped:  # in a rule: NumPy's 0-d results are scalars with a dtype, which must stay what they are
+    if not p.variadic and len(given) != len(p.inputs):
+        raise error(TypeError, p.name, got=f"{len(given)} inputs", needs=f"{len(p.inputs)}: {', '.join(p.inputs)}", fix="arrays come first, then keywords")
+    taped = False
+    for a in given:
+        if isinstance(a, Tensor):
+            taped = True
+            break
+    else:  # in a rule: NumPy's 0-d results are scalars with a dtype, which must stay what they are
         given = [backend.np.asarray(a) if isinstance(a, backend.np.generic) else a for a in given]
     xp = _one_namespace(p, given)
-    meta = {k: _constant(p, k, v) for k, v in meta.items()} if any(isinstance(v, Tensor) for v in meta.values()) else meta
-    if p.align is not None and taped:
-        given = p.align(p, given)
-    elif taped:
-        _one_float_dtype(p, given)
-    arrays = [a._data if isinstance(a, Tensor) else a for a in given]
+    if taped:
+        if p.align is not None:
+            given = p.align(p, given)
+        else:
+            _one_float_dtype(p, given)
+    record = state.recording and (p.joint is not None or bool(p.rules))
+    arrays: list[Any] = []
+    parents: list[Line | None] = []
+    mask, bit = 0, 1
+    for a in given:
+        line = None
+        if isinstance(a, Tensor):
+            arrays.append(a._data)
+            if record:
+                line = a._line
+                if line is not None:
+                    mask |= bit
+        else:
+            arrays.append(a)
+        parents.append(line)
+        bit <<= 1
     try:
-        out, cache = p.forward_with_cache(xp, arrays, meta)
+        out, cache = p.forward_with_cache(xp, arrays, meta, given)
     except Exception as e:
         raise _explained(p, given, meta, e) from e
     if not taped:
         return out, cache
-    mask = sum(1 << i for i, a in enumerate(given) if isinstance(a, Tensor) and a._line is not None) if state.recording and (p.rules or p.joint) else 0
     plan = p.plan(mask, len(given)) if mask else None
-    many = type(out) is tuple
-    outs = [_as_array(xp, o) for o in (out if many else (out,))]
+    result: Any
     if plan is None or not plan.steps:
-        results = [Tensor(o) for o in outs]
+        result = tuple(Tensor(_as_array(xp, o)) for o in out) if type(out) is tuple else Tensor(_as_array(xp, out))
     else:
-        for i, a in enumerate(given):
-            if i in plan.kept_positions and not isinstance(a, Tensor) and type(a) in NAMESPACES:
-                arrays[i] = a.copy()  # the caller's own array: what the tape keeps must not change under it
-            elif _checksums and isinstance(a, Tensor):
-                storage.look(a._data)
-        parents = tuple(a._line if isinstance(a, Tensor) else None for a in given)
-        first = outs[0]
-        line = Line(plan, parents, plan.collect(arrays, tuple(outs) if many else first, meta, cache),
-                    tuple((o.shape, o.dtype) for o in outs) if many else first.shape, None if many else first.dtype)
-        results = [output_tensor(o, line, i) for i, o in enumerate(outs)] if many else [Tensor(first, line)]
-    result = tuple(results) if many else results[0]
+        for i in plan.kept_positions:
+            if not isinstance(given[i], Tensor) and type(given[i]) in NAMESPACES:
+                arrays[i] = given[i].copy()  # the caller's own array: what the tape keeps must not change under it
+        if _checksums:
+            for array in arrays:
+                if type(array) in NAMESPACES:
+                    storage.look(array)
+        if type(out) is tuple:
+            outs = tuple(_as_array(xp, o) for o in out)
+            line = Line(plan, tuple(parents), plan.collect(arrays, outs, meta, cache), tuple((o.shape, o.dtype) for o in outs), None)
+            result = tuple(output_tensor(o, line, i) for i, o in enumerate(outs))
+        else:
+            out = _as_array(xp, out)
+            result = Tensor(out, Line(plan, tuple(parents), plan.collect(arrays, out, meta, cache), out.shape, out.dtype))
     for watch in watchers:
         watch(p, given, result)
     return result, cache
+
+
+def _checked_keywords(p: Primitive, meta: dict[str, Any]) -> dict[str, Any]:
+    """The keywords, Tensors among them as the raw constants they must be."""
+    for k, v in meta.items():
+        if k not in p.keywords:
+            raise error(TypeError, p.name, got=f"the keyword {k!r}", needs=f"keywords among {p.keywords}", fix="check the spelling")
+        if isinstance(v, Tensor):
+            meta = {**meta, k: _constant(p, k, v)}
+    return meta
 
 
 def _as_array(xp: Any, value: Any) -> Array:
@@ -338,12 +369,11 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
 
 def _fast_unary(p: Primitive) -> Callable[..., Any]:
     """One raw array, or one Tensor on the tape; everything else goes the general way."""
-    forward = p.forward
-    plan: Plan | None = None
+    forward, plans = p.forward, p.plans
     several = False  # outputs; found out at the first call
 
     def apply(a: Any, **meta: Any) -> Any:
-        nonlocal plan, several
+        nonlocal several
         if isinstance(a, Tensor):
             line = a._line
             if line is not None and state.recording and not several and not watchers and not _checksums:
@@ -357,56 +387,57 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
                 if not several:
                     if type(out) not in NAMESPACES:
                         out = xp.asarray(out)  # a NumPy scalar
-                    if plan is None:
-                        plan = p.plan(1, 1)
+                    plan = plans.get(1) or p.plan(1, 1)
                     return Tensor(out, Line(plan, (line,), plan.collect((x,), out, meta, None), out.shape, out.dtype))
         elif type(a) in NAMESPACES:
             return _raw(p, NAMESPACES[type(a)], (a,), meta)
+        elif isinstance(a, backend.np.generic):  # in a rule: what NumPy makes of a 0-d result
+            return _raw(p, backend.np, (backend.np.asarray(a),), meta)
         return call(p, (a,), meta)[0]
 
     return apply
 
 
 def _fast_binary(p: Primitive) -> Callable[..., Any]:
-    """Two Tensors on the tape of one dtype (and shape, where elementwise), or one and a number, or raw arrays."""
-    forward, elementwise = p.forward, p.align is not None
-    plans: dict[int, Plan] = {}
+    """Two Tensors of one dtype, or a Tensor and a number, one of them on the tape; or raw arrays."""
+    forward, plans, align = p.forward, p.plans, p.align
 
     def apply(a: Any, b: Any, **meta: Any) -> Any:
         if isinstance(a, Tensor):
             m, x = a._line, a._data
+            kind = type(x)
             if isinstance(b, Tensor):
                 n, y = b._line, b._data
-                if m is None or n is None or m.dtype is not n.dtype or (elementwise and m.shape != n.shape) or type(x) is not type(y):
+                if kind is not type(y) or x.dtype is not y.dtype:
                     return call(p, (a, b), meta)[0]
-                mask = 3
-            elif elementwise and m is not None and (type(b) is float or type(b) is int):
-                n, y, mask = None, b, 1
+                if align is not None and x.shape != y.shape:
+                    a, b = align(p, [a, b])
+                    m, x, n, y = a._line, a._data, b._line, b._data
+                mask = (m is not None) + 2 * (n is not None)
+            elif align is not None and (type(b) is float or type(b) is int):
+                n, y, mask = None, b, int(m is not None)
             else:
                 return call(p, (a, b), meta)[0]
-            xp = NAMESPACES[type(x)]
         elif isinstance(b, Tensor):
             n, y = b._line, b._data
-            if not elementwise or n is None or (type(a) is not float and type(a) is not int):
+            kind = type(y)
+            if align is None or (type(a) is not float and type(a) is not int):
                 return call(p, (a, b), meta)[0]
-            m, x, mask, xp = None, a, 2, NAMESPACES[type(y)]
+            m, x, mask = None, a, 2 * (n is not None)
         else:
             if type(a) in NAMESPACES and (type(b) is type(a) or type(b) is float or type(b) is int):
                 return _raw(p, NAMESPACES[type(a)], (a, b), meta)
             return call(p, (a, b), meta)[0]
-        if not state.recording or watchers or _checksums:
+        if not mask or not state.recording or watchers or _checksums:
             return call(p, (a, b), meta)[0]
+        xp = NAMESPACES[kind]
         try:
             out = forward(xp, x, y, **meta)
         except Exception as e:
             raise _explained(p, (a, b), meta, e) from e
-        if type(out) not in NAMESPACES:
+        if type(out) is not kind:
             out = xp.asarray(out)
-        plan = plans.get(mask)
-        if plan is None:
-            plan = plans[mask] = p.plan(mask, 2)
-        if not plan.steps:
-            return Tensor(out)
+        plan = plans.get(mask) or p.plan(mask, 2)
         return Tensor(out, Line(plan, (m, n), plan.collect((x, y), out, meta, None), out.shape, out.dtype))
 
     return apply

@@ -310,10 +310,11 @@ def tape(*ys: Any) -> Tape:
 class Entry:
     """One recorded value: its ``name`` (or None), the ``op`` that computed it, and ``value``, a Tensor."""
 
-    __slots__ = ("name", "op", "value")
+    __slots__ = ("_array", "name", "op", "value")
 
     def __init__(self, op: str, value: Tensor, name: str | None = None) -> None:
         self.op, self.value, self.name = op, value, name
+        self._array = value._data  # a holder of its own: no op will write into it (see `donation`)
 
     @property
     def line(self) -> Line | None:

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
+from minigrad.by_hand import ByHand
 from minigrad.ops.broadcasting import broadcast_to, sum_to
+from minigrad.ops.einsum import _contract, _turned
 from minigrad.ops.elementwise import (
     _log_or_zero,
     _safe_power,
@@ -17,7 +19,6 @@ from minigrad.ops.elementwise import (
     abs,
     cos,
     exp,
-    log,
     power,
     power_tensor,
     sigmoid,
@@ -49,11 +50,12 @@ from minigrad.ops.neural import (
     _conv2d,
     _conv2d_input,
     _conv2d_weight,
+    _one_hot,
     _unpool,
     _winners,
 )
-from minigrad.ops.normalize import _times, combine
-from minigrad.ops.reduce import _count, _cumsum, _min, _spread, _sum, _to_winners, flip
+from minigrad.ops.normalize import _minus, _times, combine
+from minigrad.ops.reduce import _count, _cumsum, _max, _min, _spread, _sum, _to_winners, flip
 from minigrad.ops.shape import (
     _concatenate,
     _filled,
@@ -68,32 +70,32 @@ from minigrad.ops.shape import (
     _transpose,
 )
 from minigrad.primitive import Primitive
+from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")
 
 
 @contextmanager
 def replaced_rule(primitive: Primitive, name: str, rule: Callable[..., Any]) -> Iterator[None]:
-    """Inside, `rule` computes the gradient of the input called `name`; afterwards the old rule does again.
-
-    Plans are rebuilt in place, because the fast paths of a primitive hold on to those they have met.
-    """
-    before = primitive.rules[name]
-
-    def put(new: Callable[..., Any]) -> None:
-        primitive.rules[name] = new
-        for (mask, count), plan in primitive.plans.items():
-            plan.__init__(primitive, mask, count)
-
-    put(rule)
+    """Inside, `rule` computes the gradient of the input called `name`, or the whole "backward" of a by-hand op."""
+    before = dict(vars(primitive), rules=dict(primitive.rules))
+    if isinstance(primitive, ByHand):
+        assert name == "backward"
+        primitive.backward_names = primitive.parameters_of(rule, skip=2)
+        primitive.joint = primitive._joint(rule)
+    else:
+        primitive.rules[name] = rule
+    primitive.plans.clear()
     try:
         yield
     finally:
-        put(before)
+        primitive.rules.update(before.pop("rules"))
+        vars(primitive).update(before)
+        primitive.plans.clear()
 
 
 class Mutant(NamedTuple):
-    """A wrong rule for one input of one op."""
+    """A wrong rule for one input of one op, or for all of them ("backward" of a by-hand op)."""
 
     op: str
     input: str
@@ -181,8 +183,9 @@ _REDUCTIONS = [
     ("max", "a", "the smallest wins", lambda g, a, axis, keepdims: _to_winners(g, a, _min(a, axis=axis, keepdims=keepdims), axis, keepdims)),
     ("min", "a", "all win", lambda g, a_shape, axis, keepdims: _spread(g, a_shape, axis, keepdims)),
     ("logsumexp", "a", "lost normalization", lambda g, a, axis, keepdims: _spread(g, a.shape, axis, keepdims) * exp(a)),
-    ("logsumexp", "a", "log of the softmax", lambda g, a, out, axis, keepdims: _spread(g, a.shape, axis, keepdims) * (a - _spread(out, a.shape, axis, keepdims))),
-    ("logsumexp", "a", "max's rule", lambda g, a, axis, keepdims: _to_winners(g, a, a.max(axis, True), axis, keepdims)),
+    ("logsumexp", "a", "log of the softmax", lambda g, a, out, axis, keepdims:
+        _spread(g, a.shape, axis, keepdims) * (a - _spread(out, a.shape, axis, keepdims))),
+    ("logsumexp", "a", "max's rule", lambda g, a, axis, keepdims: _to_winners(g, a, _max(a, axis=axis, keepdims=keepdims), axis, keepdims)),
     ("softmax", "a", "lost term", lambda g, out: out * g),
     ("softmax", "a", "sign of a term", lambda g, out, axis: out * (g + _sum(g * out, axis=axis, keepdims=True))),
     ("softmax", "a", "lost factor", lambda g, out, axis: g - _sum(g * out, axis=axis, keepdims=True)),
@@ -192,9 +195,12 @@ _REDUCTIONS = [
     ("log_softmax", "a", "lost sum", lambda g, out: g - exp(out) * g),
     ("log_softmax", "a", "lost term", lambda g: g),
     ("moments", "x", "lost mean", lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), None)),
-    ("moments", "x", "lost factor 2", lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (1 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes)))),
-    ("moments", "x", "not centred", lambda g, x, axes: combine(None, x, g[0] * 0.0, None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes)))),
-    ("moments", "x", "n − 1 for n", lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / (_count(x.shape, axes) - 1)), g[0] * (1 / _count(x.shape, axes)))),
+    ("moments", "x", "lost factor 2", lambda g, x, out, axes:
+        combine(None, x, out[0], None, g[1] * (1 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes)))),
+    ("moments", "x", "not centred", lambda g, x, axes:
+        combine(None, x, g[0] * 0.0, None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes)))),
+    ("moments", "x", "n − 1 for n", lambda g, x, out, axes:
+        combine(None, x, out[0], None, g[1] * (2 / (_count(x.shape, axes) - 1)), g[0] * (1 / _count(x.shape, axes)))),
     ("paired_sums", "g", "lost weight", lambda u, x, mu: combine(None, x, mu, None, u[1], u[0])),
     ("paired_sums", "g", "lost first sum", lambda u, x, mu, w: _times(combine(None, x, mu, None, u[1], None), w)),
     ("paired_sums", "x", "wrong sum", lambda u, g, w: _times(g, w) * u[0]),
@@ -207,7 +213,11 @@ _REDUCTIONS = [
     ("combine", "b", "not centred", lambda h, x, b_shape: sum_to(h * x, b_shape)),
     ("combine", "c", "mean for sum", lambda h, c_shape: sum_to(h, c_shape) * (prod(c_shape) / h.size)),
     ("combine", "w", "lost a", lambda h, g, w_shape: sum_to(h * g, w_shape)),
+    ("paired_sums", "r", "not centred", lambda u, g, x, w, r_shape: sum_to(_times(g, w) * u[1] * x, r_shape)),
+    ("scale_shift", "x", "lost weight", lambda h, b: h * b),
     ("scale_shift", "mu", "lost factor", lambda h, mu_shape: sum_to(-h, mu_shape)),
+    ("scale_shift", "c", "sign", lambda h, c_shape: sum_to(-h, c_shape)),
+    ("scale_shift", "w", "lost b", lambda h, x, mu, w_shape: sum_to(h * _minus(x, mu), w_shape)),
     ("scale_shift", "b", "not centred", lambda h, x, b_shape: sum_to(h * x, b_shape)),
 ]
 _SHAPES = [
@@ -217,7 +227,8 @@ _SHAPES = [
     ("flip", "a", "not flipped back", lambda g: g),
     ("flip", "a", "every axis", lambda g: flip(g)),
     ("concatenate", "arrays", "pieces in reverse order", lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis)[::-1]),
-    ("concatenate", "arrays", "sign of the last", lambda g, arrays_shape, axis: (lambda p: (*p[:-1], -p[-1]))(_pieces(g, [s[axis] for s in arrays_shape], axis))),
+    ("concatenate", "arrays", "sign of the last", lambda g, arrays_shape, axis:
+        (lambda p: (*p[:-1], -p[-1]))(_pieces(g, [s[axis] for s in arrays_shape], axis))),
     ("split", "a", "pieces in reverse order", lambda g, axis: _concatenate(*g[::-1], axis=axis)),
     ("split", "a", "axis 0", lambda g: _concatenate(*g, axis=0)),
     ("pad", "a", "after for before", lambda g, a_shape, widths: _getitem(g, index=tuple(slice(w[1], w[1] + n) for w, n in zip(widths, a_shape, strict=True)))),
@@ -235,8 +246,8 @@ _LINALG = [
     ("matmul", "a", "factors exchanged", lambda g, b: _matmul(_t(b), g)),
     ("matmul", "b", "a not transposed", lambda g, a: _matmul(a, g)),
     ("matmul", "b", "sign", lambda g, a: _matmul(_t(a), -g)),
-    ("contract", "a", "sign", lambda g, b, spec: _contracted(-g, b, spec, 0)),
-    ("contract", "b", "b's own values", lambda g, b: b * g.sum()),
+    ("contract", "a", "sign", lambda g, b, spec: _contract(-g, b, spec=_turned(spec, 2, 1, 0))),
+    ("contract", "b", "mean for sum", lambda g, a, spec: _contract(a, g, spec=_turned(spec, 0, 2, 1)) / a.shape[0]),
     ("diagonal", "a", "lost offset", lambda g, a_shape, axis1, axis2: _put_on_diagonal(g, shape=a_shape, offset=0, axis1=axis1, axis2=axis2)),
     ("diagonal", "a", "axes exchanged", lambda g, a_shape, offset, axis1, axis2: _put_on_diagonal(g, shape=a_shape, offset=offset, axis1=axis2, axis2=axis1)),
     ("put_on_diagonal", "a", "sign of the offset", lambda g, offset, axis1, axis2: _diagonal(g, offset=-offset, axis1=axis1, axis2=axis2)),
@@ -271,11 +282,6 @@ _LINALG = [
     ("inv_sqrtm", "a", "A for its root", lambda g, a, out: -_lyapunov(a, out @ _sym(g) @ out)),
     ("inv_sqrtm", "a", "lost factor", lambda g, a, out: -_lyapunov(_sym(a) @ out, _sym(out @ g))),
 ]
-
-
-def _contracted(g, b, spec, position):
-    from minigrad.ops.einsum import _rule_a, _rule_b
-    return (_rule_a, _rule_b)[position](g, b, spec)
 
 
 def _cholesky_with(g, out, diagonal, symmetric):
@@ -331,8 +337,46 @@ _NEURAL = [
         _avg_unpool(g * prod(kernel), shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)),
     ("avg_pool2d", "x", "padding always counted", lambda g, x_shape, kernel, stride, padding:
         _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
+    ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, index: (g * exp(z - saved[0]), None)),
+    ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, index: (g * (exp(z - saved[0]) + _one_hot(index, classes=z.shape[1])), None)),
+    ("label_cross_entropy", "backward", "lost normalization", lambda g, saved, z, index: (g * (exp(z) - _one_hot(index, classes=z.shape[1])), None)),
     ("avg_unpool", "g", "padding never counted", lambda h, kernel, stride, padding:
         _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=False)),
 ]
 
-MUTANTS = [Mutant(*row) for row in [*_ELEMENTWISE, *_REDUCTIONS, *_SHAPES, *_LINALG, *_NEURAL]]
+
+
+def _constant(t):
+    """What a "Grad" class with stored arrays does to second derivatives: right in first order, a constant in second."""
+    return t.detach() if isinstance(t, Tensor) else t
+
+
+_SECOND_ORDER = [
+    ("multiply", "a", "b a constant", lambda g, b: g * _constant(b)),
+    ("divide", "b", "out a constant", lambda g, b, out: -g * _constant(out) / b),
+    ("power_number", "a", "a a constant", lambda g, a, exponent: g * (exponent * power(_constant(a), exponent - 1))),
+    ("exp", "a", "out a constant", lambda g, out: g * _constant(out)),
+    ("sqrt", "a", "out a constant", lambda g, out: g / (2.0 * _constant(out))),
+    ("tanh", "a", "one out a constant", lambda g, out: g * (1.0 - out * _constant(out))),
+    ("sigmoid", "a", "one out a constant", lambda g, out: g * (_constant(out) * (1.0 - out))),
+    ("softplus", "a", "sigmoid a constant", lambda g, a: g * _constant(sigmoid(a))),
+    ("logsumexp", "a", "softmax a constant", lambda g, a, out, axis, keepdims:
+        _spread(g, a.shape, axis, keepdims) * _constant(exp(a - _spread(out, a.shape, axis, keepdims)))),
+    ("softmax", "a", "weights in the sum constant", lambda g, out, axis: out * (g - _sum(g * _constant(out), axis=axis, keepdims=True))),
+    ("log_softmax", "a", "out a constant", lambda g, out, axis: g - _constant(exp(out)) * _sum(g, axis=axis, keepdims=True)),
+    ("moments", "x", "mean a constant", lambda g, x, out, axes: combine(
+        None, x, _constant(out[0]), None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes)))),
+    ("paired_sums", "g", "x a constant", lambda u, x, mu, w, r: _times(combine(None, _constant(x), mu, None, u[1], u[0], r), w)),
+    ("norm", "a", "out a constant", lambda g, a, out: a * (g / _constant(out))),
+    ("matmul", "a", "b a constant", lambda g, b: _matmul(g, _t(_constant(b)))),
+    ("inv", "a", "one factor a constant", lambda g, out: -(_t(out) @ g @ _t(_constant(out)))),
+    ("solve", "b", "a a constant", lambda g, a: _solve(_t(_constant(a)), g)),
+    ("inv_sqrtm", "a", "root a constant", lambda g, a, out: -_lyapunov(_constant(_sym(a) @ out), out @ _sym(g) @ out)),
+    ("conv2d", "w", "x a constant", lambda g, x, w_shape, stride, padding, dilation, groups:
+        _conv2d_weight(_constant(x), g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+    ("label_cross_entropy", "backward", "cache a constant", lambda g, saved, z, index: (
+        g * (exp(z - _constant(saved[0])) - _one_hot(index, classes=z.shape[1])), None)),
+    ("cumsum", "a", "g a constant", lambda g, axis: flip(_cumsum(flip(_constant(g), axis), axis=axis), axis)),
+]
+
+MUTANTS = [Mutant(*row) for row in [*_ELEMENTWISE, *_REDUCTIONS, *_SHAPES, *_LINALG, *_NEURAL, *_SECOND_ORDER]]

@@ -31,6 +31,7 @@ IMPORT_ORDER = [
     {"minigrad.ops"},
     {"minigrad.by_hand"},
     {"minigrad.primitive"},
+    {"minigrad.donation"},
     {"minigrad.tensor"},
     {"minigrad.storage"},
     {"minigrad.kernels"},
@@ -45,6 +46,7 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "scipy", "torch"}
 MAY_IMPORT_ARRAY_LIBRARIES = ("minigrad/backend.py", "minigrad/kernels/")
 # `from .backend import np` is the same import in disguise; who may do that, and why:
 MAY_BORROW_NUMPY = {
+    "layers/agreement.py": "compares on the host, in float64",
     "minigrad/check.py": "compares on the host, in float64",
     "minigrad/data.py": "parses files and shuffles on the host; arrays reach a backend by from_numpy",
 }

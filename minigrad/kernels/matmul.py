@@ -18,9 +18,11 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     """a (..., m, k) @ b (..., k, n) -> (..., m, n), and a vector on either side, as ``xp.matmul``."""
     if xp is not np or min(a.ndim, b.ndim) < 2:
         return xp.matmul(a, b)
+    if num_threads() == 1:
+        return np.matmul(a, b)
     (m, k), n = a.shape[-2:], b.shape[-1]
-    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    if b.shape[-2] != k or prod(stack) * m * k * n < _SMALL or num_threads() == 1:
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.ndim > 2 or b.ndim > 2 else ()
+    if b.shape[-2] != k or prod(stack) * m * k * n < _SMALL:
         return np.matmul(a, b)
     if k >= 8 * max(m, n) and not stack:  # a covariance, a weight's gradient: sum the products of parts
         return sum(share(lambda i, j: np.matmul(a[:, i:j], b[i:j]), k, 1))

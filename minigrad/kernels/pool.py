@@ -161,7 +161,7 @@ def _sum(xp: Any, taps: Iterable[tuple[int, Array]], dtype: Any) -> Array:
 def _scatter(xp: Any, dx: Array, parts: Iterable[Array], size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> None:
     """Write into dx the sum of the parts, one (N, C, oh, ow) for each tap, at their places."""
     (N, C, H, W), (top, left) = dx.shape, padding
-    if kernel == stride and (H, W) == (size[0] * stride[0], size[1] * stride[1]):  # windows tile x: nothing to add up
+    if kernel == stride and padding == (0, 0) and (H, W) == (size[0] * stride[0], size[1] * stride[1]):  # windows tile x: nothing to add up
         for (_, place), part in zip(_taps(dx, size, kernel, stride), parts):
             place[...] = part
         return

@@ -16,12 +16,12 @@ from ..primitive import Primitive, _one_float_dtype, primitive
 from ..tensor import Tensor, state
 
 
-@primitive(a=lambda g, a_shape: sum_to(g, a_shape))
+@primitive(a=lambda g, a_shape: _sum_to(g, shape=a_shape))
 def _broadcast_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
-    return xp.broadcast_to(a, shape)
+    return backend.broadcast_view(xp, a, shape)
 
 
-@primitive(a=lambda g, a_shape: broadcast_to(g, a_shape))
+@primitive(a=lambda g, a_shape: _broadcast_to(g, shape=a_shape))
 def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
     lead = a.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and a.shape[i + lead] != 1)
@@ -63,18 +63,31 @@ def align(p: Primitive, given: list[Any]) -> list[Any]:
 
     Booleans and integers follow the float; Python numbers never change a dtype; two different floats are an error.
     """
+    if len(given) == 2 and isinstance(given[0], Tensor) and isinstance(given[1], Tensor) and given[0]._data.dtype is given[1]._data.dtype:
+        return _match_shapes(p, given, [given[0]._data.shape, given[1]._data.shape])
     found = _one_float_dtype(p, given)
     if found is None and any(isinstance(a, float) for a in given):
         found = backend.default_dtype  # integers beside a Python float
-    if found is not None:
-        given = [_cast(a, found) if hasattr(a, "dtype") and a.dtype.kind != "f" and not _stays(p, i) else a for i, a in enumerate(given)]
-    shapes = [a.shape for a in given if hasattr(a, "shape")]
+    shapes = []
+    for i, a in enumerate(given):
+        if hasattr(a, "shape"):
+            shapes.append(a.shape)
+            if found is not None and a.dtype.kind != "f" and not _stays(p, i):
+                given[i] = _cast(a, found)
+    return _match_shapes(p, given, shapes) if len(shapes) > 1 else given
+
+
+def _match_shapes(p: Primitive, given: list[Any], shapes: list[tuple[int, ...]]) -> list[Any]:
     try:
         shape = backend.broadcast_shapes(*shapes)
     except ValueError:
         raise error(ValueError, p.name, got=f"the shapes {' and '.join(map(str, shapes))}", needs="shapes that broadcast: equal or 1 on each axis, counted from the right",
                     fix="reshape or expand_dims one of them") from None
-    return [broadcast_to(a, shape) if isinstance(a, Tensor) and a._line is not None and state.recording and a.shape != shape else a for a in given]
+    if state.recording:
+        for i, a in enumerate(given):
+            if isinstance(a, Tensor) and a._line is not None and a._data.shape != shape:
+                given[i] = _broadcast_to(a, shape=shape)
+    return given
 
 
 def _stays(p: Primitive, position: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .. import backend
 from ..backend import Array
 from ..errors import describe, error
 from ..primitive import primitive
@@ -82,6 +83,7 @@ def power(a: Any, exponent: Any) -> Any:
     With a Python number as exponent, its derivative is exponent·a**(exponent−1); an integer exponent accepts negative `a`.
     With a tensor exponent, `a` must be non-negative for a finite derivative in the exponent; at a = 0 that derivative is 0.
     """
+    exponent = _number(exponent)
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
         integers = getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
         if integers and isinstance(exponent, int) and exponent >= 0:
@@ -90,6 +92,11 @@ def power(a: Any, exponent: Any) -> Any:
             return a * 0.0 + 1.0
         return power_number(a, exponent=exponent)
     return power_tensor(a, exponent)
+
+
+def _number(value: Any) -> Any:
+    """NumPy's scalars as Python's numbers, which do not decide the dtype of a result."""
+    return value.item() if isinstance(value, backend.np.generic) else value
 
 
 @primitive()
@@ -161,7 +168,7 @@ def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:
     """
     if negative_slope < 0:
         raise error(ValueError, "leaky_relu", got=f"negative_slope={negative_slope}", needs="a slope of at least 0", fix="use where(a > 0, a, slope * a)")
-    return _leaky_relu(a, slope=negative_slope)
+    return _leaky_relu(a, slope=_number(negative_slope))
 
 
 @floating(a=lambda g, out, alpha: where(out > 0, g, g * (out + alpha)))
@@ -177,7 +184,7 @@ def elu(a: Any, alpha: float = 1.0) -> Any:
     """
     if alpha < 0:
         raise error(ValueError, "elu", got=f"alpha={alpha}", needs="alpha of at least 0", fix="use where(a > 0, a, alpha * (exp(a) - 1))")
-    return _elu(a, alpha=alpha)
+    return _elu(a, alpha=_number(alpha))
 
 
 @floating(a=lambda g, a: g * sigmoid(a))
@@ -194,7 +201,11 @@ def gelu(a: Any) -> Any:
     return 0.5 * a * (1.0 + tanh(_GELU_C * (a + _GELU_K * (a * a * a))))
 
 
-@floating(a=lambda g, a: g * cos(a))
+def _cos(a: Any) -> Any:
+    return cos(a)
+
+
+@floating(a=lambda g, a: g * _cos(a))
 def sin(xp: Any, a: Array) -> Array:
     """Sine."""
     return xp.sin(a)
@@ -258,6 +269,7 @@ def clip(a: Any, min: float | None = None, max: float | None = None) -> Any:
     """a limited to [min, max] (Python numbers, either may be None). The gradient passes where a is inside or on the edge."""
     if min is None and max is None:
         raise error(ValueError, "clip", got="no bounds", needs="min, max or both", fix="pass at least one number")
+    min, max = _number(min), _number(max)
     for bound in (min, max):
         if bound is not None and not isinstance(bound, (int, float)):
             raise error(TypeError, "clip", got=f"the bound {describe(bound)}", needs="Python numbers", fix="use maximum and minimum for tensors")

@@ -35,5 +35,5 @@ for _name, _op in _OPERATORS.items():
 for _module, _names in _METHODS.items():
     for _name in _names.split():
         setattr(Tensor, _name, getattr(_module, _name))
-Tensor.T = property(shape.transpose, doc="The tensor with its axes reversed.")
-Tensor.mT = property(lambda self: shape.swapaxes(self, -1, -2), doc="The tensor with its last two axes exchanged.")
+for _name, _view in {"T": shape.transpose, "mT": lambda self: shape.swapaxes(self, -1, -2)}.items():
+    setattr(Tensor, _name, property(_view))

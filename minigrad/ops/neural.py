@@ -10,16 +10,17 @@ from typing import Any
 
 from .. import backend
 from ..backend import NAMESPACES, Array
+from ..by_hand import by_hand
 from ..errors import describe, error
 from ..kernels import conv, pool
 from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
-from .elementwise import softplus
+from .elementwise import exp, softplus
 from .linalg import matmul
-from .reduce import log_softmax, mean
+from .reduce import _logsumexp, log_softmax, mean
 from .reduce import sum as sum_
-from .shape import getitem, reshape, swapaxes, take_along_axis
+from .shape import expand_dims, getitem, reshape, squeeze, swapaxes, take_along_axis
 
 Pair = int | tuple[int, int]
 
@@ -217,8 +218,11 @@ def embedding(indices: Any, weight: Any) -> Any:
 def _check_range(op: str, indices: Any, n: int) -> None:
     """Are all indices in 0 … n−1? Looked at on the host always, elsewhere only in debug mode: it would wait for the GPU."""
     data = indices._data if isinstance(indices, Tensor) else indices
-    if data.size and (NAMESPACES.get(type(data)) is backend.np or watchers) and (int(data.min()) < 0 or int(data.max()) >= n):
-        raise error(ValueError, op, got=f"indices from {int(data.min())} to {int(data.max())}", needs=f"0 to {n - 1}", fix="check the labels against the number of classes")
+    if not data.size or (NAMESPACES.get(type(data)) is not backend.np and not watchers):
+        return
+    low, high = int(data.min()), int(data.max())
+    if low < 0 or high >= n:
+        raise error(ValueError, op, got=f"indices from {low} to {high}", needs=f"0 to {n - 1}", fix="check the labels against the number of classes")
 
 
 # -- losses -----------------------------------------------------------------------------------------------------------------
@@ -230,6 +234,18 @@ def _reduced(op: str, losses: Any, reduction: str) -> Any:
     return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum_(losses)
 
 
+def _check_labels(op: str, scores: Any, target: Any) -> None:
+    """Are these integer labels (N, ...) for scores (N, C, ...)?"""
+    dtype = getattr(target, "dtype", None)
+    if dtype is None or dtype.kind not in "iu":
+        raise error(TypeError, op, got=f"target: {describe(target)}", needs="integer class labels", fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
+    shape = scores.shape
+    if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
+        raise error(ValueError, op, got=f"scores of shape {tuple(shape)} and labels of shape {tuple(target.shape)}",
+                    needs="scores (N, C, ...) and labels (N, ...)", fix="one label for each sample; squeeze the labels")
+    _check_range(op, target, shape[1])
+
+
 def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Any:
     """−log p of the target classes.
 
@@ -238,20 +254,27 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> An
         target: integers of shape (N,) or (N, ...), each from 0 to C − 1.
         reduction: "mean", "sum" or "none".
     """
-    dtype = getattr(target, "dtype", None)
-    if dtype is None or dtype.kind not in "iu":
-        raise error(TypeError, "nll_loss", got=f"target: {describe(target)}", needs="integer class labels", fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
-    expected = (log_probabilities.shape[0], *log_probabilities.shape[2:]) if log_probabilities.ndim > 1 else None
-    if tuple(target.shape) != expected:
-        raise error(ValueError, "nll_loss", got=f"scores of shape {tuple(log_probabilities.shape)} and labels of shape {tuple(target.shape)}",
-                    needs="scores (N, C, ...) and labels (N, ...)", fix="one label for each sample; squeeze the labels")
-    _check_range("nll_loss", target, log_probabilities.shape[1])
-    index = reshape(target, (target.shape[0], 1, *target.shape[1:]))
-    return _reduced("nll_loss", -reshape(take_along_axis(log_probabilities, index, 1), tuple(target.shape)), reduction)
+    _check_labels("nll_loss", log_probabilities, target)
+    return _reduced("nll_loss", -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), reduction)
+
+
+@primitive()
+def _one_hot(xp: Any, target: Array, *, classes: int) -> Array:
+    return target[:, None] == xp.arange(classes).reshape((1, classes) + (1,) * (target.ndim - 1))
+
+
+def _softmax_minus_one_hot(g: Any, saved: Any, z: Any, target: Any) -> tuple[Any, None]:
+    return expand_dims(g, 1) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None
+
+
+@by_hand(save=lambda z: (_logsumexp(z, axis=(1,), keepdims=True),), backward=_softmax_minus_one_hot)
+def _label_cross_entropy(xp: Any, z: Array, target: Array, *, saved: Any) -> Array:
+    chosen = z[xp.arange(len(z)), target] if z.ndim == 2 else xp.take_along_axis(z, target[:, None], 1)[:, 0]
+    return saved[0][:, 0] - chosen
 
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
-    """Softmax cross-entropy. Its gradient is (p − onehot)/N: math identity 20 of the course notes.
+    """Softmax cross-entropy. Its gradient in the logits is softmax − onehot, divided by their number for "mean".
 
     Args:
         logits: (N, C) or (N, C, ...), unnormalized.
@@ -259,15 +282,15 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoot
         reduction: "mean" (over N and the other axes), "sum" or "none".
         label_smoothing: share of the target that is spread evenly over all classes.
     """
-    scores = log_softmax(logits, 1)
     if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
         if tuple(target.shape) != tuple(logits.shape):
             raise error(ValueError, "cross_entropy", got=f"logits {tuple(logits.shape)} and probabilities {tuple(target.shape)}", needs="equal shapes", fix="one probability for each class")
-        losses = -sum_(scores * target, 1)
+        losses = -sum_(log_softmax(logits, 1) * target, 1)
     else:
-        losses = nll_loss(scores, target, "none")
+        _check_labels("cross_entropy", logits, target)
+        losses = _label_cross_entropy(logits, target)
     if label_smoothing:
-        losses = (1 - label_smoothing) * losses - label_smoothing * mean(scores, 1)
+        losses = (1 - label_smoothing) * losses - label_smoothing * mean(log_softmax(logits, 1), 1)
     return _reduced("cross_entropy", losses, reduction)
 
 

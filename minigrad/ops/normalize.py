@@ -18,6 +18,7 @@ from .. import backend
 from ..backend import Array
 from ..kernels import normalize
 from ..primitive import primitive
+from ..tensor import Tensor
 from .broadcasting import sum_to
 from .reduce import _count
 from .shape import Axis, normalize_axis
@@ -38,7 +39,7 @@ def _minus(x: Any, mu: Any) -> Any:
 
 @primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    mean, var = normalize.moments(xp, *_wide(x), axes)
+    mean, var = normalize.moments(xp, _wide(x)[0], axes)
     return mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
 
@@ -56,14 +57,23 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
            mu=lambda u, g, w, r, mu_shape: sum_to(-_times(_times(g, w) * u[1], r), mu_shape),
            w=lambda u, g, x, mu, r, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0], r), w_shape),
            r=lambda u, g, x, mu, w, r_shape: sum_to(_times(g, w) * u[1] * _minus(x, mu), r_shape))
-def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w, r), axes)
+def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...], first: Any) -> tuple[Array, Array]:
+    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w, r), axes, first)
     return s.astype(x.dtype, copy=False), t.astype(x.dtype, copy=False)
 
 
-def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = None) -> tuple[Any, Any]:
-    """Σ h and Σ h·x̂ over `axis`, with h = w·g and x̂ = r·(x − mu); the reduced axes are kept as size 1."""
-    return _paired_sums(g, x, mu, w, r, axes=normalize_axis("paired_sums", axis, x))
+def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = None, *, first: Any = None) -> tuple[Any, Any]:
+    """Σ h and Σ h·x̂ over `axis`, with h = w·g and x̂ = r·(x − mu); the reduced axes are kept as size 1.
+
+    ``first(g, x) -> (g, x)``, made of elementwise ops, is applied before: for Tensors on the tape, for arrays block by
+    block, so that its results never reach memory.
+    """
+    g, x, first = _on_tape(g, x, first)
+    return _paired_sums(g, x, mu, w, r, axes=normalize_axis("paired_sums", axis, x), first=first)
+
+
+def _on_tape(g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
+    return (*first(g, x), None) if first is not None and (isinstance(g, Tensor) or isinstance(x, Tensor)) else (g, x, first)
 
 
 @primitive(x=lambda h, b, w: _times(h * b, w),
@@ -83,14 +93,20 @@ def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> 
            b=lambda h, x, mu, b_shape: sum_to(h * _minus(x, mu), b_shape),
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, g, a, w_shape: sum_to(h * g * a, w_shape))
-def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array) -> Array:
+def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array, *, first: Any) -> Array:
     g_, x_, mu_, a_, b_, c_, w_ = _wide(g, x, mu, a, b, c, w)
-    return normalize.combine(xp, g_, x_, mu_, a_, b_, c_, w_).astype(x.dtype, copy=False)
+    return normalize.combine(xp, g_, x_, mu_, a_, b_, c_, w_, first).astype(x.dtype, copy=False)
 
 
-def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None) -> Any:
-    """a·w·g + b·(x − mu) + c in one pass over g and x; with g = None it is w·b·(x − mu) + c, a normalizer's forward."""
-    return _scale_shift(x, mu, b, c, w) if g is None else _combine(g, x, mu, a, b, c, w)
+def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, first: Any = None) -> Any:
+    """a·w·g + b·(x − mu) + c in one pass over g and x; with g = None it is w·b·(x − mu) + c, a normalizer's forward.
+
+    `first` as in `paired_sums`; it needs g.
+    """
+    if g is None:
+        return _scale_shift(x, mu, b, c, w)
+    g, x, first = _on_tape(g, x, first)
+    return _combine(g, x, mu, a, b, c, w, first=first)
 
 
 __all__ = ["combine", "moments", "paired_sums"]

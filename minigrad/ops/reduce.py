@@ -12,16 +12,16 @@ from .. import backend
 from ..backend import Array
 from ..errors import error
 from ..primitive import primitive
-from .broadcasting import broadcast_to
+from .broadcasting import _broadcast_to
 from .elementwise import astype, exp, sqrt
 from .shape import Axis, _reshape, flatten, flip, normalize_axis
 
 
 def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
     """A reduced array repeated along the axes that were reduced, back to `shape`."""
-    if not keepdims:
+    if not keepdims and g.ndim:
         g = _reshape(g, shape=tuple(1 if i in axis else n for i, n in enumerate(shape)))
-    return broadcast_to(g, shape)
+    return _broadcast_to(g, shape=shape)
 
 
 def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
@@ -43,11 +43,11 @@ def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return _sum(a, axis=normalize_axis("sum", axis, a), keepdims=keepdims)
 
 
-@primitive(a=lambda g, a_shape, axis, keepdims: _spread(g / _count(a_shape, axis), a_shape, axis, keepdims))
+@primitive(a=lambda g, a_shape, axis, keepdims: _spread(g * (1 / (_count(a_shape, axis) or 1)), a_shape, axis, keepdims))
 def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
         return a.mean(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
-    return a.mean(axis=axis, keepdims=keepdims)
+    return a.sum(axis=axis, keepdims=keepdims) / _count(a.shape, axis)
 
 
 def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -137,15 +137,20 @@ def argmax(a: Any, axis: int | None = None) -> Any:
 
 
 def _largest(xp: Any, a: Array, axis: tuple[int, ...]) -> Array:
-    """The maximum to subtract before exp; 0 instead of an infinite one."""
-    m = a.max(axis=axis, keepdims=True)
-    return xp.where(xp.isfinite(m), m, xp.zeros_like(m))
+    """The maximum to subtract before exp; the largest finite number instead of an infinite one."""
+    bound = float(xp.finfo(a.dtype).max)
+    return xp.minimum(xp.maximum(a.max(axis=axis, keepdims=True), -bound), bound)
+
+
+def _total(e: Array, axis: tuple[int, ...]) -> Array:
+    """Σ e, of float16 in float32: more than 65504 ones would be infinite."""
+    return e.sum(axis=axis, keepdims=True, dtype=backend.float32 if e.dtype == backend.float16 else None)
 
 
 @primitive(a=lambda g, a, out, axis, keepdims: _spread(g, a.shape, axis, keepdims) * exp(a - _spread(out, a.shape, axis, keepdims)))
 def _logsumexp(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     m = _largest(xp, a, axis)
-    out = m + xp.log(xp.exp(a - m).sum(axis=axis, keepdims=True))
+    out = (m + xp.log(_total(xp.exp(a - m), axis))).astype(a.dtype, copy=False)
     return out if keepdims else out.reshape(tuple(n for i, n in enumerate(a.shape) if i not in axis))
 
 
@@ -157,7 +162,7 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 @primitive(a=lambda g, out, axis: out * (g - _sum(g * out, axis=axis, keepdims=True)))
 def _softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
     e = xp.exp(a - _largest(xp, a, axis))
-    return e / e.sum(axis=axis, keepdims=True)
+    return (e / _total(e, axis)).astype(a.dtype, copy=False)
 
 
 def softmax(a: Any, axis: Axis = -1) -> Any:
@@ -168,7 +173,7 @@ def softmax(a: Any, axis: Axis = -1) -> Any:
 @primitive(a=lambda g, out, axis: g - exp(out) * _sum(g, axis=axis, keepdims=True))
 def _log_softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
     shifted = a - _largest(xp, a, axis)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+    return (shifted - xp.log(_total(xp.exp(shifted), axis))).astype(a.dtype, copy=False)
 
 
 def log_softmax(a: Any, axis: Axis = -1) -> Any:

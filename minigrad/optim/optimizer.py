@@ -104,8 +104,10 @@ class Optimizer:
             for p in group["params"]:
                 if p._grad is None:
                     continue
-                array, g, state = p._data, p._grad._data, self.state.setdefault(p, {})
-                if any(backend.is_array(a) and type(a) is not type(array) for a in (g, *state.values())):
+                array, g, state = p._data, p._grad._data, self.state.get(p)
+                if state is None:
+                    state = self.state[p] = {}
+                if type(g) is not type(array) or (state and any(backend.is_array(a) and type(a) is not type(array) for a in state.values())):
                     raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
                                 needs="all on one backend", fix="call model.to(...) before the first step")
                 self._update(backend.namespace(array), group, state, array, g)
@@ -118,7 +120,7 @@ class Optimizer:
     def _blocks(self, xp: Any, g: Array, *written: Array) -> Iterator[tuple[Array, ...]]:
         """(g, *written, and two scratch arrays): whole, or (large ones on NumPy) block by block as flat views."""
         p = written[0]
-        whole = xp is not backend.np or p.size <= BLOCK or not all(a.flags.c_contiguous for a in written)
+        whole = p.size <= BLOCK or xp is not backend.np or not all(a.flags.c_contiguous for a in written)
         size, key = p.size if whole else BLOCK, (type(p), p.dtype)
         if key not in self._scratch or self._scratch[key].shape[1] < size:
             self._scratch[key] = xp.empty((2, size), dtype=p.dtype)

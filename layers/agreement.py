@@ -1,0 +1,150 @@
+"""Do the forms of a layer agree, and how closely must they? One answer for the tests, for the mutants and for `layers.report`.
+
+    derivatives(form, arrays, keywords, backend, seed)     value, gradients and second derivatives at random cotangents
+    relative_errors(found, expected), bound(name, order)   in float64: derived against composed
+    float32_errors(layer, derivation, case)                in float32: derived against float64, each error with its bound
+    differences(layer, form, case)                         any form against central differences
+
+Nothing here looks into a layer: all is read from its entry in `REGISTRY`. Arrays are compared on the host.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import minigrad as mg
+from minigrad.backend import np
+
+from .registry import REGISTRY, Case, Form, Layer
+
+Results = list[Any]  # float NumPy arrays; None where nothing depends on an input
+
+WHITENING = {"decorrelated_batch_norm", "iter_norm", "orthogonal_weight_norm"}
+SINGULAR = {("decorrelated_batch_norm", "staged"), ("decorrelated_batch_norm", "simplified")}  # they divide by eigenvalue gaps
+DEGENERATE = "degenerate"  # a case whose name contains this word asks for more than those can give
+NO_QUOTIENT = "mean 1e4"  # a case where the difference quotient, not the layer, loses its digits
+
+
+def bound(name: str, order: int) -> float:
+    """How far derived and composed may differ in float64: rounding of well-conditioned steps, of matrix functions, of two passes."""
+    return 1e-9 if order == 2 or name in WHITENING else 1e-11
+
+
+def seeded(*words: Any) -> Any:
+    """A random generator of its own for these words, the same in every run."""
+    return np.random.default_rng(zlib.crc32(repr(words).encode()))
+
+
+def is_held(name: str, derivation: str | None, case: str) -> bool:
+    """Is this derivation held to its bound in this case? Not where it divides by eigenvalue gaps, and there are none."""
+    return not (DEGENERATE in case and (name, derivation) in SINGULAR)
+
+
+def cases_of(name: str, derivation: str | None = None, dtype: Any = "float64") -> list[Case]:
+    """The cases of a layer in which this derivation is held to its bound; without a derivation all of them."""
+    return [case for case in REGISTRY[name].cases(dtype, seeded(name, "cases")) if is_held(name, derivation, case[0])]
+
+
+def on_backend(keywords: dict[str, Any], backend: str, dtype: Any = None) -> dict[str, Any]:
+    """Array keywords as constants on the backend."""
+    return {k: mg.tensor(v if dtype is None else v.astype(dtype), backend=backend) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+
+
+def derivatives(form: Form, arrays: Sequence[Any], keywords: dict[str, Any], backend: str, seed: int, order: int = 1, dtype: Any = None) -> Results:
+    """Value, gradients and, for order 2, gradients of the gradients, all with random cotangents, as NumPy arrays."""
+    rng = np.random.default_rng(seed)
+    xs = [mg.tensor(a if dtype is None else a.astype(dtype), requires_grad=True, backend=backend) for a in arrays]
+    y = form(*xs, **on_backend(keywords, backend, dtype))
+    v = mg.tensor(rng.normal(size=y.shape).astype(y.dtype), requires_grad=order == 2, backend=backend)
+    first = mg.grad(y, xs, v, create_graph=order == 2)
+    results = [y, *first]
+    if order == 2:
+        cotangents = [mg.tensor(rng.normal(size=g.shape).astype(g.dtype), backend=backend) for g in first if g is not None]
+        pairs = [(g, u) for g, u in zip(first, cotangents, strict=True) if g is not None and g.requires_grad]
+        results += mg.grad([g for g, _ in pairs], [*xs, v], [u for _, u in pairs], allow_unused=True)
+    return [None if r is None else r.numpy() for r in results]
+
+
+def relative_errors(found: Results, expected: Results) -> list[float]:
+    """‖f − e‖/‖e‖ of each pair, a small ‖e‖ counted as 10⁻³ of the largest; None is zero; infinite for another shape or dtype."""
+    scale = max(float(np.linalg.norm(e)) for e in expected if e is not None)
+    errors = []
+    for f, e in zip(found, expected, strict=True):
+        f, e = (np.zeros_like(o) if a is None and o is not None else a for a, o in ((f, e), (e, f)))
+        if f is None or not (f.size or e.size):
+            errors.append(0.0)
+        elif f.shape != e.shape or f.dtype != e.dtype:
+            errors.append(float("inf"))
+        else:
+            off, size = float(np.linalg.norm(f - e)), max(float(np.linalg.norm(e)), 1e-3 * scale)
+            errors.append(off / size if size else off if off == 0 or off != off else float("inf"))
+    return errors
+
+
+def worst(errors: Sequence[float]) -> float:
+    """The largest; NaN, which no bound allows, if there is one."""
+    return float(np.max(errors, initial=0.0))
+
+
+def float32_errors(layer: Layer, derivation: str, case: Case, backend: str = "numpy", order: int = 1) -> list[tuple[float, float]]:
+    """(|float32 − float64|, its bound) for each result of the derivation.
+
+    The bound is 64 × the effect of perturbing every input by one unit of rounding + 64 units of the result + 8 × the error
+    of the composed form in float32 + 4 units of the largest result. The first two say that the result is the exact one for
+    inputs that are wrong in their last bits. The others allow for cancellation inside the layer (with n = 2, dx is the small
+    difference of large terms), where no form can do better.
+    """
+    name, arrays, keywords = case
+    eps = float(np.finfo("float32").eps)
+
+    def run(form: Form, values: Sequence[Any], dtype: str) -> Results:
+        results = derivatives(form, values, keywords, backend, 3, order, dtype)
+        return [np.zeros(()) if r is None else r.astype("float64") if r.dtype == dtype else np.full(r.shape, np.nan) for r in results]
+
+    exact, single, taped = run(layer.composed, arrays, "float64"), run(layer.derived[derivation], arrays, "float32"), run(layer.composed, arrays, "float32")
+    moved = []
+    for trial in range(4):
+        rng = seeded(layer.name, name, trial)
+        moved.append(run(layer.composed, [a.astype("float64") * (1 + eps * rng.uniform(-1, 1, a.shape)) for a in arrays], "float64"))
+    largest = max(float(np.linalg.norm(e)) for e in exact)
+    found = []
+    for i, (s, e) in enumerate(zip(single, exact, strict=True)):
+        sensitivity = max(float(np.linalg.norm(m[i] - e)) for m in moved)
+        allowed = 64 * sensitivity + 64 * eps * float(np.linalg.norm(e)) + 8 * float(np.linalg.norm(taped[i] - e)) + 4 * eps * largest
+        found.append((float(np.linalg.norm(s - e)), allowed))
+    return found
+
+
+def differences(layer: Layer, form: str, case: Case, backend: str = "numpy", order: int = 1) -> Any:
+    """The report of `gradcheck` on this form, constants for the derivative frozen; None where quotients have no digits.
+
+    Raises:
+        ArithmeticError: the frozen function, of which quotients are taken, has another derivative than the form itself.
+    """
+    name, arrays, keywords = case
+    variants: dict[Any, tuple[Form, dict[str, Any]]] = {}
+
+    def at(dtype: Any) -> tuple[Form, dict[str, Any]]:
+        """The function whose quotients are taken, and its keywords: in float64, too, where the layer runs in float32."""
+        if dtype not in variants:
+            constants = on_backend(keywords, backend, dtype)
+            raw = {k: v._data if isinstance(v, mg.Tensor) else v for k, v in constants.items()}
+            values = tuple(mg.tensor(a.astype(dtype), backend=backend)._data for a in arrays)
+            variants[dtype] = layer.frozen(values, raw) if layer.frozen else layer.form(form), constants
+        return variants[dtype]
+
+    if layer.frozen:
+        frozen, constants = at(np.dtype("float64"))
+        found = derivatives(layer.form(form), arrays, keywords, backend, 4, order, "float64")
+        error = worst(relative_errors(found, derivatives(lambda *xs, **_: frozen(*xs, **constants), arrays, {}, backend, 4, order, "float64")))
+        if not error <= 1e-11:
+            raise ArithmeticError(f"{layer.name}, {form}, case {name!r}: the frozen function has another derivative, off by {error:.1e}")
+    if NO_QUOTIENT in name:
+        return None
+
+    def f(*xs: Any) -> Any:
+        function, constants = at(xs[0].dtype)
+        return function(*xs, **constants)
+    return mg.gradcheck(f, [mg.tensor(a, backend=backend) for a in arrays], order=order)

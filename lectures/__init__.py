@@ -1,0 +1,1 @@
+"""Lectures: the mathematics of the course as programs that run."""

@@ -1,0 +1,13 @@
+"""The equation ledger: every gradient equation of the five source documents, as printed, and what it measures.
+
+    python -m lectures.equations                     the whole ledger
+    python -m lectures.equations --document dbn      one document
+    python -m lectures.equations --json              for programs
+
+One file a document; `ledger` holds the few lines of machinery. The exit status is 0 when every verdict is the expected one.
+"""
+
+from . import dbn
+from .ledger import Document, Entry, Result, measure
+
+DOCUMENTS: dict[str, Document] = {d.short: d for d in (dbn.DBN,)}

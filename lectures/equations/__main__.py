@@ -1,0 +1,87 @@
+"""Print the ledger: ``python -m lectures.equations [--document NAME] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import DOCUMENTS, Document, Result, measure
+from .ledger import Range
+
+HEAD = ("equation", "verdict", "error", "form")
+
+
+def number(error: float | None) -> str:
+    """An error in two digits."""
+    return "" if error is None else f"{error:.1e}" if math.isfinite(error) else "no number"
+
+
+def span(errors: Range) -> str:
+    """The errors of some probes: one number where they are alike, or all roundings."""
+    low, high = (number(e) for e in errors)
+    return high if low == high or errors[1] < 1e-12 else f"{low} … {high}"
+
+
+def rows(result: Result) -> list[tuple[str, str, str, str]]:
+    """The cells of an entry: its line, then what there is to say about it."""
+    e = result.entry
+    found = [(e.number, result.verdict if result.as_expected else f"{result.verdict} (!)", number(result.error), e.printed)]
+    if e.corrected:
+        found.append(("", "corrected", number(result.corrected), e.corrected))
+    found += [("", "not for", number(result.regimes[r][0]), r) for r in e.not_for if r in result.regimes]
+    found += [("", "right for", number(result.regimes[r][1]), r) for r in e.right_for if r in result.regimes]
+    found += [("", "read", span(errors), words) for words, errors in result.asides.items()]
+    if e.note:
+        found.append(("", "note", "", e.note))
+    if not result.as_expected:
+        found.append(("", "expected", "", f"{e.verdict}. {result.reason}".strip()))
+    return found
+
+
+def table(document: Document, results: Sequence[Result]) -> str:
+    """The ledger of one document."""
+    cells = [HEAD, *(row for result in results for row in rows(result))]
+    widths = [max(len(row[k]) for row in cells) for k in range(3)]
+    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[3]]).rstrip() for row in cells]
+    counts = {v: sum(r.verdict == v for r in results) for v in dict.fromkeys(r.verdict for r in results)}
+    return "\n".join([f"{document.short}: {document.title}", document.notation,
+                      f"setting: {', '.join(document.setting)}; beyond it: {', '.join(r for r in document.regimes if r not in document.setting)}; "
+                      f"tape and central differences agree to {document.disagreement():.0e}", "", *lines, "",
+                      ", ".join(f"{n} {v}" for v, n in counts.items())])
+
+
+def plain(result: Result) -> dict[str, Any]:
+    """An entry for JSON, which knows no infinity: there an error is "no number"."""
+    def safe(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {k: safe(v) for k, v in x.items()}
+        return [safe(v) for v in x] if isinstance(x, tuple) else x if x is None or math.isfinite(x) else "no number"
+    e = result.entry
+    return {"document": e.document.short, "equation": e.number, "printed": e.printed.strip(), "verdict": result.verdict, "expected": e.verdict,
+            "error": safe(result.error), "corrected": e.corrected.strip() or None, "corrected_error": safe(result.corrected),
+            "not_for": list(e.not_for), "right_for": list(e.right_for), "errors": safe(result.regimes), "other_readings": safe(result.asides),
+            "note": e.note, "reason": result.reason}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 if every verdict is the expected one."""
+    parser = argparse.ArgumentParser(prog="python -m lectures.equations", description="Every gradient equation of the five documents, as printed, and its error.")
+    parser.add_argument("--document", choices=list(DOCUMENTS), help="only this one")
+    parser.add_argument("--json", action="store_true", help="a list of entries, for programs")
+    options = parser.parse_args(arguments)
+    documents = [DOCUMENTS[options.document]] if options.document else list(DOCUMENTS.values())
+    results = {d.short: [measure(e) for e in d.entries] for d in documents}
+    every = [r for found in results.values() for r in found]
+    if options.json:
+        print(json.dumps([plain(r) for r in every], indent=1, ensure_ascii=False))
+    else:
+        print("\n\n".join(table(d, results[d.short]) for d in documents))
+    return 0 if all(r.as_expected for r in every) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
