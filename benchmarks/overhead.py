@@ -245,7 +245,8 @@ def main() -> None:
              f"One thread, {processor()}, Python {platform.python_version()}, NumPy {np.__version__}; {versions}. Interleaved, median of {options.rounds}.", "",
              "| framework | µs per recorded op, forward + backward | relative | MLP step, µs | relative |", "|---|---|---|---|---|"]
     for name in chain:
-        lines.append(f"| {name} | {chain[name] * 1e6 / CHAIN:.2f} | {chain[name] / chain['minigrad']:.2f} | {mlp[name] * 1e6:.0f} | {mlp[name] / mlp['minigrad']:.2f} |")
+        ratios = chain[name] / chain["minigrad"], mlp[name] / mlp["minigrad"]
+        lines.append(f"| {name} | {chain[name] * 1e6 / CHAIN:.2f} | {ratios[0]:.2f} | {mlp[name] * 1e6:.0f} | {ratios[1]:.2f} |")
     lines += ["", f"Chain: {CHAIN} ops (multiply, add, tanh, multiply by a number) on {SIDE} x {SIDE} float32 arrays. "
               f"MLP: 784-256-10, ReLU, cross-entropy, SGD, batch {BATCH}, float32.", ""]
     print("\n".join(lines))

@@ -19,6 +19,7 @@ for _file in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{_file.name}")
 
 from .init import *  # noqa: E402, F403
+from .inplace_modules import *  # noqa: E402, F403
 from .jacobian import *  # noqa: E402, F403
 from .modulation import *  # noqa: E402, F403
 from .modules import *  # noqa: E402, F403

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from minigrad import Tensor, astype, backend, concatenate, eigvalsh, reshape, swapaxes, transpose
+from minigrad import Tensor, astype, backend, concatenate, eigvalsh, reshape, transpose
 from minigrad.errors import describe, error
 from minigrad.kernels.threads import share
 
@@ -41,9 +41,11 @@ def stacks(layer: str, x: Any, group_size: int | None) -> list[Stack]:
         ValueError: x has fewer than two axes, or group_size < 1.
     """
     if x.ndim < 2:
-        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial)", fix="reshape x; the batch axis comes first")
+        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial)",
+                    fix="reshape x; the batch axis comes first")
     if group_size is not None and group_size < 1:
-        raise error(ValueError, layer, got=f"group_size={group_size}", needs="at least one channel a group", fix="None whitens all channels together")
+        raise error(ValueError, layer, got=f"group_size={group_size}", needs="at least one channel a group",
+                    fix="None whitens all channels together")
     c = x.shape[1]
     d = min(group_size or c, c)
     even, step = c - c % d, c

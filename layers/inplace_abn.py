@@ -38,9 +38,11 @@ def away_from_zero(xp: Any, gamma: Any) -> Any:
 def refuse_activation(activation: str, slope: float) -> None:
     """Only activations that can be inverted."""
     if activation not in ("identity", "leaky_relu", "elu"):
-        raise error(ValueError, "inplace_abn", got=f"activation={activation!r}", needs="'leaky_relu', 'elu' or 'identity': one that can be inverted", fix="leaky_relu stands in for relu")
+        raise error(ValueError, "inplace_abn", got=f"activation={activation!r}", needs="'leaky_relu', 'elu' or 'identity': one that can be inverted",
+                    fix="leaky_relu stands in for relu")
     if activation == "leaky_relu" and not slope > 0:
-        raise error(ValueError, "inplace_abn", got=f"slope={slope}", needs="slope > 0: with 0 (ReLU) there is no way back from the output", fix="slope=0.01")
+        raise error(ValueError, "inplace_abn", got=f"slope={slope}", needs="slope > 0: with 0 (ReLU) there is no way back from the output",
+                    fix="slope=0.01")
 
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
@@ -82,25 +84,24 @@ def activated(y: Any, activation: str, slope: float) -> Any:
 #     ∂L/∂γ = (1/γ) [Σ ∂L/∂y y − β ∂L/∂β]
 #     ∂L/∂x = [∂L/∂y − (1/(γm)) ∂L/∂γ y − (1/m) (∂L/∂β − (β/γ) ∂L/∂γ)] γ/s
 #
-# The document's last line has + (β/γ) ∂L/∂γ, which is right only for β = 0: −(1/m) ∂L/∂γ (y − β)/γ gives +(1/m)(β/γ) ∂L/∂γ,
-# and it stands inside a bracket with −1/m before it. Both forms do the same work here; I subtracts β before it sums, and so
-# loses fewer digits when β is large against γ.
+# The document's last line has + (β/γ) ∂L/∂γ, which is right only for β = 0: multiplied out, −(1/m) ∂L/∂γ (y − β)/γ gives
+# +(1/m) (β/γ) ∂L/∂γ, and here it stands in a bracket with −1/m before it. Both forms cost the same here. Form I subtracts β
+# before it sums, and so loses fewer digits where β is large against γ.
 
 
-def undone(g: Any, z: Any, *, activation: str, slope: float, lowest: float) -> tuple[Any, Any]:
-    """∂L/∂y and y from g = ∂L/∂z and z. (Not with `where`: on random signs it takes ten times as long as arithmetic.)"""
-    if activation == "identity":
-        return g, z
-    if activation == "leaky_relu":
-        positive = mg.astype(z > 0, z.dtype)
-        derivative = positive + slope * (1.0 - positive)                              # 1 or a, exactly
-        return g * derivative, z / derivative
-    return g * (1.0 + clip(z, max=0.0)), relu(z) + log1p(clip(z, lowest, 0.0))
+def undo_of(out: Any, activation: str, slope: float) -> Any:
+    """The function that takes (∂L/∂z, z) to (∂L/∂y, y)."""
+    lowest = float(namespace_of(out).finfo(out.dtype).eps) - 1.0
 
-
-def undo_of(z: Any, activation: str, slope: float) -> Any:
-    """`undone` as a function of g and z."""
-    return partial(undone, activation=activation, slope=slope, lowest=float(namespace_of(z).finfo(z.dtype).eps) - 1.0)
+    def undo(g: Any, z: Any) -> tuple[Any, Any]:
+        if activation == "identity":
+            return g, z
+        if activation == "leaky_relu":  # not with `where`, which takes ten times as long on random signs
+            positive = mg.astype(z > 0, z.dtype)
+            derivative = positive + slope * (1.0 - positive)                          # 1 or a, exactly
+            return g * derivative, z / derivative
+        return g * (1.0 + clip(z, max=0.0)), relu(z) + log1p(clip(z, lowest, 0.0))
+    return undo
 
 
 def statistics(x: Any) -> tuple[Any, Any]:
@@ -109,12 +110,14 @@ def statistics(x: Any) -> tuple[Any, Any]:
 
 
 def inplace_abn(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, activation: str = "leaky_relu", slope: float = 0.01, saved: Any, into: Any) -> Any:
-    """φ((γ/s)·(x − μ) + β) in one pass, and in x's own buffer if nobody else needs it."""
+    """φ((γ/s)·(x − μ) + β) in one pass, written over x if nobody else needs it."""
     refuse_activation(activation, slope)
     _, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
     mu, var = saved
     refuse_constant_channels("inplace_abn", var, eps)
-    return normalize.combine(xp, None, x, mu, None, gamma / sqrt(var + eps), beta, None, out=into(), then=partial(activate, xp, activation, slope))
+    a, wide, phi = gamma / sqrt(var + eps), x.dtype == "float16", partial(activate, xp, activation, slope)
+    z = normalize.combine(xp, None, x.astype("float32") if wide else x, mu, None, a, beta, None, then=phi, out=None if wide else into())
+    return z.astype(x.dtype, copy=False)
 
 
 def activate(xp: Any, activation: str, slope: float, y: Any) -> None:
@@ -126,7 +129,7 @@ def activate(xp: Any, activation: str, slope: float, y: Any) -> None:
 
 
 def rebuilt(saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> Any:
-    """x = μ + s·x̂, for second derivatives: these see x through the statistics, too."""
+    """x = μ + s·x̂: second derivatives see x through the statistics, too."""
     _, (gamma, beta) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
     mu, var = saved
     _, y = undo_of(out, activation, slope)(out, out)
@@ -136,23 +139,23 @@ def rebuilt(saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activati
 def form_1_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> tuple[Any, Any, Any]:
     """Form I: x̂ = (y − β)/γ, then batch norm's ∂L/∂x."""
     axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
-    _, var = saved
     m, undo = out.size // out.shape[1], undo_of(out, activation, slope)
-    a = gamma_ / sqrt(var + eps)                                                      # γ/s: (1, C, 1, 1), as all below
+    rstd = 1.0 / sqrt(saved[1] + eps)                                                 # (1, C, 1, 1), as all below
+    a = gamma_ * rstd
     d_beta, d_gamma = mg.paired_sums(g, out, beta_, axes, r=1.0 / gamma_, first=undo)  # Σ ∂L/∂y,  Σ ∂L/∂y (y − β)/γ
-    dx = mg.combine(g, out, beta_, a, -a / gamma_ * d_gamma / m, -a * d_beta / m, first=undo)  # a ∂L/∂y + b (y − β) + c
+    dx = mg.combine(g, out, beta_, a, -rstd * d_gamma / m, -a * d_beta / m, first=undo)  # a ∂L/∂y + b (y − β) + c
     return dx, held_back(d_gamma, gamma), mg.reshape(d_beta, (-1,))
 
 
 def form_2_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> tuple[Any, Any, Any]:
     """Form II: the same, multiplied out, in terms of y."""
     axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
-    _, var = saved
     m, undo = out.size // out.shape[1], undo_of(out, activation, slope)
-    a = gamma_ / sqrt(var + eps)
-    d_beta, sum_dy_y = mg.paired_sums(g, out, None, axes, first=undo)                 # Σ ∂L/∂y,  Σ ∂L/∂y y
-    d_gamma = (sum_dy_y - beta_ * d_beta) / gamma_
-    dx = mg.combine(g, out, None, a, -a / gamma_ * d_gamma / m, -a * (d_beta - beta_ / gamma_ * d_gamma) / m, first=undo)
+    rstd = 1.0 / sqrt(saved[1] + eps)
+    a = gamma_ * rstd
+    d_beta, sum_y = mg.paired_sums(g, out, None, axes, first=undo)                    # Σ ∂L/∂y,  Σ ∂L/∂y y
+    d_gamma = (sum_y - beta_ * d_beta) / gamma_
+    dx = mg.combine(g, out, None, a, -rstd * d_gamma / m, -a * (d_beta - beta_ / gamma_ * d_gamma) / m, first=undo)
     return dx, held_back(d_gamma, gamma), mg.reshape(d_beta, (-1,))
 
 

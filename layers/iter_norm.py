@@ -52,11 +52,13 @@ def composed(x: Any, *, eps: float, iterations: int = 5, group_size: int | None 
 def not_zero(a: Any, eps: float, iterations: int) -> Any:
     """tr A as (G, 1, 1), if the keywords make sense and there is something to whiten."""
     if eps < 0 or iterations < 1:
-        raise error(ValueError, NAME, got=f"eps={eps}, iterations={iterations}", needs="eps of at least 0 and at least one iteration", fix="eps=1e-5, iterations=5")
+        raise error(ValueError, NAME, got=f"eps={eps}, iterations={iterations}", needs="eps of at least 0, at least one iteration",
+                    fix="eps=1e-5, iterations=5")
     size = expand_dims(trace(a, 0, -2, -1), (-2, -1))
     raw = getattr(size, "_data", size)
     if eps == 0 and backend.name_of(raw) == "numpy" and (raw == 0).any():
-        raise error(ValueError, NAME, got="a group of constant channels and eps=0", needs="some spread in every group, or eps > 0", fix="use eps=1e-5")
+        raise error(ValueError, NAME, got="a group of constant channels and eps=0", needs="some spread in every group, or eps > 0",
+                    fix="use eps=1e-5")
     return size
 
 

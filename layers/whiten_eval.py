@@ -38,7 +38,8 @@ def blocks(x: Any, projection: Any) -> Any:
     """
     p = expand_dims(projection, 0) if projection.ndim == 2 else projection
     if p.ndim != 3 or p.shape[1] != p.shape[2] or p.shape[0] * p.shape[1] != x.shape[1]:
-        raise error(ValueError, "whiten_eval", got=f"projection: {describe(projection)} for {x.shape[1]} channels", needs="shape (C, C), or (G, d, d) with G·d = C",
+        raise error(ValueError, "whiten_eval", got=f"projection: {describe(projection)} for {x.shape[1]} channels",
+                    needs="shape (C, C), or (G, d, d) with G·d = C",
                     fix="channels are axis 1 (NCHW); a last group that is smaller needs the full (C, C)")
     return p
 
@@ -52,7 +53,7 @@ def projected(p: Any, x: Any) -> Any:
 # y is linear in x with P fixed, so dx = Pᵀ g: nothing is subtracted, because nothing depends on the batch.
 
 
-def no_statistics(x: Any) -> tuple[Any, ...]:
+def no_statistics() -> tuple[Any, ...]:
     """Nothing about the batch enters."""
     return ()
 
@@ -73,9 +74,14 @@ one_line = mg.by_hand(save=no_statistics, backward=backward)(whiten_eval)
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:
     """Full and block-diagonal projections that are not symmetric."""
-    for name, shape, p in (("features", (6, 4), (4, 4)), ("images", (3, 4, 3, 2), (4, 4)), ("groups", (2, 6, 3, 3), (2, 3, 3)), ("one element", (1, 3), (3, 3))):
-        c = shape[1]
-        yield name, (rng.normal(size=shape).astype(dtype),), {"mean": rng.normal(size=c).astype(dtype), "projection": rng.normal(size=p).astype(dtype)}
+    def case(name: str, shape: tuple[int, ...], projection: tuple[int, ...]) -> Case:
+        x, mean, p = (rng.normal(size=s).astype(dtype) for s in (shape, shape[1], projection))
+        return name, (x,), {"mean": mean, "projection": p}
+
+    yield case("features", (6, 4), (4, 4))
+    yield case("images", (3, 4, 3, 2), (4, 4))
+    yield case("groups", (2, 6, 3, 3), (2, 3, 3))
+    yield case("one sample", (1, 3), (3, 3))
 
 
 register("whiten_eval", composed=composed, derived={"one_line": one_line}, cases=cases, source="dbn, eqs 5 and 6 with fixed statistics")

@@ -60,9 +60,11 @@ class Whitening(Normalization):
     def __init__(self, num_features: int, group_size: int | None = None, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
                  track_running_stats: bool = True, inference: str = "covariance", *, form: str | None = None, dtype: Any = None) -> None:
         if inference not in ("covariance", "projection"):
-            raise error(ValueError, type(self).__name__, got=f"inference={inference!r}", needs="'covariance' or 'projection'", fix="covariance is the default")
+            raise error(ValueError, type(self).__name__, got=f"inference={inference!r}", needs="'covariance' or 'projection'",
+                        fix="covariance is the default")
         if group_size is not None and group_size < 1:
-            raise error(ValueError, type(self).__name__, got=f"group_size={group_size}", needs="at least one channel a group", fix="None whitens all channels together")
+            raise error(ValueError, type(self).__name__, got=f"group_size={group_size}", needs="at least one channel a group",
+                        fix="None whitens all channels together")
         super().__init__((num_features,), affine, affine, form, dtype)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.group_size, self.track_running_stats, self.inference = group_size, track_running_stats, inference
@@ -77,7 +79,8 @@ class Whitening(Normalization):
     def forward(self, x: Any) -> Any:
         """x (N, C) or (N, C, *spatial) -> the same shape."""
         if x.ndim not in self.dims or x.shape[1] != self.num_features:
-            raise self._refusal(x, f"{' or '.join(map(str, self.dims))} axes and {self.num_features} channels (axis 1)", "check the layout (NCHW) and num_features")
+            raise self._refusal(x, f"{' or '.join(map(str, self.dims))} axes and {self.num_features} channels (axis 1)",
+                                "check the layout (NCHW) and num_features")
         xhat = self._evaluated(x) if self.track_running_stats and not self.training else self._whitened(x)
         if not self.affine:
             return xhat
@@ -88,7 +91,8 @@ class Whitening(Normalization):
         """By the batch's own statistics, which are averaged on the way."""
         m = x.size // self.num_features
         if m < 2:
-            raise self._refusal(x, f"more than {m} sample{'s' if m != 1 else ''}: a single one has no covariance", "a larger batch; or eval(), where running statistics are tracked")
+            raise self._refusal(x, f"more than {m} sample{'s' if m != 1 else ''}: a single one has no covariance",
+                                "a larger batch; or eval(), where running statistics are tracked")
         layer, keywords = REGISTRY[self.layer], {"eps": self.eps, "group_size": self.group_size, **self._keywords()}
         tracked = self.training and self.track_running_stats and not state.checking
         if self.form != "composed":
@@ -218,4 +222,5 @@ class IterNorm2d(IterNorm):
     dims = (4,)
 
 
-__all__ = ["DBN", "DBN1d", "DBN2d", "DecorrelatedBatchNorm", "DecorrelatedBatchNorm1d", "DecorrelatedBatchNorm2d", "IterNorm", "IterNorm1d", "IterNorm2d", "Whitening"]
+__all__ = ["DBN", "DBN1d", "DBN2d", "DecorrelatedBatchNorm", "DecorrelatedBatchNorm1d", "DecorrelatedBatchNorm2d",
+           "IterNorm", "IterNorm1d", "IterNorm2d", "Whitening"]

@@ -43,10 +43,11 @@ class ByHand(Primitive):
         return names
 
     def _overwritten(self, name: str) -> int:
-        kept = {n for n, _ in self.parameters_of(self.joint, 2)}  # type: ignore[arg-type]
+        kept = [n for n in self.inputs if n in {k for k, _ in self.parameters_of(self.joint, 2)}]  # type: ignore[arg-type]
         if name not in self.inputs or name in kept or "into" not in self.given_by_us:
-            raise error(TypeError, f"@by_hand {self.name}", got=f"overwrites={name!r}, with the inputs {self.inputs} of which {sorted(kept & {*self.inputs})} are kept",
-                        needs="an input that the tape does not keep, and a forward with the keyword `into`", fix="keep `out` instead, and give `rebuild` a way back to the input")
+            raise error(TypeError, f"@by_hand {self.name}", got=f"overwrites={name!r}; its inputs are {self.inputs}, of which it keeps {kept}",
+                        needs="an input that the tape does not keep, and a forward with the keyword `into`",
+                        fix="keep `out` instead, and give `rebuild` a way back to the input")
         return self.inputs.index(name)
 
     def _joint(self, backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -31,9 +31,11 @@ class Taken(Tensor):
     _line: Any
 
     @property
-    def _data(self) -> Array:  # type: ignore[override]
-        raise error(TapeError, self._by[0], got=f"a later use of its input (the result of {self._line.op}, shape {self.shape}), whose buffer it has overwritten",
-                    needs="an input that is not used again: that is how it works in place", fix=f"use it before, or give {self._by[0]} a view, which it leaves alone: minigrad.identity(x)")
+    def _data(self) -> Array:
+        op = self._by[0]
+        raise error(TapeError, op, got=f"a later use of its input (the result of {self._line.op}, shape {self.shape}), whose buffer it overwrote",
+                    needs="an input that is not used again: that is how it works in place",
+                    fix=f"use it before, or give {op} a view, which it leaves alone: minigrad.identity(x)")
 
     _by = property(lambda self: self._line.noted("taken by"))  # the op, and the backend's name
     shape = property(lambda self: self._line.shape)

@@ -62,7 +62,7 @@ def constant_text(line: Line, position: int) -> str:
 
 def _symbol(line: Line) -> str:
     if is_output(line):
-        return f"[{line.plan.position}]"  # type: ignore[attr-defined]
+        return f"[{line.plan.position}]"
     op = op_name(line)
     if op == "power_number":
         exponent = kept_of_kind(line, "meta").get("exponent", "n")  # a freed line no longer knows it

@@ -93,7 +93,8 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
             elif needed is None or any(parents[i] in needed for i in where):
                 results = call(g, saved)
                 if type(results) is not tuple or len(results) != len(where):
-                    raise error(TapeError, f"backward of {plan.name}", got=f"{describe(results) if type(results) is not tuple else f'{len(results)} gradients'}",
+                    what = f"{len(results)} gradients" if type(results) is tuple else describe(results)
+                    raise error(TapeError, f"backward of {plan.name}", got=what,
                                 needs=f"a tuple of {len(where)}: one gradient (or None) an input", fix="return them in the order of the op's inputs")
                 for i, d in zip(where, results, strict=True):
                     if parents[i] is not None:
@@ -127,7 +128,8 @@ def _noted(line: Line, notes: dict[str, Any], g: Any) -> Any:
             if not isinstance(new, Tensor):
                 raise error(TypeError, "hook", got=describe(new), needs="a Tensor or None", fix="wrap the new gradient: minigrad.tensor(...)")
             if new.shape != line.shape or new.dtype != line.dtype:
-                raise error(ValueError, "hook", got=describe(new), needs=f"shape {line.shape} and dtype {line.dtype}", fix="keep the gradient's shape and dtype")
+                raise error(ValueError, "hook", got=describe(new), needs=f"shape {line.shape} and dtype {line.dtype}",
+                            fix="keep the gradient's shape and dtype")
             g = new if isinstance(g, Tensor) else new._data
     retained = notes.get("retained")
     if retained is not None:
@@ -253,7 +255,8 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
     outputs = [y] if isinstance(y, Tensor) else list(y)
     cotangents = [gradient] * len(outputs) if gradient is None or isinstance(gradient, Tensor) else list(gradient)
     if len(cotangents) != len(outputs):
-        raise error(ValueError, "grad", got=f"{len(outputs)} outputs and {len(cotangents)} cotangents", needs="one each", fix="pass gradient=[...] in the outputs' order")
+        raise error(ValueError, "grad", got=f"{len(outputs)} outputs and {len(cotangents)} cotangents", needs="one each",
+                    fix="pass gradient=[...] in the outputs' order")
     xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     for x in xs:
         if not isinstance(x, Tensor) or x._line is None:

@@ -201,7 +201,7 @@ class Tape:
         if line.is_leaf:
             return "variable"
         if is_output(line):
-            return f"%{self._numbers[line.inputs[0]]}[{line.plan.position}]"  # type: ignore[attr-defined]
+            return f"%{self._numbers[line.inputs[0]]}[{line.plan.position}]"
         inputs = [constant_text(line, k) if p is None else f"%{self._numbers[p]}" for k, p in enumerate(line.parents)]
         keywords = [_keyword(k, v) for k, v in kept_of_kind(line, "meta").items() if v is not None and v is not False]
         text = f"{op_name(line)}({', '.join([*_clipped(inputs, 6), *keywords])})"

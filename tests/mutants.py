@@ -68,6 +68,7 @@ from minigrad.ops.shape import (
     _scatter_add,
     _take_along_axis,
     _transpose,
+    expand_dims,
 )
 from minigrad.primitive import Primitive
 from minigrad.tensor import Tensor
@@ -337,9 +338,11 @@ _NEURAL = [
         _avg_unpool(g * prod(kernel), shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)),
     ("avg_pool2d", "x", "padding always counted", lambda g, x_shape, kernel, stride, padding:
         _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
-    ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, index: (g * exp(z - saved[0]), None)),
-    ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, index: (g * (exp(z - saved[0]) + _one_hot(index, classes=z.shape[1])), None)),
-    ("label_cross_entropy", "backward", "lost normalization", lambda g, saved, z, index: (g * (exp(z) - _one_hot(index, classes=z.shape[1])), None)),
+    ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, target: (expand_dims(g, 1) * exp(z - saved[0]), None)),
+    ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, target:
+        (expand_dims(g, 1) * (exp(z - saved[0]) + _one_hot(target, classes=z.shape[1])), None)),
+    ("label_cross_entropy", "backward", "lost normalization", lambda g, saved, z, target:
+        (expand_dims(g, 1) * (exp(z) - _one_hot(target, classes=z.shape[1])), None)),
     ("avg_unpool", "g", "padding never counted", lambda h, kernel, stride, padding:
         _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=False)),
 ]
@@ -374,8 +377,8 @@ _SECOND_ORDER = [
     ("inv_sqrtm", "a", "root a constant", lambda g, a, out: -_lyapunov(_constant(_sym(a) @ out), out @ _sym(g) @ out)),
     ("conv2d", "w", "x a constant", lambda g, x, w_shape, stride, padding, dilation, groups:
         _conv2d_weight(_constant(x), g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
-    ("label_cross_entropy", "backward", "cache a constant", lambda g, saved, z, index: (
-        g * (exp(z - _constant(saved[0])) - _one_hot(index, classes=z.shape[1])), None)),
+    ("label_cross_entropy", "backward", "cache a constant", lambda g, saved, z, target:
+        (expand_dims(g, 1) * (exp(z - _constant(saved[0])) - _one_hot(target, classes=z.shape[1])), None)),
     ("cumsum", "a", "g a constant", lambda g, axis: flip(_cumsum(flip(_constant(g), axis), axis=axis), axis)),
 ]
 

@@ -663,7 +663,7 @@ constant("sign", "with zeros", lambda m, a, b: m.sign(a), _RANKS)
 constant("argmax", "with ties", lambda m, a, b: m.argmax(a), _RANKS)
 constant("argmax", "axis -1", lambda m, a, b: m.argmax(a, -1), _RANKS)
 constant("argmax", "axis 0", lambda m, a, b: m.argmax(a, axis=0), _RANKS)
-constant("one_hot", "of labels", lambda m, a, b: neural._one_hot(like(a, _ALONG[:, :1]), classes=4), _RANKS,
+constant("one_hot", "of labels", lambda m, a, b: neural._one_hot(like(a, _ALONG[:, 0]), classes=4), _RANKS,
          lambda a, b: _ALONG[:, :1] == np.arange(4))
 constant("astype_constant", "to integers", lambda m, a, b: a.astype("int64"), _RANKS)
 constant("astype_constant", "to booleans", lambda m, a, b: a.astype("bool"), _RANKS)

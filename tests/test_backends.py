@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from conftest import BACKENDS, SELECTED, select
-from helpers import random_cotangent, relative_error, to_device, to_host
 from hypothesis import settings
+
+from helpers import random_cotangent, relative_error, to_device, to_host
 
 DRAWN = {}
 

@@ -57,7 +57,7 @@ def a_list_where_an_array_is_needed():
 
 @mistake(TypeError)
 def a_list_beside_a_tensor():
-    var(2) + [1.0, 2.0]
+    mg.add(var(2), [1.0, 2.0])
 
 
 @mistake(TypeError)

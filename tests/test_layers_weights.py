@@ -7,12 +7,12 @@ import copy
 
 import numpy as np
 import pytest
-from helpers import relative_error
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import layers
 import minigrad as mg
+from helpers import relative_error
 from minigrad import nn
 
 EPS = np.finfo(np.float64).eps
@@ -308,7 +308,8 @@ def test_rows_that_cannot_be_orthonormal_need_eps(form, shape, fake_device):
     with pytest.raises(ValueError, match="depend on each other"):
         function("orthogonal_weight_norm", form)(v, eps=0.0)
     with np.errstate(all="ignore"), fake_device.no_sync():
-        assert np.isnan(function("orthogonal_weight_norm", form)(mg.tensor(v, backend="fake"), eps=0.0).numpy()).all()
+        w = function("orthogonal_weight_norm", form)(mg.tensor(v, backend="fake"), eps=0.0)
+    assert np.isnan(w.numpy()).all()
     assert np.isfinite(function("orthogonal_weight_norm", form)(v, eps=1e-5)).all()
     if shape != (3, 8):
         assert np.isfinite(function("orthogonal_weight_norm", form)(v, eps=0.0, group_size=2)).all()
@@ -340,7 +341,7 @@ def test_wrong_shapes_and_options_are_explained(form, name, arrays, keywords, ma
 
 
 def test_the_derived_forms_keep_the_weights_once_and_no_more():
-    """Composed weight norm keeps four arrays of the size of v, derived one (v itself, which the module holds anyway)."""
+    """Composed weight norm keeps two arrays of the size of v, v and u; derived one, v itself, which a Module holds anyway."""
     v = np.random.default_rng(0).normal(size=(8, 4, 3, 3))
     kept = {}
     for form in ("composed", "derived"):
@@ -513,7 +514,7 @@ def test_two_tensors_of_one_module_and_every_module_by_itself():
     class Two(nn.Module):
         def __init__(self):
             super().__init__()
-            self.a, self.b = nn.Parameter(np.eye(2, 3)), nn.Parameter(np.eye(3, 2))
+            self.a, self.b = nn.Parameter(np.eye(2, 3)), nn.Parameter(np.eye(3, 2) - np.eye(3, 2, -1))
 
         def forward(self, x):
             return x @ self.a @ self.b
@@ -657,19 +658,20 @@ def test_in_evaluation_sigma_differs_from_pytorchs_in_second_order_only():
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 5), (5, 2)])
 def test_orthogonal_draws_have_pytorchs_statistics(shape):
-    """Haar: for entries q of an n-vector E q² = 1/n and E q⁴ = 3/(n (n + 2)). Means of 4000 draws, to 5 standard errors."""
+    """Haar: for entries q of an n-vector E q² = 1/n and E q⁴ = 3/(n (n + 2)). Means of 400 draws, to 5 standard errors."""
     torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     mg.seed(0)
     n = max(shape)
     w, t = mg.tensor(np.zeros(shape)), torch.zeros(shape, dtype=torch.float64)
-    samples = [np.array([draw() for _ in range(4000)]) for draw in (lambda: layers.orthonormal_(w).numpy(), lambda: torch.nn.init.orthogonal_(t).numpy().copy())]
+    samples = [np.array([draw() for _ in range(400)]) for draw in (lambda: layers.orthonormal_(w).numpy(), lambda: torch.nn.init.orthogonal_(t).numpy().copy())]
     for moment, expected in ((1, 0.0), (2, 1 / n), (4, 3 / (n * (n + 2)))):
         for s in samples:
-            error = (s**moment).std() / 4000**0.5
+            error = (s**moment).std() / 400**0.5
             assert np.abs((s**moment).mean(0) - expected).max() < 5 * error
     if shape[0] == shape[1]:  # reflections and rotations are equally likely
-        assert all(abs(np.sign(np.linalg.det(s)).mean()) < 5 / 4000**0.5 for s in samples)
+        assert all(abs(np.sign(np.linalg.det(s)).mean()) < 5 / 400**0.5 for s in samples)
 
 
 # -- orthonormal initialization -----------------------------------------------------------------------------------------

@@ -8,33 +8,46 @@ import math
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import combining
 
 from . import DOCUMENTS, Document, Result, measure
-from .ledger import Range
+from .ledger import EXACT, Range
 
 HEAD = ("equation", "verdict", "error", "form")
 
 
 def number(error: float | None) -> str:
     """An error in two digits."""
-    return "" if error is None else f"{error:.1e}" if math.isfinite(error) else "no number"
+    return "" if error is None else f"{error:.1e}" if math.isfinite(error) else "not finite"
 
 
-def span(errors: Range) -> str:
-    """The errors of some probes: one number where they are alike, or all roundings."""
+def span(errors: Range | None) -> str:
+    """The errors of some probes: the largest where all are roundings, else from the smallest to the largest."""
+    if errors is None:
+        return ""
     low, high = (number(e) for e in errors)
-    return high if low == high or errors[1] < 1e-12 else f"{low} … {high}"
+    return high if low == high or errors[1] <= EXACT else f"{low} … {high}"
+
+
+def padded(cell: str, width: int) -> str:
+    """`cell` and spaces; an accent such as that of x̂ takes no room."""
+    return cell + " " * (width - length(cell))
+
+
+def length(cell: str) -> int:
+    """Columns on a terminal."""
+    return sum(not combining(c) for c in cell)
 
 
 def rows(result: Result) -> list[tuple[str, str, str, str]]:
     """The cells of an entry: its line, then what there is to say about it."""
     e = result.entry
-    found = [(e.number, result.verdict if result.as_expected else f"{result.verdict} (!)", number(result.error), e.printed)]
+    found = [(e.number, result.verdict if result.as_expected else f"{result.verdict} (!)", span(result.errors), e.printed)]
     if e.corrected:
         found.append(("", "corrected", number(result.corrected), e.corrected))
-    found += [("", "not for", number(result.regimes[r][0]), r) for r in e.not_for if r in result.regimes]
+    found += [("", "not for", span(result.regimes[r]), r) for r in e.not_for if r in result.regimes]
     found += [("", "right for", number(result.regimes[r][1]), r) for r in e.right_for if r in result.regimes]
-    found += [("", "read", span(errors), words) for words, errors in result.asides.items()]
+    found += [("", "reading", span(errors), words) for words, errors in result.asides.items()]
     if e.note:
         found.append(("", "note", "", e.note))
     if not result.as_expected:
@@ -45,8 +58,8 @@ def rows(result: Result) -> list[tuple[str, str, str, str]]:
 def table(document: Document, results: Sequence[Result]) -> str:
     """The ledger of one document."""
     cells = [HEAD, *(row for result in results for row in rows(result))]
-    widths = [max(len(row[k]) for row in cells) for k in range(3)]
-    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[3]]).rstrip() for row in cells]
+    widths = [max(length(row[k]) for row in cells) for k in range(3)]
+    lines = ["  ".join([*map(padded, row, widths), row[3]]).rstrip() for row in cells]
     counts = {v: sum(r.verdict == v for r in results) for v in dict.fromkeys(r.verdict for r in results)}
     return "\n".join([f"{document.short}: {document.title}", document.notation,
                       f"setting: {', '.join(document.setting)}; beyond it: {', '.join(r for r in document.regimes if r not in document.setting)}; "
@@ -55,21 +68,23 @@ def table(document: Document, results: Sequence[Result]) -> str:
 
 
 def plain(result: Result) -> dict[str, Any]:
-    """An entry for JSON, which knows no infinity: there an error is "no number"."""
+    """An entry for JSON, which knows no infinity: there an error is "not finite"."""
     def safe(x: Any) -> Any:
         if isinstance(x, dict):
             return {k: safe(v) for k, v in x.items()}
-        return [safe(v) for v in x] if isinstance(x, tuple) else x if x is None or math.isfinite(x) else "no number"
+        return [safe(v) for v in x] if isinstance(x, tuple) else x if x is None or math.isfinite(x) else "not finite"
     e = result.entry
     return {"document": e.document.short, "equation": e.number, "printed": e.printed.strip(), "verdict": result.verdict, "expected": e.verdict,
-            "error": safe(result.error), "corrected": e.corrected.strip() or None, "corrected_error": safe(result.corrected),
-            "not_for": list(e.not_for), "right_for": list(e.right_for), "errors": safe(result.regimes), "other_readings": safe(result.asides),
+            "error": safe(result.error), "error_range": safe(result.errors),
+            "corrected": e.corrected.strip() or None, "corrected_error": safe(result.corrected),
+            "not_for": list(e.not_for), "right_for": list(e.right_for), "errors": safe(result.regimes), "readings": safe(result.asides),
             "note": e.note, "reason": result.reason}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 if every verdict is the expected one."""
-    parser = argparse.ArgumentParser(prog="python -m lectures.equations", description="Every gradient equation of the five documents, as printed, and its error.")
+    parser = argparse.ArgumentParser(prog="python -m lectures.equations",
+                                     description="Every gradient equation of the five documents, as printed, and its error.")
     parser.add_argument("--document", choices=list(DOCUMENTS), help="only this one")
     parser.add_argument("--json", action="store_true", help="a list of entries, for programs")
     options = parser.parse_args(arguments)

@@ -52,7 +52,7 @@ class Whitening(Probe):
         self.U = (self.D / np.sqrt(self.lam)).T                                           # (d, d)
         self.xt = self.U @ self.xc                                                        # (d, m)   x̃
         self.xhat = self.D @ self.xt                                                      # (d, m)
-        self.v = rng.normal(size=(d, m))                                                  # (d, m)   the cotangent of x̂
+        self.cotangent = rng.normal(size=(d, m))                                          # (d, m)   the cotangent of x̂
 
         self.L = np.diag(eigenvalues if forget_eps else self.lam)                         # (d, d)   the formulas' Λ
         self.sigma_eps = self.sigma + eps * np.eye(d)                                     # (d, d)   what is whitened
@@ -77,7 +77,7 @@ class Whitening(Probe):
     dD = property(lambda p: p.gradient("D"))                  # (d, d)
     dU = property(lambda p: p.gradient("U"))                  # (d, d)
     dxt = property(lambda p: p.gradient("xt").T)              # (m, d)
-    dxhat = property(lambda p: p.v.T)                         # (m, d)
+    dxhat = property(lambda p: p.cotangent.T)                 # (m, d)
 
     # the abbreviations of sec. 1.3
     Fc = property(lambda p: p.dxt.T @ p.xt.T / p.m)           # (d, d)
@@ -89,23 +89,20 @@ class Whitening(Probe):
     Lh = property(lambda p: power(p.L, 1 / 2))                # (d, d)   Λ^½
     Lhi = property(lambda p: power(p.L, -1 / 2))              # (d, d)   Λ^-½
 
-    def dSigma_unsymmetrised(self) -> Array:
-        """dΣ by (11). Differences confirm it as the gradient where any matrix may perturb Σ: then Σ = D Λ D⁻¹."""
+    def dSigma_for_any_matrix(self) -> Array:
+        """By differences: the gradient where *any* matrix may perturb Σ, which then is D Λ D⁻¹, while (4) keeps its Dᵀ."""
         def loss(sigma: Array) -> Array:
             eigenvalues, D = np.linalg.eig(sigma)
             order = np.abs(self.D.T @ D).argmax(1)
             eigenvalues, D = eigenvalues[order], D[:, order]
-            D = D / np.diag(self.D.T @ D)  # the length of an eigenvector is free: eq 11 takes D⁻¹dD without a diagonal
-            return np.sum(self.v * (D @ np.diag((eigenvalues + self.eps) ** -0.5) @ D.T @ self.xc))
-        value = self.D @ (self.K.T * (self.D.T @ self.dD) + self.dLam) @ self.D.T
-        if "sigma, any" not in self.gradients and np.isfinite(value).all():
-            self.gradients["sigma, any"] = self.confirmed(value, differences(loss, self.sigma))
-        return value
+            D = D / np.diag(self.D.T @ D)  # an eigenvector's length is free: eq 11 has a D⁻¹dD without a diagonal
+            return np.sum(self.cotangent * (D @ np.diag((eigenvalues + self.eps) ** -0.5) @ D.T @ self.xc))
+        return differences(loss, self.sigma)
 
     def dLam_of_a_matrix(self) -> Array:
         """The gradient where Λ may be perturbed off its diagonal too, symmetrically: Λ^-½ is then a matrix function."""
         lam = mg.tensor(np.diag(self.lam), requires_grad=True)
-        (g,) = mg.grad(self.D @ (mg.inv_sqrtm(lam) @ self.D.T @ self.xc), [lam], mg.tensor(self.v))
+        (g,) = mg.grad(self.D @ (mg.inv_sqrtm(lam) @ self.D.T @ self.xc), [lam], mg.tensor(self.cotangent))
         return g.numpy()
 
 
@@ -140,7 +137,7 @@ DBN = Document(
     regimes={
         "ε = 0": lambda: [Whitening(s, batch(s, *shape), eps=0.0) for s, shape in enumerate(SHAPES)],
         "ε > 0": lambda: [Whitening(s, batch(s, *shape), eps=eps) for s, (shape, eps) in enumerate(zip(SHAPES, (0.5, 1e-2, 1e-5)), 10)],
-        BARE: lambda: [Whitening(s, batch(s, *shape), eps=0.1) for s, shape in enumerate(SHAPES, 20)],
+        BARE: lambda: [Whitening(s, batch(s, *shape), eps=0.1, forget_eps=True) for s, shape in enumerate(SHAPES, 20)],
         EQUAL: lambda: [Whitening(30, white_batch(), eps=eps) for eps in (0.0, 0.3)],
         OFF: lambda: [Whitening(s, batch(s, *shape), eps=eps, shift=0.5) for s, (shape, eps) in enumerate(zip(SHAPES, (0.0, 0.2, 0.0)), 40)],
     },
@@ -194,12 +191,13 @@ def _(p: Whitening) -> Values:
     return Values(p.dU, p.dxt.T @ p.xc.T)                                                 # (d, d)
 
 
-@equation(DBN, "(9)", printed="dΛ = dU D (−½ Λ^-³ᐟ²)", not_for=(BARE,), note="as (dΛ)_diag, which is all that (11) uses")
+@equation(DBN, "(9)", printed="dΛ = dU D (−½ Λ^(-3/2))", not_for=(BARE,), note="as (dΛ)_diag, which is all that (11) uses")
 def _(p: Whitening) -> Values:
+    def off_diagonal(a: Array) -> Array:
+        return sym(a) - only_diagonal(a)
     full = p.dU @ p.D @ (-0.5 * power(p.L, -3 / 2))                                       # (d, d)
-    truth = p.dLam_of_a_matrix()
-    return Values(p.dLam, only_diagonal(full),
-                  asides={"off the diagonal, against the matrix function Λ^-½": (sym(full) - only_diagonal(full), truth - only_diagonal(truth))})
+    return Values(p.dLam, only_diagonal(full), asides={
+        "off the diagonal, as the gradient of the matrix function Λ^-½": lambda: (off_diagonal(full), off_diagonal(p.dLam_of_a_matrix()))})
 
 
 @equation(DBN, "(10)", printed="dD = dUᵀ Λ^-½ + Σᵢ dx̂ᵢᵀ x̃ᵢᵀ", not_for=(BARE,), note="D as a free matrix, in both of its places (4, 6)")
@@ -213,13 +211,13 @@ def eq11(p: Whitening, K: Array, dD: Array, dLam: Array) -> Array:
 
 
 @equation(DBN, "(11)", printed="dΣ = D {Kᵀ ∘ (Dᵀ dD) + (dΛ)_diag} Dᵀ", not_for=(EQUAL,),
-          note="its symmetric part, which is all that (12) and (13) use; K's σᵢ are the eigenvalues")
+          note="its symmetric part, which is all that (12) and (13) use; σᵢ in K is not defined: it is the eigenvalue")
 def _(p: Whitening) -> Values:
     value = eq11(p, p.K, p.dD, p.dLam)
-    roots = inverse_gaps(np.sqrt(p.lam))
-    return Values(p.dSigma, sym(value), asides={"not symmetrised, against a gradient for any dΣ": (value, p.dSigma_unsymmetrised()),
-                                                "not symmetrised, against the symmetric gradient": value,
-                                                "with σᵢ = √λᵢ": sym(eq11(p, roots, p.dD, p.dLam))})
+    return Values(p.dSigma, sym(value), asides={
+        "as it stands, where any matrix may perturb Σ (by differences)": lambda: (value, p.dSigma_for_any_matrix()),
+        "as it stands, as the gradient for a symmetric Σ": lambda: (value, p.dSigma),
+        "with σᵢ = √λᵢ": lambda: (sym(eq11(p, inverse_gaps(np.sqrt(p.lam)), p.dD, p.dLam)), p.dSigma)})
 
 
 @equation(DBN, "(12)", printed="dμ = Σᵢ dx̃ᵢ (−U) + Σᵢ (−2(xᵢ − μ)ᵀ/m) (dΣ)_sym", note="the second sum is 0 at the mean, so it is measured off the mean too")
@@ -290,10 +288,11 @@ def line1(p: Whitening) -> Array:
 @equation(DBN, "(18) left side", printed="dΣ = ½ D {Kᵀ ∘ (Dᵀ dD) + K ∘ (Dᵀ dD)ᵀ} Dᵀ + D (dΛ)_diag Dᵀ", corrected="(dΣ)_sym = the same", verdict="misprint",
           note="dΣ as (11) has it; the subscript that (12) and (13) print is missing")
 def _(p: Whitening) -> Values:
-    return Values(p.dSigma_unsymmetrised(), line1(p), corrected=line1(p), corrected_reference=p.dSigma)
+    return Values(eq11(p, p.K, p.dD, p.dLam), line1(p), corrected=line1(p), corrected_reference=p.dSigma)
 
 
-@equation(DBN, "(18) line 1", printed="(dΣ)_sym = ½ D {Kᵀ ∘ (Dᵀ dD) + K ∘ (Dᵀ dD)ᵀ} Dᵀ + D (dΛ)_diag Dᵀ", not_for=(EQUAL,), note="left side read as (dΣ)_sym, here and below")
+@equation(DBN, "(18) line 1", printed="(dΣ)_sym = ½ D {Kᵀ ∘ (Dᵀ dD) + K ∘ (Dᵀ dD)ᵀ} Dᵀ + D (dΛ)_diag Dᵀ", not_for=(EQUAL,),
+          note="left side read as (dΣ)_sym, here and below")
 def _(p: Whitening) -> Values:
     return Values(p.dSigma, line1(p))                                                     # (d, d)
 

@@ -1,7 +1,7 @@
 """The core of the ledger: what a probe, an equation and a verdict are.
 
-**A probe** is one random point of a document's forward pass, in float64, with one random cotangent v of its output, so
-that L = Σ v·output. True gradients come from the tape of the composed forward pass; central differences of the same
+**A probe** is one random point of a document's forward pass, in float64, with one random cotangent of its output, so that
+L = Σ cotangent·output. True gradients come from the tape of the composed forward pass; central differences of the same
 function must agree, and the ledger prints how closely they do.
 
 **An equation** is a function of a probe. It returns the truth, the printed right side, taken literally, and a corrected
@@ -19,7 +19,8 @@ setting; the others lie outside, and show which conditions an equation rests on.
                    the corrected one is exact
     approximation  the same, but printed with ≈
     text           a wrong symbol in a sentence: nothing to measure
-    unclear        anything else, with the reason: always an error of the ledger
+    unclear        anything else, with the reason: always an error of the ledger. So is a truth that is 0 at some probe,
+                   unless the equation says what to compare it with: any formula with a factor of 0 would pass
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ AGREE = 1e-9  # tape against central differences of order h⁶, h = 2⁻⁸: tru
 
 
 class Probe:
-    """One point and one cotangent. Subclasses set `v` and every intermediate as attributes, and define `forward`."""
+    """One point, with numbers of order 1. Subclasses set `cotangent` and the intermediates, and define `forward`."""
 
-    v: Array
+    cotangent: Array
 
     def __init__(self) -> None:
         self.gradients: dict[str, Array] = {}
@@ -60,12 +61,12 @@ class Probe:
         raise NotImplementedError
 
     def gradient(self, name: str) -> Array:
-        """∂L/∂name, of the intermediate's own shape."""
+        """∂L/∂name, of the intermediate's own shape, for L = Σ cotangent·forward."""
         if name not in self.gradients:
             at = np.asarray(getattr(self, name))
             z = mg.tensor(at, requires_grad=True)
-            (g,) = mg.grad(self.forward(**{name: z}), [z], mg.tensor(self.v))
-            slopes = differences(lambda z: np.sum(self.v * self.forward(**{name: z})), at)
+            (g,) = mg.grad(self.forward(**{name: z}), [z], mg.tensor(self.cotangent))
+            slopes = differences(lambda z: np.sum(self.cotangent * self.forward(**{name: z})), at)
             self.gradients[name] = self.confirmed(g.numpy(), slopes)
         return self.gradients[name]
 
@@ -76,7 +77,7 @@ class Probe:
 
     def confirmed(self, exact: Array, slopes: Array) -> Array:
         """`exact`, after noting how far the difference quotients are from it."""
-        self.disagreement = max(self.disagreement, relative_error(slopes, exact))
+        self.disagreement = max(self.disagreement, relative_error(slopes, exact, size=max(float(np.linalg.norm(exact)), 1e-3)))
         return exact
 
 
@@ -89,7 +90,7 @@ def differences(f: Callable[[Array], Array], at: Array, h: float = 2.0**-8) -> A
         e = e.reshape(at.shape)
         d1, d2, d3 = (np.asarray(f(at + j * e)) - np.asarray(f(at - j * e)) for j in (1, 2, 3))
         columns.append((45 * d1 - 9 * d2 + d3) / (60 * h))
-    return np.stack(columns, axis=-1).reshape(*columns[0].shape, *at.shape)
+    return np.stack(columns, axis=-1).reshape((*columns[0].shape, *at.shape))
 
 
 def relative_error(a: Array, b: Array, size: float | None = None) -> float:
@@ -110,7 +111,7 @@ class Values(NamedTuple):
 
     `size` is what errors are relative to where the truth is zero. Where the correction changes the left side,
     `corrected_reference` is the truth for the corrected form. `asides` are other readings of the printed form:
-    words -> value, or (value, truth).
+    words -> a function that returns (value, truth).
     """
 
     reference: Array
@@ -118,7 +119,7 @@ class Values(NamedTuple):
     corrected: Array | None = None
     size: float | None = None
     corrected_reference: Array | None = None
-    asides: dict[str, Any] = {}  # noqa: RUF012  (never written to)
+    asides: dict[str, Callable[[], tuple[Array, Array]]] = {}  # noqa: RUF012  (never written to)
 
 
 @dataclass(frozen=True)
@@ -209,12 +210,15 @@ class Result:
         return self.verdict == self.entry.verdict
 
     @property
-    def error(self) -> float | None:
-        """Of the printed form over the setting: the largest of a right one, the smallest where a wrong one fails."""
+    def errors(self) -> Range | None:
+        """Smallest and largest error of the printed form over the setting, without the regimes of `right_for`."""
         inside = [self.regimes[r] for r in self.entry.setting if r in self.regimes and r not in self.entry.right_for]
-        if not inside:
-            return None
-        return max(high for _, high in inside) if self.verdict == "right" else min(low for low, _ in inside)
+        return (min(low for low, _ in inside), max(high for _, high in inside)) if inside else None
+
+    @property
+    def error(self) -> float | None:
+        """The one that counts: the largest of a right form, the smallest of a wrong one."""
+        return None if self.errors is None else self.errors[1 if self.verdict == "right" else 0]
 
 
 def _range(errors: Iterable[float]) -> Range:
@@ -227,6 +231,7 @@ def measure(entry: Entry) -> Result:
     if entry.values is None:
         return Result(entry, "text", {}, None, {})
     regimes: dict[str, Range] = {}
+    vacuous = False
     corrected: list[float] = []
     asides: dict[str, list[float]] = {}
     with np.errstate(all="ignore"):
@@ -237,13 +242,13 @@ def measure(entry: Entry) -> Result:
                 errors.append(relative_error(v.printed, v.reference, v.size))
                 if regime not in entry.setting:
                     continue
+                vacuous |= v.size is None and float(np.linalg.norm(v.reference)) < WRONG
                 if v.corrected is not None:
                     corrected.append(relative_error(v.corrected, v.reference if v.corrected_reference is None else v.corrected_reference, v.size))
                 for words, aside in v.asides.items():
-                    value, truth = aside if isinstance(aside, tuple) else (aside, v.reference)
-                    asides.setdefault(words, []).append(relative_error(value, truth, v.size))
+                    asides.setdefault(words, []).append(relative_error(*aside(), v.size))
             regimes[regime] = _range(errors)
-    verdict, reason = _judge(entry, regimes, corrected)
+    verdict, reason = ("unclear", "no power: the truth is 0 at some probe") if vacuous else _judge(entry, regimes, corrected)
     return Result(entry, verdict, regimes, max(corrected) if corrected else None, {k: _range(e) for k, e in asides.items()}, reason)
 
 

@@ -26,7 +26,7 @@ Array = Any
 Axes = tuple[int, ...]
 Undo = Callable[[Array, Array], tuple[Array, Array]]
 
-_BLOCK_BYTES = 1 << 18  # of one large array: a few of them fit in the second-level cache together
+_BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 21  # below this a second thread costs more than it brings
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
@@ -97,16 +97,17 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         centred = x - mu
         return mu, (centred * centred).mean(axis=axes, keepdims=True)
     rest = prod(x.shape[i] for i in axes if i != 0)
+    plain, products = _sums(x, axes)
     direct = _direct(x, x[tuple(slice(0, 1 if i in axes else None) for i in range(x.ndim))])
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array, int]:
         part = x[start:stop]
         count = rest * (stop - start if 0 in axes else 1)
-        mu = _sum(part, axes) / count
+        mu = plain(part) / count
         with direct:
             t = np.subtract(part, mu, out=spare[0])
-        delta = _sum(t, axes) / count
-        return mu + delta, _sum_of_products(t, t, axes) - count * np.square(delta), count
+        delta = plain(t) / count
+        return mu + delta, products(t, t, t) - count * np.square(delta), count
     parts = _blocked(x, block)
     if 0 not in axes:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] / p[2] for p in parts])
@@ -127,6 +128,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         return h.sum(axis=axes, keepdims=True), (h * _times(_minus(x, mu), r)).sum(axis=axes, keepdims=True)
 
     direct = _direct(x, mu, w, r)
+    plain, products = _sums(x, axes)
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
@@ -135,7 +137,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
             h = h if w is None else np.multiply(h, w_, out=spare[0])
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
-        return _sum(h, axes), _sum_of_products(h, t, axes)
+        return plain(h), products(h, t, spare[1])
     parts = _blocked(x, block, spare=2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
@@ -198,34 +200,33 @@ def _times(x: Array, w: Array) -> Array:
 # -- sums inside a block ------------------------------------------------------------------------------------------------
 
 
-def _sum(a: Array, axes: Axes) -> Array:
-    lead = _lead(a, axes)
-    n = prod(a.shape[lead:])
-    if not 1 < n <= _LONGEST or not a.flags.c_contiguous:
-        return np.add.reduce(a, axis=axes, keepdims=True)
-    return _over_outer(np.vecdot(a.reshape(*a.shape[:lead], n), _ones(a.dtype)[:n]), a, axes, lead)
+def _sums(x: Array, axes: Axes) -> tuple[Callable[[Array], Array], Callable[[Array, Array, Array], Array]]:
+    """Functions of blocks of rows of x: a -> Σ a, and (a, b, spare) -> Σ a·b, over `axes`.
 
-
-def _sum_of_products(a: Array, b: Array, axes: Axes) -> Array:
-    """Σ a·b over `axes`: dot products along the contiguous run of trailing axes, without an array of products."""
-    lead = _lead(a, axes)
-    if lead == a.ndim or not (a.flags.c_contiguous and b.flags.c_contiguous):
-        return np.add.reduce(a * b, axis=axes, keepdims=True)
-    return _over_outer(np.vecdot(a.reshape(*a.shape[:lead], -1), b.reshape(*b.shape[:lead], -1)), a, axes, lead)
-
-
-def _lead(a: Array, axes: Axes) -> int:
-    """How many axes come before the trailing ones that are all summed."""
-    lead = a.ndim
-    while lead and lead - 1 in axes:
+    They are dot products along the last axes where these are summed; elsewhere `spare` takes the elements of a·b.
+    """
+    lead = x.ndim
+    while lead > 1 and lead - 1 in axes:
         lead -= 1
-    return lead
-
-
-def _over_outer(dots: Array, a: Array, axes: Axes, lead: int) -> Array:
-    """The rest of the sum over `axes` of `a`, after its axes from `lead` on."""
+    n = prod(x.shape[lead:])
+    runs = (-1, *x.shape[1:lead], n)
     outer = tuple(i for i in axes if i < lead)
-    return np.add.reduce(dots, axis=outer, keepdims=True).reshape([1 if i in axes else n for i, n in enumerate(a.shape)])
+    kept = (1 if 0 in axes else -1, *(1 if i in axes else size for i, size in enumerate(x.shape[1:], 1)))
+
+    def dots(a: Array, b: Array) -> Array:
+        products = np.vecdot(a, b)
+        return (np.add.reduce(products, axis=outer) if outer else products).reshape(kept)
+
+    def plain(a: Array) -> Array:
+        if n == 1 or n > _LONGEST or not a.flags.c_contiguous:
+            return np.add.reduce(a, axis=axes, keepdims=True)
+        return dots(a.reshape(runs), _ones(a.dtype)[:n])
+
+    def products(a: Array, b: Array, spare: Array) -> Array:
+        if n == 1 or not (a.flags.c_contiguous and b.flags.c_contiguous):
+            return np.add.reduce(np.multiply(a, b, out=spare), axis=axes, keepdims=True)
+        return dots(a.reshape(runs), b.reshape(runs))
+    return plain, products
 
 
 _LONGEST = 1 << 16  # elements in a sum that is a dot product with ones: three times as fast as NumPy's

@@ -72,6 +72,7 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
         first = one(0, edges[1])
     finally:  # never return while a thread still writes into the caller's arrays
         errors = [f.exception() for f in futures]
+        del work  # a worker reports a task before it lets go of it: it should not go on holding the caller's arrays
     for e in filter(None, errors):
         raise e
     return [first, *(f.result() for f in futures)]

@@ -81,7 +81,8 @@ def _match_shapes(p: Primitive, given: list[Any], shapes: list[tuple[int, ...]])
     try:
         shape = backend.broadcast_shapes(*shapes)
     except ValueError:
-        raise error(ValueError, p.name, got=f"the shapes {' and '.join(map(str, shapes))}", needs="shapes that broadcast: equal or 1 on each axis, counted from the right",
+        raise error(ValueError, p.name, got=f"the shapes {' and '.join(map(str, shapes))}",
+                    needs="shapes that broadcast: equal or 1 on each axis, counted from the right",
                     fix="reshape or expand_dims one of them") from None
     if state.recording:
         for i, a in enumerate(given):

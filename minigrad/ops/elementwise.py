@@ -12,6 +12,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import describe, error
+from ..kernels import select
 from ..primitive import primitive
 from .broadcasting import elementwise, floating, namespace_of
 
@@ -149,7 +150,7 @@ def sigmoid(xp: Any, a: Array) -> Array:
     return 0.5 * (1.0 + xp.tanh(0.5 * a))
 
 
-@elementwise(a=lambda g, out: g * (out > 0))
+@elementwise(a=lambda g, out: where(out > 0, g, 0.0))
 def relu(xp: Any, a: Array) -> Array:
     """max(a, 0), with derivative 0 at 0. Keeps its output only."""
     return xp.maximum(a, 0)
@@ -251,7 +252,7 @@ def _share(g: Any, winner: Any, loser: Any) -> Any:
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
 def where(xp: Any, cond: Array, a: Array, b: Array) -> Array:
     """a where `cond` is true, else b. `cond` is a boolean constant."""
-    return xp.where(cond, a, b)
+    return select.where(xp, cond, a, b)
 
 
 @elementwise(a=lambda g, a, low, high: where(_inside(a, low, high), g, 0.0))
@@ -329,6 +330,6 @@ def astype(a: Any, dtype: Any) -> Any:
     return (_astype if to_dtype.kind == "f" else _astype_constant)(a, dtype=to_dtype)
 
 
-__all__ = ["abs", "add", "astype", "clip", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity", "leaky_relu", "less",
-           "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal", "power", "relu",
-           "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]
+__all__ = ["abs", "add", "astype", "clip", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity", "leaky_relu",
+           "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal", "power",
+           "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]

@@ -93,7 +93,8 @@ def matmul(a: Any, b: Any) -> Any:
 def _misfit(a: Any, b: Any) -> Exception:
     k, inner = a.shape[-1], b.shape[0 if b.ndim == 1 else -2]
     return error(ValueError, "matmul", got=f"the shapes {tuple(a.shape)} @ {tuple(b.shape)}, with inner sizes {k} and {inner}",
-                 needs="equal inner sizes: (..., m, k) @ (..., k, n)", fix="transpose one operand (swapaxes(b, -1, -2)), or check which axis holds the features")
+                 needs="equal inner sizes: (..., m, k) @ (..., k, n)",
+                 fix="transpose one operand (swapaxes(b, -1, -2)), or check which axis holds the features")
 
 
 def _one_batch(op: str, a: Any, b: Any) -> tuple[Any, Any]:
@@ -191,7 +192,8 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
 def _matrix(op: str, a: Any, square: bool = False) -> Any:
     """`a`, if it has two axes at least (of equal size)."""
     if getattr(a, "ndim", 0) < 2 or (square and a.shape[-1] != a.shape[-2]):
-        raise error(ValueError, op, got=describe(a), needs=f"{'square ' * square}matrices on the last two axes", fix="check the shape; reshape or expand_dims a vector first")
+        raise error(ValueError, op, got=describe(a), needs=f"{'square ' * square}matrices on the last two axes",
+                    fix="check the shape; reshape or expand_dims a vector first")
     return a
 
 
@@ -252,7 +254,8 @@ def solve(a: Any, b: Any) -> Any:
     _matrix("solve", a, square=True)
     x = expand_dims(b, -1) if getattr(b, "ndim", 0) == 1 else _matrix("solve", b)
     if x.shape[-2] != a.shape[-1]:
-        raise error(ValueError, "solve", got=f"the shapes {tuple(a.shape)} and {tuple(b.shape)}", needs="b of shape (n,) or (..., n, k) for a of shape (..., n, n)",
+        raise error(ValueError, "solve", got=f"the shapes {tuple(a.shape)} and {tuple(b.shape)}",
+                    needs="b of shape (n,) or (..., n, k) for a of shape (..., n, n)",
                     fix="expand_dims a batch of vectors: solve(a, expand_dims(b, -1))")
     out = _computed_in(backend.float32, _solve, *_one_batch("solve", a, x))
     return squeeze(out, -1) if b.ndim == 1 else out
@@ -381,7 +384,8 @@ def lyapunov(s: Any, c: Any) -> Any:
     """
     _matrix("lyapunov", s, square=True)
     if _matrix("lyapunov", c, square=True).shape[-1] != s.shape[-1]:
-        raise error(ValueError, "lyapunov", got=f"the shapes {tuple(s.shape)} and {tuple(c.shape)}", needs="two square matrices of one size", fix="check which is which: lyapunov(s, c)")
+        raise error(ValueError, "lyapunov", got=f"the shapes {tuple(s.shape)} and {tuple(c.shape)}", needs="two square matrices of one size",
+                    fix="check which is which: lyapunov(s, c)")
     return _computed_in(backend.float64, _lyapunov, *_one_batch("lyapunov", s, c))
 
 

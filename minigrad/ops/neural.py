@@ -34,7 +34,8 @@ def _pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
 
 def _images(op: str, x: Any, ndim: int = 4) -> None:
     if getattr(x, "ndim", None) != ndim:
-        raise error(ValueError, op, got=describe(x), needs="images of shape (N, C, H, W)", fix="reshape(-1, C, H, W); one image needs a batch axis: expand_dims(x, 0)")
+        raise error(ValueError, op, got=describe(x), needs="images of shape (N, C, H, W)",
+                    fix="reshape(-1, C, H, W); one image needs a batch axis: expand_dims(x, 0)")
 
 
 # -- convolution ----------------------------------------------------------------------------------------------------------
@@ -87,10 +88,12 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     padding = _pair("conv2d", "padding", padding, 0)
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups or x.shape[1] // groups != weight.shape[1]:
         raise error(ValueError, "conv2d", got=f"an image of {x.shape[1]} channels, a weight of shape {tuple(weight.shape)} and groups={groups}",
-                    needs="weight.shape[1] == C / groups, and C and O divisible by groups", fix=f"a weight of shape (O, {x.shape[1] // max(groups, 1)}, kh, kw)")
+                    needs="weight.shape[1] == C / groups, and C and O divisible by groups",
+                    fix=f"a weight of shape (O, {x.shape[1] // max(groups, 1)}, kh, kw)")
     for size, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
         if size + 2 * p < d * (k - 1) + 1:
-            raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} with dilation {dilation}",
+            raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} "
+                                                      f"with dilation {dilation}",
                         needs="a kernel that fits into the padded image", fix="more padding, a smaller kernel, or fewer pooling layers before")
     y = _conv2d(x, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
     if bias is None:
@@ -210,7 +213,8 @@ def embedding(indices: Any, weight: Any) -> Any:
     """Rows of `weight` (V, D) at integer `indices` (...): the result is (..., D). Repeated indices add their gradients."""
     dtype = getattr(indices, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
-        raise error(TypeError, "embedding", got=describe(indices), needs="integer indices as a Tensor or array", fix="embedding(indices, weight): indices come first")
+        raise error(TypeError, "embedding", got=describe(indices), needs="integer indices as a Tensor or array",
+                    fix="embedding(indices, weight): indices come first")
     _check_range("embedding", indices, weight.shape[0])
     return getitem(weight, indices)
 
@@ -238,7 +242,8 @@ def _check_labels(op: str, scores: Any, target: Any) -> None:
     """Are these integer labels (N, ...) for scores (N, C, ...)?"""
     dtype = getattr(target, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
-        raise error(TypeError, op, got=f"target: {describe(target)}", needs="integer class labels", fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
+        raise error(TypeError, op, got=f"target: {describe(target)}", needs="integer class labels",
+                    fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
     shape = scores.shape
     if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
         raise error(ValueError, op, got=f"scores of shape {tuple(shape)} and labels of shape {tuple(target.shape)}",
@@ -284,7 +289,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoot
     """
     if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
         if tuple(target.shape) != tuple(logits.shape):
-            raise error(ValueError, "cross_entropy", got=f"logits {tuple(logits.shape)} and probabilities {tuple(target.shape)}", needs="equal shapes", fix="one probability for each class")
+            raise error(ValueError, "cross_entropy", got=f"logits {tuple(logits.shape)} and probabilities {tuple(target.shape)}", needs="equal shapes",
+                        fix="one probability for each class")
         losses = -sum_(log_softmax(logits, 1) * target, 1)
     else:
         _check_labels("cross_entropy", logits, target)
@@ -313,4 +319,5 @@ def _same_shape(op: str, x: Any, target: Any) -> None:
                     fix="reshape the target; (N,) against (N, 1) would silently give N × N errors")
 
 
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "embedding", "max_pool2d", "mse_loss", "nll_loss"]
+__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "embedding", "max_pool2d",
+           "mse_loss", "nll_loss"]

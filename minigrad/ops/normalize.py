@@ -58,7 +58,8 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
            w=lambda u, g, x, mu, r, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0], r), w_shape),
            r=lambda u, g, x, mu, w, r_shape: sum_to(_times(g, w) * u[1] * _minus(x, mu), r_shape))
 def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...], first: Any) -> tuple[Array, Array]:
-    s, t = normalize.paired_sums(xp, *_wide(g, x, mu, w, r), axes, first)
+    g_, x_, mu_, w_, r_ = _wide(g, x, mu, w, r)
+    s, t = normalize.paired_sums(xp, g_, x_, mu_, w_, r_, axes, first)
     return s.astype(x.dtype, copy=False), t.astype(x.dtype, copy=False)
 
 

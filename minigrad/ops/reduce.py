@@ -118,7 +118,8 @@ def min(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def _not_empty(op: str, a: Any, axis: Axis) -> tuple[int, ...]:
     axes = normalize_axis(op, axis, a)
     if not _count(a.shape, axes):
-        raise error(ValueError, op, got=f"shape {tuple(a.shape)} over the axes {axes}", needs="at least one element to choose from", fix="check for an empty batch")
+        raise error(ValueError, op, got=f"shape {tuple(a.shape)} over the axes {axes}", needs="at least one element to choose from",
+                    fix="check for an empty batch")
     return axes
 
 

@@ -58,7 +58,8 @@ def reshape(a: Any, *shape: Any) -> Any:
     try:
         return _reshape(a, shape=tuple(as_integer(n) for n in wanted))
     except (ValueError, TypeError) as e:
-        raise error(type(e) if type(e) in (ValueError, TypeError) else ValueError, "reshape", got=f"shape {tuple(getattr(a, 'shape', ()))} and the target {wanted}",
+        kind = TypeError if type(e) is TypeError else ValueError
+        raise error(kind, "reshape", got=f"shape {tuple(getattr(a, 'shape', ()))} and the target {wanted}",
                     needs="integers with the same product (one may be -1)", fix="check the sizes; the batch axis often comes first") from None
 
 
@@ -111,7 +112,8 @@ def squeeze(a: Any, axis: Axis = None) -> Any:
     gone = tuple(i for i, n in enumerate(a.shape) if n == 1) if axis is None else normalize_axis("squeeze", axis, a)
     for i in gone:
         if a.shape[i] != 1:
-            raise error(ValueError, "squeeze", got=f"axis {i} of size {a.shape[i]} in shape {tuple(a.shape)}", needs="an axis of size 1", fix="use sum, mean or indexing to remove it")
+            raise error(ValueError, "squeeze", got=f"axis {i} of size {a.shape[i]} in shape {tuple(a.shape)}", needs="an axis of size 1",
+                        fix="use sum, mean or indexing to remove it")
     return _reshape(a, shape=tuple(n for i, n in enumerate(a.shape) if i not in gone))
 
 
@@ -165,7 +167,8 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Arrays of one shape along a new axis."""
     arrays = _sequence("stack", arrays)
     if len({tuple(a.shape) for a in arrays}) != 1:
-        raise error(ValueError, "stack", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)}", needs="equal shapes", fix="use concatenate to join along an existing axis")
+        raise error(ValueError, "stack", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)}", needs="equal shapes",
+                    fix="use concatenate to join along an existing axis")
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
@@ -192,7 +195,8 @@ def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     if isinstance(indices_or_sections, int):
         n = indices_or_sections
         if n < 1 or size % n:
-            raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size", fix="pass the indices at which to cut")
+            raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size",
+                        fix="pass the indices at which to cut")
         cuts = tuple(range(size // n, size, size // n)) if size else (0,) * (n - 1)
     else:
         cuts = tuple(as_integer(i) for i in indices_or_sections)
@@ -209,7 +213,8 @@ def pad(a: Any, pad_width: Any, constant_values: float = 0) -> Any:
     try:
         widths = tuple((int(w[0]), int(w[1])) for w in backend.np.broadcast_to(backend.np.asarray(pad_width), (a.ndim, 2)))
     except (ValueError, TypeError):
-        raise error(ValueError, "pad", got=f"pad_width={pad_width!r} for an array of {a.ndim} axes", needs="a number, a pair, or a pair for each axis", fix="((before, after), ...)") from None
+        raise error(ValueError, "pad", got=f"pad_width={pad_width!r} for an array of {a.ndim} axes", needs="a number, a pair, or a pair for each axis",
+                    fix="((before, after), ...)") from None
     if any(w < 0 for pair in widths for w in pair):
         raise error(ValueError, "pad", got=f"pad_width={pad_width!r}", needs="widths of at least 0", fix="use slicing to cut")
     return _pad(a, widths=widths, value=constant_values)
@@ -333,7 +338,8 @@ def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
     indices = _integers("take_along_axis", indices, a)
     rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
     if rest[0] != rest[1]:
-        raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}", needs=f"equal sizes on all axes but {axis}",
+        raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}",
+                    needs=f"equal sizes on all axes but {axis}",
                     fix="expand_dims the indices, or use take")
     return _take_along_axis(a, indices, axis=axis)
 
