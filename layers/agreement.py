@@ -2,7 +2,7 @@
 
     derivatives(form, arrays, keywords, backend, seed)     value, gradients and second derivatives at random cotangents
     relative_errors(found, expected), bound(name, order)   in float64: derived against composed
-    float32_errors(layer, derivation, case)                in float32: derived against float64, each error with its bound
+    float32_errors(layer, derivation, case)                in float32: derived against float64, errors with their bounds
     differences(layer, form, case)                         any form against central differences
 
 Nothing here looks into a layer: all is read from its entry in `REGISTRY`. Arrays are compared on the host.
@@ -91,7 +91,7 @@ def worst(errors: Sequence[float]) -> float:
 
 
 def float32_errors(layer: Layer, derivation: str, case: Case, backend: str = "numpy", order: int = 1) -> list[tuple[float, float]]:
-    """(|float32 − float64|, its bound) for each result of the derivation.
+    """(|float32 − float64|, its bound), relative as in `relative_errors`, for each result of the derivation.
 
     The bound is 64 × the effect of perturbing every input by one unit of rounding + 64 units of the result + 8 × the error
     of the composed form in float32 + 4 units of the largest result. The first two say that the result is the exact one for
@@ -115,7 +115,8 @@ def float32_errors(layer: Layer, derivation: str, case: Case, backend: str = "nu
     for i, (s, e) in enumerate(zip(single, exact, strict=True)):
         sensitivity = max(float(np.linalg.norm(m[i] - e)) for m in moved)
         allowed = 64 * sensitivity + 64 * eps * float(np.linalg.norm(e)) + 8 * float(np.linalg.norm(taped[i] - e)) + 4 * eps * largest
-        found.append((float(np.linalg.norm(s - e)), allowed))
+        size = max(float(np.linalg.norm(e)), 1e-3 * largest) or 1.0
+        found.append((float(np.linalg.norm(s - e)) / size, allowed / size))
     return found
 
 

@@ -26,7 +26,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
-    refuse_constant_channels("batch_norm", var, eps)
+    refuse_constant_channels("batch_norm", var, eps, x=x, axes=axes)
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (1, C, 1, 1)
     xhat = named("xhat", xc * rstd)                                    # like x
     return named("y", xhat * gamma + beta)                             # like x
@@ -46,9 +46,9 @@ def statistics(x: Any) -> tuple[Any, Any]:
 
 def batch_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any) -> Any:
     """(γ/s)·(x − μ) + β in one pass, with s = √(var + ε)."""
-    _, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
+    axes, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
-    refuse_constant_channels("batch_norm", var, eps)
+    refuse_constant_channels("batch_norm", var, eps, x=x, axes=axes)
     return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
 
 

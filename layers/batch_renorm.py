@@ -17,8 +17,17 @@ import minigrad as mg
 from minigrad import clip, mean, named, reshape, sqrt
 from minigrad.errors import error
 
+from . import batch_norm
 from .registry import Case, Form, register
 from .shapes import per_channel, refuse_constant_channels
+
+
+def check_limits(r_max: float, d_max: float) -> None:
+    """r = 1 and d = 0 must be possible."""
+    if r_max < 1 or d_max < 0:
+        raise error(ValueError, "batch_renorm", got=f"r_max={r_max}, d_max={d_max}", needs="r_max of at least 1 and d_max of at least 0",
+                    fix="r_max=1, d_max=0 is batch norm; the paper goes up to 3 and 5")
+
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -26,16 +35,18 @@ from .shapes import per_channel, refuse_constant_channels
 def composed(x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, r_max: float, d_max: float, eps: float) -> Any:
     """Batch renorm as a graph of primitives; the tape derives the backward, and no_grad makes r and d constants."""
     axes, (gamma, beta, rm, rv) = per_channel("batch_renorm", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
+    check_limits(r_max, d_max)
     mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
-    refuse_constant_channels("batch_renorm", var, eps)
+    refuse_constant_channels("batch_renorm", var, eps, x=x, axes=axes)
     with mg.no_grad():
         r = clip(sqrt((var + eps) / (rv + eps)), 1 / r_max, r_max)     # (1, C, 1, 1)
         d = clip((mu - rm) / sqrt(rv + eps), -d_max, d_max)            # (1, C, 1, 1)
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (1, C, 1, 1)
-    xhat = named("xhat", xc * rstd * r + d)                            # like x
-    return named("y", xhat * gamma + beta)                             # like x
+    xhat = named("xhat", xc * rstd)                                    # like x
+    corrected = named("corrected", xhat * r + d)                       # like x
+    return named("y", corrected * gamma + beta)                        # like x
 
 
 # -- derived by hand ----------------------------------------------------------------------------------------------------
@@ -51,9 +62,6 @@ def statistics(x: Any) -> tuple[Any, Any]:
 
 def correction(saved: Any, running_mean: Any, running_var: Any, r_max: float, d_max: float, eps: float) -> tuple[Any, Any]:
     """r and d, (1, C, 1, 1), as constants."""
-    if r_max < 1 or d_max < 0:
-        raise error(ValueError, "batch_renorm", got=f"r_max={r_max}, d_max={d_max}", needs="r_max of at least 1 and d_max of at least 0",
-                    fix="r_max=1, d_max=0 is batch norm; the paper goes up to 3 and 5")
     with mg.no_grad():
         mu, var = saved
         rm, rv = reshape(running_mean, mu.shape), reshape(running_var, mu.shape)
@@ -63,9 +71,10 @@ def correction(saved: Any, running_mean: Any, running_var: Any, r_max: float, d_
 def batch_renorm(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, r_max: float, d_max: float, eps: float,
                  saved: Any) -> Any:
     """(γr/s)·(x − μ) + (γd + β) in one pass, with s = √(var + ε)."""
-    _, (gamma, beta, _, _) = per_channel("batch_renorm", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
+    axes, (gamma, beta, _, _) = per_channel("batch_renorm", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
+    check_limits(r_max, d_max)
     mu, var = saved
-    refuse_constant_channels("batch_renorm", var, eps)
+    refuse_constant_channels("batch_renorm", var, eps, x=x, axes=axes)
     r, d = correction(saved, running_mean, running_var, r_max, d_max, eps)
     return mg.combine(None, x, mu, None, gamma * r / sqrt(var + eps), gamma * d + beta)
 
@@ -89,10 +98,9 @@ one_line = mg.by_hand(save=statistics, backward=backward)(batch_renorm)
 
 def frozen(arrays: tuple[Any, ...], keywords: dict[str, Any]) -> Form:
     """The function that is differentiated: batch norm with γr and γd + β, where r and d stay what they are at `arrays`."""
-    from .batch_norm import composed as batch_norm
     limits = {k: keywords[k] for k in ("running_mean", "running_var", "r_max", "d_max", "eps")}
     r, d = (reshape(c, (-1,)) for c in correction(statistics(arrays[0]), **limits))
-    return lambda x, gamma, beta, *, eps, **_: batch_norm(x, gamma * r, gamma * d + beta, eps=eps)
+    return lambda x, gamma, beta, *, eps, **_: batch_norm.composed(x, gamma * r, gamma * d + beta, eps=eps)
 
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:

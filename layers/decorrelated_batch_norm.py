@@ -20,7 +20,7 @@ from minigrad import sum as sum_
 
 from .channel_groups import identity, measured, nonsingular, transformed
 from .registry import Case, register
-from .square_roots import eigenbasis, inverse_root, root_lyapunov
+from .square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
 
 NAME = "decorrelated_batch_norm"
 
@@ -82,9 +82,9 @@ def differentiable_eigenbasis(sigma: Any, *, eps: float) -> tuple[Any, Any]:
 
 
 def decorrelated_batch_norm(xp: Any, x: Any, *, eps: float, group_size: int | None = None, saved: Any = None) -> Any:
-    """D((Dᵀ(x − μ))/√λ)."""
+    """W (x − μ)."""
     def forward(x: Any, mu: Any, sigma: Any, lam: Any, d: Any) -> Any:
-        return inverse_root(sigma, x - mu, lam, d)
+        return matmul(whitener(lam, d), x - mu)
     return transformed(NAME, forward, group_size, x, saved=saved)
 
 
@@ -142,19 +142,22 @@ def simplified_backward(g: Any, saved: Any, x: Any, *, group_size: int | None) -
 #
 #     dX = W (g − mean g − T x̂)           with S T + T S = H + Hᵀ,  H = g Xcᵀ/m
 #
-# d = 1: T = mean(g·x̂) and W = 1/s, which is batch norm's one line. In Σ's eigenbasis, with r = √(λ + ε) and F = g̃ x̃ᵀ/m,
-# T_ij = (F_ij rⱼ + F_ji rᵢ)/(rᵢ + rⱼ): the sum of eq 14's terms, where the gap has cancelled. Σ = I: T is F's symmetric part.
+# d = 1: T = mean(g·x̂) and W = 1/s, which is batch norm's one line. Σ = I: T is the symmetric part of F = g x̂ᵀ/m.
+#
+# Whitened data turn with the data, so D may serve once more, as a constant rotation into coordinates where Σ is diagonal:
+# there W x is x/r and T_ij = (H_ij + H_ji)/(rᵢ + rⱼ), with r = √(λ + ε). It is the sum of eq 14's terms: the gap has cancelled.
+# `inverse_root` and `root_lyapunov` are these two, and know how they depend on Σ, for the second derivative.
 
 
 def stable_backward(g: Any, saved: Any, x: Any, *, group_size: int | None) -> tuple[Any]:
-    """dX = W (g − mean g − T x̂), T from the Lyapunov equation. λ and D only say how to compute W X and T (`square_roots`)."""
+    """dX = W (g − mean g − T x̂), T from the Lyapunov equation, in the coordinates of D (compare `simplified_backward`)."""
     def dx(g: Any, x: Any, mu: Any, sigma: Any, lam: Any, d: Any) -> Any:
-        xc = x - mu                                                    # (G, d, m)
-        xhat = inverse_root(sigma, xc, lam, d)                         # (G, d, m)
-        h = matmul(g, xc.mT) / x.shape[-1]                             # (G, d, d)
-        lyap = root_lyapunov(sigma, h + h.mT, lam, d)                  # (G, d, d)    T
-        inside = g - mean(g, -1, keepdims=True) - matmul(lyap, xhat)   # (G, d, m)
-        return inverse_root(sigma, inside, lam, d)                     # (G, d, m)
+        xc, d_xtilde = matmul(d.mT, x - mu), matmul(d.mT, g)           # (G, d, m)
+        s = d.mT @ sigma @ d                                           # (G, d, d)    diagonal here
+        h = matmul(d_xtilde, xc.mT) / x.shape[-1]                      # (G, d, d)
+        lyap = root_lyapunov(s, h + h.mT, lam)                         # (G, d, d)    T
+        inside = d_xtilde - mean(d_xtilde, -1, keepdims=True) - matmul(lyap, inverse_root(s, xc, lam))
+        return matmul(d, inverse_root(s, inside, lam))                 # (G, d, m)
     return (transformed(NAME, dx, group_size, g, x, saved=saved),)
 
 

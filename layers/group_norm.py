@@ -23,6 +23,7 @@ from .shapes import per_channel, refuse_constant_channels
 
 def grouped(x: Any, groups: int) -> tuple[int, int, int, int]:
     """The shape (N, groups, C/groups, spatial) of x with its groups as an axis."""
+    per_channel("group_norm", x)
     n, c, *spatial = x.shape
     if groups < 1 or c % groups:
         raise error(ValueError, "group_norm", got=f"{groups} groups for {c} channels", needs="groups of equal size",
@@ -40,7 +41,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, groups: int, eps: float) -> Any:
     mu = named("mu", mean(xg, (2, 3), keepdims=True))                  # (N, G, 1, 1)
     xc = named("xc", xg - mu)                                          # (N, G, C/G, L)
     var = named("var", mean(xc * xc, (2, 3), keepdims=True))           # (N, G, 1, 1)
-    refuse_constant_channels("group_norm", var, eps, "a constant group")
+    refuse_constant_channels("group_norm", var, eps, "a constant group", xg, (2, 3))
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (N, G, 1, 1)
     xhat = named("xhat", reshape(xc * rstd, x.shape))                  # like x
     return named("y", xhat * gamma + beta)                             # like x
@@ -62,8 +63,8 @@ def group_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, groups: int, eps: floa
     """γ·(x − μ)/s + β in one pass, with s = √(var + ε)."""
     per_channel("group_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
-    refuse_constant_channels("group_norm", var, eps, "a constant group")
     xg, gamma, beta = reshape(x, grouped(x, groups)), reshape(gamma, (1, groups, -1, 1)), reshape(beta, (1, groups, -1, 1))
+    refuse_constant_channels("group_norm", var, eps, "a constant group", xg, (2, 3))
     return reshape(mg.combine(None, xg, mu, None, gamma / sqrt(var + eps), beta), x.shape)
 
 

@@ -28,7 +28,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     mu = named("mu", mean(x, axes, keepdims=True))                     # (N, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (N, C, 1, 1)
-    refuse_constant_channels("instance_norm", var, eps)
+    refuse_constant_channels("instance_norm", var, eps, x=x, axes=axes)
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (N, C, 1, 1)
     xhat = named("xhat", xc * rstd)                                    # like x
     return named("y", xhat * gamma + beta)                             # like x
@@ -50,7 +50,7 @@ def instance_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: 
     """(γ/s)·(x − μ) + β in one pass, with s = √(var + ε)."""
     _, (gamma, beta) = per_channel("instance_norm", x, spatial=1, gamma=gamma, beta=beta)
     mu, var = saved
-    refuse_constant_channels("instance_norm", var, eps)
+    refuse_constant_channels("instance_norm", var, eps, x=x, axes=tuple(range(2, x.ndim)))
     return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
 
 

@@ -10,7 +10,7 @@ A = Σ + εI (ε is absolute) and Σ_N = A / tr A, whose eigenvalues lie in (0, 
 brings Y to Σ_N^(1/2) and Z to Σ_N^(−1/2); `iterations` steps are taken, and W = Z/√tr A. Small eigenvalues have not arrived
 then: they are divided by less than their root, which is the regularization that the method is liked for. So m ≤ d and ε = 0
 are no problem; only a group that is constant altogether, with ε = 0, raises (on a GPU: NaN). The printed iteration
-P ← ½(3P − P³Σ_N) is the same in exact arithmetic and blows up after 7 to 10 steps in float32; this one does not.
+P ← ½(3P − P³Σ_N) is the same in exact arithmetic, but in float32 it blows up after ten to fifteen steps; this one does not.
 
 Source: dbn, eqs 1, 2 and what whitening is for; the iteration is Newton-Schulz's (Higham, Functions of Matrices, 6.3).
 """

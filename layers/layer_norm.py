@@ -26,7 +26,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     mu = named("mu", mean(x, axes, keepdims=True))                     # (*lead, 1, ..., 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (*lead, 1, ..., 1)
-    refuse_constant_channels("layer_norm", var, eps, "a constant row")
+    refuse_constant_channels("layer_norm", var, eps, "a constant row", x, axes)
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (*lead, 1, ..., 1)
     xhat = named("xhat", xc * rstd)                                    # like x
     return named("y", xhat * gamma + beta)                             # like x
@@ -41,6 +41,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
 
 def statistics(x: Any, gamma: Any) -> tuple[Any, Any]:
     """Mean and (biased) variance of each row, (R, 1)."""
+    trailing("layer_norm", x, gamma=gamma)
     return mg.moments(reshape(x, (-1, gamma.size)), 1)
 
 
@@ -48,8 +49,8 @@ def layer_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any
     """γ·(x − μ)/s + β in one pass, with s = √(var + ε)."""
     trailing("layer_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
-    refuse_constant_channels("layer_norm", var, eps, "a constant row")
     rows, gamma, beta = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1)), reshape(beta, (1, -1))
+    refuse_constant_channels("layer_norm", var, eps, "a constant row", rows, 1)
     return reshape(mg.combine(None, rows, mu, None, 1.0 / sqrt(var + eps), beta, gamma), x.shape)
 
 

@@ -59,9 +59,8 @@ class Modulated(nn.Module):
 
         def rescale(dx: Any) -> Any:
             here = mg.norm(dx)
-            quotient = above[0] / where(here > 0, here, 1.0)           # 1/q, and 0 for a signal of zero
-            factor = clip(where(quotient > 0, quotient, 1.0) ** self.strength, 1 / self.limit, self.limit)
-            return dx * factor
+            quotient = above[0] / where(here > 0, here, 1.0)           # 1/q; where dx = 0, any number
+            return dx * clip(quotient ** self.strength, 1 / self.limit, self.limit)
 
         y.register_hook(measure)
         x.register_hook(rescale)

@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import minigrad as mg
-from minigrad import astype, backend, concatenate, eigvalsh, inv_sqrtm, lyapunov, mean, named, reshape
+from minigrad import astype, backend, concatenate, eigvalsh, inv_sqrtm, mean, named, reshape
 from minigrad.errors import error
 
 from .filters import per_filter
 from .registry import Case, register
+from .square_roots import eigenbasis, inverse_root, root_lyapunov
 
 NAME = "orthogonal_weight_norm"
 
@@ -34,22 +35,22 @@ def row_groups(v: Any, group_size: int | None) -> list[slice]:
     return [slice(i, i + n) for i in range(0, v.shape[0], n)]
 
 
-def identity(gram: Any, eps: float) -> Any:
-    """The n×n identity. At ε = 0, refuses a singular Vc Vcᵀ: an error on the host, NaN on a GPU, where looking would wait."""
-    raw = getattr(gram, "_data", gram)
-    xp, n = backend.namespace(raw), raw.shape[-1]
+def checked(gram: Any, eps: float) -> Any:
+    """Vc Vcᵀ itself. At ε = 0 a singular one is an error on the host, and NaN on a GPU, where looking would wait."""
     if eps < 0:
         raise error(ValueError, NAME, got=f"eps={eps}", needs="eps of at least 0", fix="1e-5 is the usual value")
-    if eps == 0:
-        values = eigvalsh(raw)
-        singular = values[0] <= 1e-15 * n * values[-1]
-        if backend.name_of(raw) != "numpy":
-            return xp.eye(n, dtype="float64") + xp.where(singular, float("nan"), 0.0)
-        if singular:
-            raise error(ValueError, NAME, got=f"eps=0 and {n} filters that depend on each other once they are centred",
-                        needs="fewer filters in a group than elements in a filter, none a combination of others, or eps > 0",
-                        fix="use eps=1e-5 or a smaller group_size")
-    return xp.eye(n, dtype="float64")
+    if eps > 0:
+        return gram
+    raw = getattr(gram, "_data", gram)
+    values, n = eigvalsh(raw), raw.shape[-1]
+    singular = values[0] <= 1e-15 * n * values[-1]
+    if backend.name_of(raw) != "numpy":
+        return gram + backend.namespace(raw).where(singular, float("nan"), 0.0)
+    if singular:
+        raise error(ValueError, NAME, got=f"eps=0 and {n} filters that depend on each other once they are centred",
+                    needs="fewer filters in a group than elements in a filter, none a combination of others, or eps > 0",
+                    fix="use eps=1e-5 or a smaller group_size")
+    return gram
 
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
@@ -61,8 +62,8 @@ def composed(v: Any, *, eps: float, group_size: int | None = None) -> Any:
     for rows in row_groups(v, group_size):
         part = matrix[rows]                                            # (n, d)
         vc = named("vc", part - mean(part, 1, keepdims=True))          # (n, d)
-        gram = vc @ vc.T                                               # (n, n)
-        sigma = named("sigma", gram + eps * identity(gram, eps))       # (n, n)
+        gram = checked(vc @ vc.T, eps)                                 # (n, n)
+        sigma = named("sigma", gram + eps * backend.namespace(getattr(gram, "_data", gram)).eye(gram.shape[0], dtype="float64"))
         p = named("P", inv_sqrtm(sigma))                               # (n, n)
         parts.append(named("W", p @ vc))                               # (n, d)
     return named("w", reshape(astype(concatenate(parts, 0), v.dtype), v.shape))
@@ -70,21 +71,22 @@ def composed(v: Any, *, eps: float, group_size: int | None = None) -> Any:
 
 # -- derived by hand ----------------------------------------------------------------------------------------------------
 #
-# P = Σ^(−1/2) is defined by P Σ P = 1, so that dP P⁻¹ + P⁻¹ dP = −P dΣ P, and dΣ = dVc Vcᵀ + Vc dVcᵀ. The loss changes by
-# ⟨g, dW⟩ = ⟨P g, dVc⟩ + ⟨g Vcᵀ, dP⟩. Put dP in: with F = g Wᵀ and the solution T of the Lyapunov equation
+# P = Σ^(−1/2) is defined by P Σ P = I, so that with S = P⁻¹: dP S + S dP = −P dΣ P, a Lyapunov equation; and dΣ = dVc Vcᵀ +
+# Vc dVcᵀ. The loss changes by ⟨g, dW⟩ = ⟨P g, dVc⟩ + ⟨g Vcᵀ, dP⟩. Put dP in; with F = g Wᵀ, for which F S = g Vcᵀ,
 #
-#     P T + T P = P F + Fᵀ P           equivalently  Σ^½ T + T Σ^½ = F Σ^½ + Σ^½ Fᵀ
+#     S T + T S = F S + S Fᵀ = g Vcᵀ + Vc gᵀ
 #     dVc = P (g − T W)                and dV = dVc without the mean of each row
 #
-# T is symmetric. No difference of eigenvalues divides anything, so equal ones are no exception, in any order. At ε = 0 the
-# step Vc → W projects on the tangent space of matrices with orthonormal rows: Σ^½ dV Vᵀ is antisymmetric.
+# T is symmetric. No difference of eigenvalues divides anything, so equal ones are no exception, in any order: eigenvectors
+# serve only to compute P X and T (see square_roots.py). At ε = 0 the step Vc → W runs along the matrices with orthonormal
+# rows, and the gradient follows: S dV Vᵀ is antisymmetric.
 
 
-def inverse_root(v: Any, *, eps: float) -> tuple[Any]:
-    """P = (Vc Vcᵀ + εI)^(−1/2), (n, n) in float64: the cache of one group."""
+def eigen_statistics(v: Any, *, eps: float) -> tuple[Any, Any, Any]:
+    """Vc Vcᵀ (n, n), and λ (n,), D (n, n) with Σ = D diag(λ) Dᵀ, in float64: the cache of one group."""
     vc = centred(v)
-    gram = vc @ vc.T
-    return (inv_sqrtm(gram + eps * identity(gram, eps)),)
+    gram = checked(vc @ vc.T, eps)
+    return gram, *eigenbasis(gram, eps=eps)
 
 
 def centred(v: Any) -> Any:
@@ -95,23 +97,22 @@ def centred(v: Any) -> Any:
 
 def orthogonal_weight_norm(xp: Any, v: Any, *, eps: float, saved: Any) -> Any:
     """P Vc."""
-    (p,) = saved
-    return reshape(astype(p @ centred(v), v.dtype), v.shape)
+    return reshape(astype(inverse_root(saved[0], centred(v), *saved[1:]), v.dtype), v.shape)
 
 
 def backward(g: Any, saved: Any, v: Any, *, eps: float) -> tuple[Any]:
-    """dV = P (g − T W), without the mean of each row."""
-    (p,) = saved
-    g_ = astype(reshape(g, (v.shape[0], -1)), "float64")               # (n, d)
-    w = p @ centred(v)                                                 # (n, d)
-    f = g_ @ w.T                                                       # (n, n)
-    t = lyapunov(p, p @ f + f.T @ p)                                   # (n, n)
-    dvc = p @ (g_ - t @ w)                                             # (n, d)
+    """dV = P (g − T W), without the mean of each row; T W = (T P) Vc."""
+    gram, lam, d = saved
+    vc, g_ = centred(v), astype(reshape(g, (v.shape[0], -1)), "float64")       # (n, d)
+    h = g_ @ vc.T                                                      # (n, n)    F S
+    t = root_lyapunov(gram, h + h.T, lam, d)                           # (n, n)
+    pt = inverse_root(gram, t, lam, d)                                 # (n, n)    (T P)ᵀ
+    dvc = inverse_root(gram, g_ - pt.T @ vc, lam, d)                   # (n, d)
     dv = dvc - mean(dvc, 1, keepdims=True)
     return (reshape(astype(dv, v.dtype), v.shape),)
 
 
-of_one_group = mg.by_hand(save=inverse_root, backward=backward)(orthogonal_weight_norm)
+of_one_group = mg.by_hand(save=eigen_statistics, backward=backward)(orthogonal_weight_norm)
 
 
 def one_line(v: Any, *, eps: float, group_size: int | None = None) -> Any:

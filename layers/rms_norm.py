@@ -38,13 +38,13 @@ def composed(x: Any, gamma: Any, *, eps: float) -> Any:
 
 def statistics(x: Any, gamma: Any) -> tuple[Any]:
     """Mean square of each row, (R, 1)."""
+    trailing("rms_norm", x, gamma=gamma)
     rows = reshape(x, (-1, gamma.size))
     return (mg.paired_sums(rows, rows, None, 1)[1] / gamma.size,)
 
 
 def rms_norm(xp: Any, x: Any, gamma: Any, *, eps: float, saved: Any) -> Any:
     """γ·x/r in one pass, with r = √(mean x² + ε)."""
-    trailing("rms_norm", x, gamma=gamma)
     (ms,) = saved
     refuse_constant_channels("rms_norm", ms, eps, "a row of zeros")
     rows, gamma = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1))

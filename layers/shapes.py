@@ -29,19 +29,26 @@ def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:
     """The last axes of x: those that parameters of this shape extend over.
 
     Raises:
-        ValueError: a parameter's shape is not the end of x's, or is empty.
+        ValueError: a parameter's shape is not the end of x's, or not that of the others, or is empty.
     """
+    ndim = next(iter(parameters.values())).ndim
     for name, p in parameters.items():
-        if not 0 < p.ndim <= x.ndim or tuple(x.shape[-p.ndim:]) != tuple(p.shape) or not p.size:
+        if not 0 < ndim <= x.ndim or tuple(x.shape[-ndim:]) != tuple(p.shape) or not p.size:
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
-                        needs="the shape of x's last axes, the ones to normalize over", fix="give every parameter the shape x.shape[k:]")
-    return tuple(range(x.ndim - min(p.ndim for p in parameters.values()), x.ndim))
+                        needs="the shape of x's last axes, the ones to normalize over", fix="give every parameter one shape, x.shape[k:]")
+    return tuple(range(x.ndim - ndim, x.ndim))
 
 
-def refuse_constant_channels(layer: str, var: Any, eps: float, what: str = "a constant channel") -> None:
-    """With ε = 0 a constant channel divides by zero: an error on the host; on a GPU, where looking would wait, NaN."""
+def refuse_constant_channels(layer: str, var: Any, eps: float, what: str = "a constant channel", x: Any = None, axes: Any = None) -> None:
+    """With ε = 0 a constant channel divides by zero: an error on the host; on a GPU, where looking would wait, NaN.
+
+    With x and the axes of its means, rounding hides nothing: the mean of ten times 0.7 need not be 0.7, nor the variance 0.
+    """
     if eps < 0:
         raise error(ValueError, layer, got=f"eps={eps}", needs="eps of at least 0", fix="1e-5 is the usual value")
     data = getattr(var, "_data", var)
-    if eps == 0 and backend.name_of(backend.np.asarray(data) if isinstance(data, backend.np.generic) else data) == "numpy" and (data == 0).any():
+    if eps != 0 or backend.name_of(backend.np.asarray(data) if isinstance(data, backend.np.generic) else data) != "numpy":
+        return
+    values = getattr(x, "_data", x)
+    if (data == 0).any() or (values is not None and values.size and (values.max(axis=axes) == values.min(axis=axes)).any()):
         raise error(ValueError, layer, got=f"{what} and eps=0", needs="no division by zero: eps > 0, or other data", fix="use eps=1e-5")

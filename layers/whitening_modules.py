@@ -10,14 +10,14 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import backend, reshape, storage
-from minigrad.errors import error
+from minigrad.errors import BackendError, describe, error
 from minigrad.tensor import state
 
 from .channel_groups import measured, stacks
 from .iter_norm import iterates
 from .modules import Normalization
 from .registry import REGISTRY
-from .square_roots import whitener
+from .square_roots import eigenbasis, whitener
 
 
 def _moments(x: Any) -> tuple[Any, Any]:
@@ -45,7 +45,7 @@ class Whitening(Normalization):
 
         d, m            8, 16    16, 64    16, 4096
         "covariance"    1.00      1.00      1.00
-        "projection"    1.41      1.13      1.00
+        "projection"    1.42      1.13      1.00
 
     Raises:
         ValueError: wrong number of axes or channels, or a single sample where the batch's statistics are used.
@@ -81,6 +81,9 @@ class Whitening(Normalization):
         if x.ndim not in self.dims or x.shape[1] != self.num_features:
             raise self._refusal(x, f"{' or '.join(map(str, self.dims))} axes and {self.num_features} channels (axis 1)",
                                 "check the layout (NCHW) and num_features")
+        if self.track_running_stats and x.backend != self.running_mean.backend:
+            raise error(BackendError, type(self).__name__, got=describe(x), needs=f"the backend of the {self.running_mean.backend} module",
+                        fix="move one of them: module.to(...), x.to(...)")
         xhat = self._evaluated(x) if self.track_running_stats and not self.training else self._whitened(x)
         if not self.affine:
             return xhat
@@ -166,7 +169,7 @@ class DecorrelatedBatchNorm(Whitening):
     layer = "decorrelated_batch_norm"
 
     def _projection(self, sigma: Any) -> Any:
-        return whitener(sigma, eps=self.eps)
+        return whitener(*eigenbasis(sigma, eps=self.eps))
 
 
 class DecorrelatedBatchNorm1d(DecorrelatedBatchNorm):

@@ -64,7 +64,7 @@ class ByHand(Primitive):
         cache = self.run_save(arrays, meta)
         more = {"saved": cache} if "saved" in self.given_by_us else {}
         if self.overwrites is not None:
-            more["into"] = donation.offer(xp, given, self.overwrites, self.name)
+            more["into"] = donation.offer(xp, given[self.overwrites], self.name)
         return self.forward(xp, *arrays, **meta, **more), cache
 
     def _saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:

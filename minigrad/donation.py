@@ -15,7 +15,7 @@ of whose values raises and names the op. Ordinary Tensors pay nothing for that c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from . import backend, storage
@@ -55,7 +55,7 @@ def _take(donor: Any, op: str) -> Array:
 
 
 def _holders(tensor: Tensor) -> int:
-    return sys.getrefcount(tensor._data)
+    return sys.getrefcount(tensor._data) if hasattr(sys, "getrefcount") else -1  # without counts nothing is ever free
 
 
 def _alone() -> int:
@@ -67,23 +67,22 @@ def _alone() -> int:
     return count
 
 
-_ALONE = _alone() if hasattr(sys, "getrefcount") else None  # without reference counts nothing is ever free
+_ALONE = max(_alone(), 0)
 
 
-def _free(donor: Any, given: Sequence[Any]) -> bool:
-    if not isinstance(donor, Tensor) or donor.is_leaf or not state.recording or sum(a is donor for a in given) != 1:
+def _free(donor: Any) -> bool:
+    if not isinstance(donor, Tensor) or donor.is_leaf or not state.recording:
         return False
-    if _ALONE is None or donor._data.base is not None or id(donor._data) in storage._checksums or _holders(donor) != _ALONE:
+    if id(donor._data) in storage._checksums or _holders(donor) != _ALONE:  # a buffer that is watched for writes, or shared
         return False
     flags = donor._data.flags
-    return bool(flags.c_contiguous and flags.owndata and getattr(flags, "writeable", True))
+    return bool(flags.owndata and flags.c_contiguous and getattr(flags, "writeable", True))
 
 
-def offer(xp: Any, given: Sequence[Any], position: int, op: str) -> Callable[[], Array]:
+def offer(xp: Any, donor: Any, op: str) -> Callable[[], Array]:
     """The function `into` that a forward calls for the array to write its output into.
 
-    It returns the array of input number `position` itself, where that is free (from then on the Tensor is `Taken`), or a new
-    one of the same shape and dtype. Call it after all checks: an op that refuses its inputs should leave them intact.
+    It returns the array of the input `donor` itself, where that is free (from then on the Tensor is `Taken`), or a new one
+    of the same shape and dtype. Call it after all checks: an op that refuses its inputs should leave them intact.
     """
-    donor = given[position]
-    return (lambda: _take(donor, op)) if _free(donor, given) else lambda: xp.empty(donor.shape, dtype=donor.dtype)
+    return (lambda: _take(donor, op)) if _free(donor) else lambda: xp.empty(donor.shape, dtype=donor.dtype)

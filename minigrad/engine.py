@@ -88,7 +88,7 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
         for where, call in plan.steps:
             if type(where) is int:
                 parent = parents[where]
-                if parent is not None and (needed is None or parent in needed):
+                if needed is None or parent in needed:
                     _deliver(grads, line, parent, call(g, saved))
             elif needed is None or any(parents[i] in needed for i in where):
                 results = call(g, saved)

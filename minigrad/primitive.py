@@ -247,12 +247,14 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
             break
     else:  # in a rule: NumPy's 0-d results are scalars with a dtype, which must stay what they are
         given = [backend.np.asarray(a) if isinstance(a, backend.np.generic) else a for a in given]
-    xp = _one_namespace(p, given)
-    if taped:
-        if p.align is not None:
-            given = p.align(p, given)
-        else:
-            _one_float_dtype(p, given)
+    xp = _namespace_of_like_tensors(given) if taped and p.align is None else None
+    if xp is None:
+        xp = _one_namespace(p, given)
+        if taped:
+            if p.align is not None:
+                given = p.align(p, given)
+            else:
+                _one_float_dtype(p, given)
     record = state.recording and (p.joint is not None or bool(p.rules))
     arrays: list[Any] = []
     parents: list[Line | None] = []
@@ -322,6 +324,20 @@ def _constant(p: Primitive, name: str, value: Any) -> Any:
     return value
 
 
+def _namespace_of_like_tensors(given: Sequence[Any]) -> Any:
+    """The namespace, where all of `given` are Tensors of one backend and the floating ones of the first's dtype; else None."""
+    kind: Any = None
+    for a in given:
+        if not isinstance(a, Tensor):
+            return None
+        data = a._data
+        if kind is None:
+            kind, dtype = type(data), data.dtype
+        elif type(data) is not kind or (data.dtype is not dtype and data.dtype.kind == "f"):
+            return None
+    return NAMESPACES[kind] if dtype.kind == "f" else None
+
+
 def _one_namespace(p: Primitive, given: list[Any]) -> Any:
     """The namespace of all arrays in `given` (numbers apart), after replacing NumPy scalars by Python's."""
     xp: Any = None
@@ -389,8 +405,11 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
                         out = xp.asarray(out)  # a NumPy scalar
                     plan = plans.get(1) or p.plan(1, 1)
                     return Tensor(out, Line(plan, (line,), plan.collect((x,), out, meta, None), out.shape, out.dtype))
-        elif type(a) in NAMESPACES:
-            return _raw(p, NAMESPACES[type(a)], (a,), meta)
+        elif type(a) in NAMESPACES:  # all raw: a rule in first order; nothing is recorded
+            try:
+                return forward(NAMESPACES[type(a)], a, **meta)
+            except Exception as e:
+                raise _explained(p, (a,), meta, e) from e
         elif isinstance(a, backend.np.generic):  # in a rule: what NumPy makes of a 0-d result
             return _raw(p, backend.np, (backend.np.asarray(a),), meta)
         return call(p, (a,), meta)[0]
@@ -445,10 +464,14 @@ def _fast_binary(p: Primitive) -> Callable[..., Any]:
 
 def _general(p: Primitive) -> Callable[..., Any]:
     def apply(*args: Any, **meta: Any) -> Any:
-        kind = next((type(a) for a in args if type(a) is not float and type(a) is not int), None)
-        if kind in NAMESPACES and not p.defaults and all(type(a) is kind or type(a) is float or type(a) is int for a in args):
-            return _raw(p, NAMESPACES[kind], args, meta)
-        return call(p, args, meta)[0]
+        kind: Any = None
+        for a in args:
+            mine = type(a)
+            if mine is not float and mine is not int and mine is not kind:
+                if kind is not None or mine not in NAMESPACES:
+                    return call(p, args, meta)[0]
+                kind = mine
+        return call(p, args, meta)[0] if kind is None or p.defaults else _raw(p, NAMESPACES[kind], args, meta)
 
     return apply
 

@@ -1,6 +1,7 @@
 """The Jacobian of batch norm (bn-jacobian, equations 1-10), how isometric layers are, and modulation."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -261,8 +262,10 @@ def test_gradient_ratios_are_those_of_a_backward_by_hand():
         points.append(layer(points[-1]))
     sizes = [np.linalg.norm(g.numpy()) for g in mg.grad(square_loss(points[-1]), points)]
     assert list(ratios) == ["0", "1", "2", "3"]
-    np.testing.assert_allclose(list(ratios.values()), [a / b for a, b in zip(sizes, sizes[1:], strict=False)], rtol=1e-14)
+    np.testing.assert_allclose(list(ratios.values()), [a / b for a, b in itertools.pairwise(sizes)], rtol=1e-14)
     assert all(p.grad is None for p in model.parameters())
+    layers.isometry_by_layer(model, x)
+    assert not x.requires_grad
 
 
 def test_shared_and_transparent_layers_are_all_seen():

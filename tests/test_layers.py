@@ -47,7 +47,7 @@ def test_float32_is_within_the_rounding_of_its_inputs(name, derivation, order):
 def test_the_layout_of_inputs_and_cotangents_does_not_matter(name, derivation):
     """Non-contiguous and read-only inputs, and a stride-0 (but not constant along the batch) cotangent."""
     layer = layers.REGISTRY[name]
-    case, arrays, keywords = next(iter(cases_of(name, derivation)))
+    _case, arrays, keywords = next(iter(cases_of(name, derivation)))
     def spread(a):
         wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype) if a.ndim else np.zeros((2,), a.dtype)
         view = wide[..., ::2] if a.ndim else wide[0:1].reshape(())

@@ -47,7 +47,7 @@ def rows(result: Result) -> list[tuple[str, str, str, str]]:
         found.append(("", "corrected", number(result.corrected), e.corrected))
     found += [("", "not for", span(result.regimes[r]), r) for r in e.not_for if r in result.regimes]
     found += [("", "right for", number(result.regimes[r][1]), r) for r in e.right_for if r in result.regimes]
-    found += [("", "reading", span(errors), words) for words, errors in result.asides.items()]
+    found += [("", "reading", span(errors), words) for words, errors in result.readings.items()]
     if e.note:
         found.append(("", "note", "", e.note))
     if not result.as_expected:
@@ -77,7 +77,7 @@ def plain(result: Result) -> dict[str, Any]:
     return {"document": e.document.short, "equation": e.number, "printed": e.printed.strip(), "verdict": result.verdict, "expected": e.verdict,
             "error": safe(result.error), "error_range": safe(result.errors),
             "corrected": e.corrected.strip() or None, "corrected_error": safe(result.corrected),
-            "not_for": list(e.not_for), "right_for": list(e.right_for), "errors": safe(result.regimes), "readings": safe(result.asides),
+            "not_for": list(e.not_for), "right_for": list(e.right_for), "errors": safe(result.regimes), "readings": safe(result.readings),
             "note": e.note, "reason": result.reason}
 
 

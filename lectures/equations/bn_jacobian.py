@@ -21,7 +21,8 @@ class Batch(Probe):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.m, self.d, self.eps = m, d, eps
-        self.x = rng.exponential(size=(m, d)) * rng.uniform(0.5, 2, d)                    # (m, d)   skewed: not Gaussian
+        x = rng.exponential(size=(m, d))                                                  # (m, d)   skewed: not Gaussian
+        self.x = rng.uniform(0.5, 2, d) * (x - x.mean(0)) / x.std(0) + rng.normal(size=d)   # (m, d)
         self.gamma, self.beta = rng.normal(1, 0.5, d), rng.normal(size=d)                 # (d,), (d,)
         self.var = self.x.var(0)                                                          # (d,)
         self.rho = self.gamma / np.sqrt(self.var + eps)                                   # (d,)     ρ, as in the main paper

@@ -14,7 +14,7 @@ OFF = "μ off the mean"
 
 LECTURE = Document(
     "bn-lecture", "COMPSCI 682, A closer look at the math inside batch normalization",
-    "dz is ∂l/∂z; s is √(σ² + ε) (ours); where the text has eta, rac and egin, its OCR took \\beta, \\frac and \\begin for control characters",
+    "dz is ∂l/∂z; s is √(σ² + ε) (ours); eta, rac and egin in the OCR are \\beta, \\frac and \\begin, whose first letters were taken for control characters",
     regimes={"ε = 0": channels(0, eps=0.0), "ε > 0": channels(10, eps=0.3), OFF: channels(20, eps=0.2, shift=0.7)},
     setting=("ε = 0", "ε > 0"))
 

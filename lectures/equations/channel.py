@@ -22,7 +22,8 @@ class Channel(Probe):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.m, self.eps, self.shift = m, eps, shift
-        self.x = 1.5 * rng.exponential(size=m) - 1.0                                      # (m,)
+        x = rng.exponential(size=m)                                                       # (m,)   skewed: not Gaussian
+        self.x = 1.5 * (x - x.mean()) / x.std() + rng.normal()                            # (m,)
         self.gamma = np.array(rng.choice([-1, 1]) * rng.uniform(0.5, 2.0) if gamma is None else gamma)
         self.beta = np.array(rng.choice([-1, 1]) * rng.uniform(0.5, 2.0) if beta is None else beta)
         self.mu = np.mean(self.x) + shift

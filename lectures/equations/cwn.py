@@ -66,7 +66,7 @@ CWN = Document(
     "cwn", "Centered Weight Normalization, supplement",
     "dz is ∂L/∂z, a row vector; z = wᵀh, E[h] = μ1, cov(h) = σ²I",
     regimes={ASSUMED: lambda: [Weight(300 + k, d) for k, d in SIZES],
-             NOT_CENTERED: lambda: [Weight(SEED + k, d, centered=False) for k, d in SIZES],
+             NOT_CENTERED: lambda: [Weight(360 + k, d, centered=False) for k, d in SIZES],
              NOT_UNIT: lambda: [Weight(320 + k, d, length=1.7) for k, d in SIZES],
              NOT_ISOTROPIC: lambda: [Weight(330 + k, d, isotropic=False) for k, d in SIZES]},
     setting=(ASSUMED,))
@@ -86,12 +86,12 @@ def _(p: Weight) -> Values:
 
 @equation(CWN, "(2) line 1", printed="var(z) = E[z − E[z]]²", note="read as the expectation of the square")
 def _(p: Weight) -> Values:
-    return Values(np.var(p.z), E((p.z - E(p.z)) ** 2), asides={"as the square of the expectation": lambda: (E(p.z - E(p.z)) ** 2, np.var(p.z))})
+    return Values(np.var(p.z), E((p.z - E(p.z)) ** 2), readings={"as the square of the expectation": lambda: (E(p.z - E(p.z)) ** 2, np.var(p.z))})
 
 
 @equation(CWN, "(2) line 2", printed="   = E[wᵀ(h − E[h])]²", note="read as the expectation of the square")
 def _(p: Weight) -> Values:
-    return Values(np.var(p.z), E((p.hc @ p.w) ** 2), asides={"as the square of the expectation": lambda: (E(p.hc @ p.w) ** 2, np.var(p.z))})
+    return Values(np.var(p.z), E((p.hc @ p.w) ** 2), readings={"as the square of the expectation": lambda: (E(p.hc @ p.w) ** 2, np.var(p.z))})
 
 
 @equation(CWN, "(2) line 3", printed="   = E[wᵀ(h − E[h])] · E[wᵀ(h − E[h])]ᵀ", corrected="   = E[wᵀ(h − E[h]) · (wᵀ(h − E[h]))ᵀ]", verdict="misprint",

@@ -101,8 +101,9 @@ class Whitening(Probe):
 
     def dLam_of_a_matrix(self) -> Array:
         """The gradient where Λ may be perturbed off its diagonal too, symmetrically: Λ^-½ is then a matrix function."""
-        lam = mg.tensor(np.diag(self.lam), requires_grad=True)
-        (g,) = mg.grad(self.D @ (mg.inv_sqrtm(lam) @ self.D.T @ self.xc), [lam], mg.tensor(self.cotangent))
+        def output(lam: Any) -> Any:
+            return self.D @ (mg.inv_sqrtm(lam) @ self.D.T @ self.xc)                      # (d, m)
+        _, (g,) = mg.vjp(output, [mg.tensor(np.diag(self.lam))], mg.tensor(self.cotangent))
         return g.numpy()
 
 
@@ -196,7 +197,7 @@ def _(p: Whitening) -> Values:
     def off_diagonal(a: Array) -> Array:
         return sym(a) - only_diagonal(a)
     full = p.dU @ p.D @ (-0.5 * power(p.L, -3 / 2))                                       # (d, d)
-    return Values(p.dLam, only_diagonal(full), asides={
+    return Values(p.dLam, only_diagonal(full), readings={
         "off the diagonal, as the gradient of the matrix function Λ^-½": lambda: (off_diagonal(full), off_diagonal(p.dLam_of_a_matrix()))})
 
 
@@ -214,7 +215,7 @@ def eq11(p: Whitening, K: Array, dD: Array, dLam: Array) -> Array:
           note="its symmetric part, which is all that (12) and (13) use; σᵢ in K is not defined: it is the eigenvalue")
 def _(p: Whitening) -> Values:
     value = eq11(p, p.K, p.dD, p.dLam)
-    return Values(p.dSigma, sym(value), asides={
+    return Values(p.dSigma, sym(value), readings={
         "as it stands, where any matrix may perturb Σ (by differences)": lambda: (value, p.dSigma_for_any_matrix()),
         "as it stands, as the gradient for a symmetric Σ": lambda: (value, p.dSigma),
         "with σᵢ = √λᵢ": lambda: (sym(eq11(p, inverse_gaps(np.sqrt(p.lam)), p.dD, p.dLam)), p.dSigma)})
@@ -277,7 +278,7 @@ def _(p: Whitening) -> Values:
     return Values(p.D.T @ p.dD, p.m * p.Lh @ p.Fc.T @ p.Lhi + p.m * p.Fc)                 # (d, d)
 
 
-# (18), whose number the OCR lost, symmetrises (11) in its first line. So its left side is (dΣ)_sym, not the dΣ of (11).
+# (18) symmetrises (11) in its first line. So its left side is (dΣ)_sym, not the dΣ of (11).
 
 def line1(p: Whitening) -> Array:
     """½ D {Kᵀ ∘ (Dᵀ dD) + K ∘ (Dᵀ dD)ᵀ} Dᵀ + D (dΛ)_diag Dᵀ."""
@@ -286,7 +287,7 @@ def line1(p: Whitening) -> Array:
 
 
 @equation(DBN, "(18) left side", printed="dΣ = ½ D {Kᵀ ∘ (Dᵀ dD) + K ∘ (Dᵀ dD)ᵀ} Dᵀ + D (dΛ)_diag Dᵀ", corrected="(dΣ)_sym = the same", verdict="misprint",
-          note="dΣ as (11) has it; the subscript that (12) and (13) print is missing")
+          note="dΣ as (11) has it; the subscript that (12) and (13) print is missing. The OCR lost the number (18) itself, between (17) and (19)")
 def _(p: Whitening) -> Values:
     return Values(eq11(p, p.K, p.dD, p.dLam), line1(p), corrected=line1(p), corrected_reference=p.dSigma)
 

@@ -16,7 +16,7 @@ INPLACE = Document(
     "inplace-abn", "In-Place Activated BatchNorm, supplement",
     "dz is ∂L/∂z; s is √(σ² + ε) (ours); ∂a/∂b holds the other arguments constant",
     regimes={"ε = 0": channels(100, eps=0.0), "ε > 0": channels(110, eps=0.3), NO_BETA: channels(120, eps=0.1, beta=0.0),
-             OFF: channels(SEED, eps=0.2, shift=1.0), NO_GAMMA: channels(140, eps=0.1, gamma=0.0)},
+             OFF: channels(150, eps=0.2, shift=1.0), NO_GAMMA: channels(140, eps=0.1, gamma=0.0)},
     setting=("ε = 0", "ε > 0", NO_BETA))
 
 

@@ -14,9 +14,10 @@ setting; the others lie outside, and show which conditions an equation rests on.
 **Verdicts** are measured, not declared:
 
     right          the printed form is exact (≤ 1e-12) at every probe of the setting, and of every other regime but those
-                   that the entry names in `not_for`; there it must fail at every probe
-    misprint       the printed form is off by 1e-3 at least at every probe of the setting (but in the regimes `right_for`);
-                   the corrected one is exact
+                   that the entry names in `not_for`; there it must fail at every probe (seeds at which an accident
+                   hides the violated condition have no power, and are not used)
+    misprint       the printed form is finite, and off by 1e-3 at least, at every probe of the setting (but in the regimes
+                   `right_for`); the corrected one is exact
     approximation  the same, but printed with ≈
     text           a wrong symbol in a sentence: nothing to measure
     unclear        anything else, with the reason: always an error of the ledger. So is a truth that is 0 at some probe,
@@ -64,8 +65,7 @@ class Probe:
         """∂L/∂name, of the intermediate's own shape, for L = Σ cotangent·forward."""
         if name not in self.gradients:
             at = np.asarray(getattr(self, name))
-            z = mg.tensor(at, requires_grad=True)
-            (g,) = mg.grad(self.forward(**{name: z}), [z], mg.tensor(self.cotangent))
+            _, (g,) = mg.vjp(lambda z: self.forward(**{name: z}), [mg.tensor(at)], mg.tensor(self.cotangent))
             slopes = differences(lambda z: np.sum(self.cotangent * self.forward(**{name: z})), at)
             self.gradients[name] = self.confirmed(g.numpy(), slopes)
         return self.gradients[name]
@@ -110,7 +110,7 @@ class Values(NamedTuple):
     """What an equation returns at one probe.
 
     `size` is what errors are relative to where the truth is zero. Where the correction changes the left side,
-    `corrected_reference` is the truth for the corrected form. `asides` are other readings of the printed form:
+    `corrected_reference` is the truth for the corrected form. `readings` are other readings of the printed form:
     words -> a function that returns (value, truth).
     """
 
@@ -119,7 +119,7 @@ class Values(NamedTuple):
     corrected: Array | None = None
     size: float | None = None
     corrected_reference: Array | None = None
-    asides: dict[str, Callable[[], tuple[Array, Array]]] = {}  # noqa: RUF012  (never written to)
+    readings: dict[str, Callable[[], tuple[Array, Array]]] = {}  # noqa: RUF012  (never written to)
 
 
 @dataclass(frozen=True)
@@ -195,13 +195,13 @@ Range = tuple[float, float]  # the smallest and the largest error of some probes
 
 @dataclass(frozen=True)
 class Result:
-    """An entry, measured. `regimes`, `asides`: name -> range of errors; `reason`: why the verdict is unclear."""
+    """An entry, measured. `regimes`, `readings`: name -> range of errors; `reason`: why the verdict is unclear."""
 
     entry: Entry
     verdict: str
     regimes: dict[str, Range]
     corrected: float | None
-    asides: dict[str, Range]
+    readings: dict[str, Range]
     reason: str = ""
 
     @property
@@ -233,7 +233,7 @@ def measure(entry: Entry) -> Result:
     regimes: dict[str, Range] = {}
     vacuous = False
     corrected: list[float] = []
-    asides: dict[str, list[float]] = {}
+    readings: dict[str, list[float]] = {}
     with np.errstate(all="ignore"):
         for regime in entry.document.regimes:
             errors = []
@@ -245,11 +245,11 @@ def measure(entry: Entry) -> Result:
                 vacuous |= v.size is None and float(np.linalg.norm(v.reference)) < WRONG
                 if v.corrected is not None:
                     corrected.append(relative_error(v.corrected, v.reference if v.corrected_reference is None else v.corrected_reference, v.size))
-                for words, aside in v.asides.items():
-                    asides.setdefault(words, []).append(relative_error(*aside(), v.size))
+                for words, reading in v.readings.items():
+                    readings.setdefault(words, []).append(relative_error(*reading(), v.size))
             regimes[regime] = _range(errors)
     verdict, reason = ("unclear", "no power: the truth is 0 at some probe") if vacuous else _judge(entry, regimes, corrected)
-    return Result(entry, verdict, regimes, max(corrected) if corrected else None, {k: _range(e) for k, e in asides.items()}, reason)
+    return Result(entry, verdict, regimes, max(corrected) if corrected else None, {k: _range(e) for k, e in readings.items()}, reason)
 
 
 def _judge(entry: Entry, regimes: dict[str, Range], corrected: list[float]) -> tuple[str, str]:
@@ -258,6 +258,8 @@ def _judge(entry: Entry, regimes: dict[str, Range], corrected: list[float]) -> t
     setting = set(entry.setting)
     if entry.document.disagreement() > AGREE:
         return "unclear", f"tape and central differences are {entry.document.disagreement():.0e} apart"
+    if any(math.isinf(regimes[r][1]) for r in setting):
+        return "unclear", "the printed form is not finite in its own setting: is it implemented as printed?"
     if setting <= holds:
         if fails != set(entry.not_for) or holds | fails != set(regimes):
             return "unclear", f"fails for {sorted(fails)}, holds for {sorted(holds)}, but not_for={sorted(entry.not_for)}"

@@ -28,6 +28,7 @@ Undo = Callable[[Array, Array], tuple[Array, Array]]
 
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 21  # below this a second thread costs more than it brings
+_MOST_ROWS = 1 << 10  # under a mean down the first axis: each tenfold of rows that are added one by one costs a digit
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
 
@@ -36,15 +37,23 @@ def _rows(small: Any, ndim: int, start: int, stop: int) -> Any:
     return small[start:stop] if getattr(small, "ndim", 0) == ndim and small.shape[0] > 1 else small
 
 
-def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False) -> list[Any]:
+def _varies(small: Any, ndim: int) -> list[bool]:
+    """Along which of `ndim` axes a small array changes."""
+    shape = getattr(small, "shape", ())
+    return [n != 1 for n in (1,) * (ndim - len(shape)) + shape]
+
+
+def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False,
+             most: int | None = None) -> list[Any]:
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
     arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
+    A block has `most` rows at most.
     """
     n = x.shape[0]
     row = max(1, x.nbytes // n)
-    step = max(1, _BLOCK_BYTES // row)
+    step = max(1, min(_BLOCK_BYTES // row, most or n))
 
     def several(start: int, stop: int) -> list[Any]:
         results: list[Any] = []
@@ -68,8 +77,7 @@ class _direct:
     """
 
     def __init__(self, x: Array, *small: Any) -> None:
-        shapes = [(1,) * (x.ndim - s.ndim) + s.shape for s in small if hasattr(s, "shape")]
-        varies = [[shape[i] > 1 for shape in shapes] for i in reversed(range(x.ndim))]
+        varies = list(zip(*(_varies(s, x.ndim) for s in small)))[::-1]
         self.long = prod(n for n, _ in zip(x.shape[::-1], takewhile(lambda v: v == varies[0], varies))) >= _LONG
         self.before = np.getbufsize()
 
@@ -91,6 +99,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
 
     Each block is centred on its own mean μ_b, whose rounding error δ = mean(x − μ_b) is then corrected; blocks are merged
     by Chan, Golub and LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
+    Rounding never makes the variance negative.
     """
     if not _applies(xp, x):
         mu = x.mean(axis=axes, keepdims=True)
@@ -107,19 +116,19 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         with direct:
             t = np.subtract(part, mu, out=spare[0])
         delta = plain(t) / count
-        return mu + delta, products(t, t, t) - count * np.square(delta), count
-    parts = _blocked(x, block)
+        return mu + delta, np.maximum(products(t, t, t) - count * np.square(delta), 0), count
+    parts = _blocked(x, block, most=None if x.ndim - 1 in axes else _MOST_ROWS)
     if 0 not in axes:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] / p[2] for p in parts])
     total = sum(p[2] for p in parts)
-    mu = sum(p[0] * (p[2] / total) for p in parts)
+    mu = parts[0][0] + sum((p[0] - parts[0][0]) * (p[2] / total) for p in parts)
     squares = sum(p[1] + p[2] * np.square(p[0] - mu) for p in parts)
     return mu.astype(x.dtype, copy=False), (squares / total).astype(x.dtype, copy=False)
 
 
 def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes: Axes, first: Undo | None = None) -> tuple[Array, Array]:
     """Σ w·g and Σ w·g·r·(x − mu) over `axes` (kept as size 1), of ``first(g, x)`` if that is given."""
-    if r is not None and all(r.shape[i] == 1 for i in axes):  # a factor of the sum
+    if r is not None and not any(_varies(r, x.ndim)[i] for i in axes):  # a factor of the sum
         s, t = paired_sums(xp, g, x, mu, w, None, axes, first)
         return s, t * r
     if not _applies(xp, x):

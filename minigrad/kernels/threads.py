@@ -59,10 +59,12 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
     if parts == 1:
         return [work(0, count)]
 
+    task = [work]  # emptied below: a worker reports before it lets go, and should not go on holding the caller's arrays
+
     def one(start: int, stop: int) -> T:
         _here.inside = True
         try:
-            return work(start, stop)
+            return task[0](start, stop)
         finally:
             _here.inside = False
 
@@ -72,7 +74,7 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
         first = one(0, edges[1])
     finally:  # never return while a thread still writes into the caller's arrays
         errors = [f.exception() for f in futures]
-        del work  # a worker reports a task before it lets go of it: it should not go on holding the caller's arrays
+        task.clear()
     for e in filter(None, errors):
         raise e
     return [first, *(f.result() for f in futures)]

@@ -6,7 +6,7 @@ No derivative rule ever un-broadcasts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from .. import backend
@@ -23,12 +23,19 @@ def _broadcast_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
 
 @primitive(a=lambda g, a_shape: _broadcast_to(g, shape=a_shape))
 def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
-    lead = a.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and a.shape[i + lead] != 1)
+    axes = _repeated_axes(a.shape, shape)
     if not axes:
         return a.reshape(shape)
-    out = a.sum(axis=axes, keepdims=True, dtype=backend.float32).astype(a.dtype) if a.dtype == backend.float16 else a.sum(axis=axes, keepdims=True)
-    return out.reshape(shape)
+    if a.dtype == backend.float16:
+        return xp.add.reduce(a, axis=axes, dtype=backend.float32).astype(a.dtype).reshape(shape)
+    out = xp.add.reduce(a, axis=axes)
+    return out if out.shape == shape else out.reshape(shape)
+
+
+@lru_cache(maxsize=4096)
+def _repeated_axes(large: tuple[int, ...], small: tuple[int, ...]) -> tuple[int, ...]:
+    lead = len(large) - len(small)
+    return (*range(lead), *(i + lead for i, n in enumerate(small) if n == 1 and large[i + lead] != 1))
 
 
 def broadcast_to(a: Any, shape: tuple[int, ...]) -> Any:

@@ -40,6 +40,8 @@ def _t(a: Any) -> Any:
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
     """(*batch, m, k) @ (*batch, k, n) -> (*batch, m, n), with equal batches."""
     try:
+        if a.dtype is b.dtype and a.dtype != backend.float16:
+            return kernel.matmul(xp, a, b)
         return _multiplied(partial(kernel.matmul, xp), a, b)
     except ValueError:
         raise _misfit(a, b) from None

@@ -18,9 +18,9 @@ from ..tensor import Tensor
 from .broadcasting import namespace_of
 from .elementwise import exp, softplus
 from .linalg import matmul
-from .reduce import _logsumexp, log_softmax, mean
+from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
 from .reduce import sum as sum_
-from .shape import expand_dims, getitem, reshape, squeeze, swapaxes, take_along_axis
+from .shape import _reshape, expand_dims, getitem, reshape, squeeze, swapaxes, take_along_axis
 
 Pair = int | tuple[int, int]
 
@@ -235,7 +235,9 @@ def _check_range(op: str, indices: Any, n: int) -> None:
 def _reduced(op: str, losses: Any, reduction: str) -> Any:
     if reduction not in ("mean", "sum", "none"):
         raise error(ValueError, op, got=f"reduction={reduction!r}", needs="'mean', 'sum' or 'none'", fix="check the spelling")
-    return losses if reduction == "none" else mean(losses) if reduction == "mean" else sum_(losses)
+    if reduction == "none":
+        return losses
+    return (_mean if reduction == "mean" else _sum)(losses, axis=tuple(range(losses.ndim)), keepdims=False)
 
 
 def _check_labels(op: str, scores: Any, target: Any) -> None:
@@ -269,7 +271,7 @@ def _one_hot(xp: Any, target: Array, *, classes: int) -> Array:
 
 
 def _softmax_minus_one_hot(g: Any, saved: Any, z: Any, target: Any) -> tuple[Any, None]:
-    return expand_dims(g, 1) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None
+    return _reshape(g, shape=saved[0].shape) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None
 
 
 @by_hand(save=lambda z: (_logsumexp(z, axis=(1,), keepdims=True),), backward=_softmax_minus_one_hot)

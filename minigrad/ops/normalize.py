@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array
+from ..errors import describe, error
 from ..kernels import normalize
 from ..primitive import primitive
 from ..tensor import Tensor
@@ -69,11 +70,13 @@ def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = Non
     ``first(g, x) -> (g, x)``, made of elementwise ops, is applied before: for Tensors on the tape, for arrays block by
     block, so that its results never reach memory.
     """
-    g, x, first = _on_tape(g, x, first)
+    g, x, first = _on_tape("paired_sums", g, x, first)
     return _paired_sums(g, x, mu, w, r, axes=normalize_axis("paired_sums", axis, x), first=first)
 
 
-def _on_tape(g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
+def _on_tape(op: str, g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
+    if getattr(g, "shape", None) != getattr(x, "shape", None):
+        raise error(ValueError, op, got=f"g: {describe(g)}, x: {describe(x)}", needs="one shape: only the others broadcast", fix="broadcast_to(g, x.shape)")
     return (*first(g, x), None) if first is not None and (isinstance(g, Tensor) or isinstance(x, Tensor)) else (g, x, first)
 
 
@@ -106,7 +109,7 @@ def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, f
     """
     if g is None:
         return _scale_shift(x, mu, b, c, w)
-    g, x, first = _on_tape(g, x, first)
+    g, x, first = _on_tape("combine", g, x, first)
     return _combine(g, x, mu, a, b, c, w, first=first)
 
 

@@ -5,6 +5,7 @@ Axes: None (all), an integer or a tuple, negative allowed; `keepdims` as NumPy. 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -24,6 +25,7 @@ def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: boo
     return _broadcast_to(g, shape=shape)
 
 
+@lru_cache(maxsize=4096)
 def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
     return prod(shape[i] for i in axis)
 
@@ -47,7 +49,7 @@ def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
         return a.mean(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
-    return a.sum(axis=axis, keepdims=keepdims) / _count(a.shape, axis)
+    return xp.add.reduce(a, axis=axis, keepdims=keepdims) / _count(a.shape, axis)
 
 
 def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -137,9 +139,12 @@ def argmax(a: Any, axis: int | None = None) -> Any:
 # -- the softmax family: stable for any finite input ------------------------------------------------------------------------
 
 
+_MAX = {2: 65504.0, 4: 3.4028234663852886e38, 8: 1.7976931348623157e308}  # the largest finite float, by its bytes
+
+
 def _largest(xp: Any, a: Array, axis: tuple[int, ...]) -> Array:
     """The maximum to subtract before exp; the largest finite number instead of an infinite one."""
-    bound = float(xp.finfo(a.dtype).max)
+    bound = _MAX[a.dtype.itemsize]
     return xp.minimum(xp.maximum(a.max(axis=axis, keepdims=True), -bound), bound)
 
 

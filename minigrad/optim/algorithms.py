@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
-from .optimizer import Optimizer
+from .optimizer import BLOCK, Optimizer
 
 
 def _descent(xp: Any, group: dict[str, Any], p: Array, g: Array, out: Array) -> Array:
@@ -62,6 +62,9 @@ class SGD(Optimizer):
 
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
         lr, momentum, dampening = float(group["lr"]), group["momentum"], group["dampening"]
+        if p.size <= 4 * BLOCK and not (momentum or group["weight_decay"] or group["maximize"]):  # nothing to keep between the passes
+            xp.subtract(p, xp.multiply(g, lr), out=p)
+            return
         first = "momentum_buffer" not in state
         names = ["momentum_buffer"] if momentum else []
         for gb, pb, *buffers, one, two in self._blocks(xp, g, p, *_buffers(xp, state, p, names)):

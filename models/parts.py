@@ -1,0 +1,148 @@
+"""What the networks are built from: convolutions, norms and activations, as `models.build` was asked for them.
+
+    norm                      module                                        its statistics are over
+    batch_norm                BatchNorm2d                                   the batch
+    batch_renorm              BatchRenorm2d                                 the batch
+    decorrelated_batch_norm   DecorrelatedBatchNorm2d, groups of 16, γ, β   the batch: dbn's "DBN-scale"
+    iter_norm                 IterNorm2d, groups of 16, γ, β                the batch
+    inplace_abn               InPlaceABN, a leaky ReLU inside               the batch; keeps its output only
+    instance_norm             InstanceNorm2d, γ, β                          an image
+    group_norm                GroupNorm, 8 groups (or gcd(8, C))            an image
+    layer_norm                LayerNorm over the channels of each pixel     a pixel
+    rms_norm                  RMSNorm over the channels of each pixel       a pixel
+    none                      nothing; convolutions get a bias
+
+Norms stand where the papers have them: behind a convolution and before its activation. Whitening layers are dear, and dbn
+puts one in residual networks only in place of the *first* batch norm, for which `placement` is the switch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from math import gcd
+from typing import Any
+
+import layers
+import minigrad as mg
+from layers import REGISTRY
+from minigrad import nn
+from minigrad.errors import error
+
+
+class PixelLayerNorm(layers.LayerNorm):
+    """Layer norm over the channels of each pixel, x (N, C, H, W)."""
+
+    def forward(self, x: Any) -> Any:
+        """x (N, C, H, W) -> the same shape."""
+        return mg.transpose(super().forward(mg.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+
+class PixelRMSNorm(layers.RMSNorm):
+    """RMS norm over the channels of each pixel, x (N, C, H, W)."""
+
+    def forward(self, x: Any) -> Any:
+        """x (N, C, H, W) -> the same shape."""
+        return mg.transpose(super().forward(mg.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+
+class SomeGroupNorm(layers.GroupNorm):
+    """Group norm with `num_groups` groups, or as many of them as divide the channels evenly."""
+
+    def __init__(self, num_channels: int, num_groups: int = 8, eps: float = 1e-5, affine: bool = True, *, form: str | None = None) -> None:
+        super().__init__(gcd(num_groups, num_channels), num_channels, eps, affine, form=form)
+
+
+# name -> the Module, whose first argument is the number of channels, and what differs from its defaults
+NORMS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+    "batch_norm": (layers.BatchNorm2d, {}),
+    "batch_renorm": (layers.BatchRenorm2d, {}),
+    "decorrelated_batch_norm": (layers.DecorrelatedBatchNorm2d, {"group_size": 16, "affine": True}),
+    "iter_norm": (layers.IterNorm2d, {"group_size": 16, "affine": True}),
+    "inplace_abn": (layers.InPlaceABN, {}),
+    "instance_norm": (layers.InstanceNorm2d, {"affine": True}),
+    "group_norm": (SomeGroupNorm, {}),
+    "layer_norm": (PixelLayerNorm, {}),
+    "rms_norm": (PixelRMSNorm, {}),
+    "none": (nn.Identity, {}),
+}
+WHITENING = ("decorrelated_batch_norm", "iter_norm")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The choices that all layers of a network share; see `models.build` for what they mean."""
+
+    norm_name: str = "batch_norm"
+    form: str | None = None
+    slope: float = 0.0
+    width: float = 1.0
+    placement: str | None = None
+    norm_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        choose("norm", self.norm_name, NORMS)
+        if self.placement is not None:
+            choose("placement", self.placement, ("all", "first"))
+        if not self.width > 0:
+            raise error(ValueError, "models.build", got=f"width={self.width}", needs="a positive factor", fix="1.0 is the published width")
+        allowed = [] if self.norm_name == "none" else list(inspect.signature(NORMS[self.norm_name][0]).parameters)[1:]
+        refuse_unknown("norm_options", self.norm_name, self.norm_options, [n for n in allowed if n not in ("form", "dtype", "activation", "slope")])
+
+    def residual(self) -> Parts:
+        """The same for a network with shortcuts: there, whitening replaces only the first batch norm unless told otherwise."""
+        return replace(self, placement=self.placement or ("first" if self.norm_name in WHITENING else "all"))
+
+    def channels(self, published: int) -> int:
+        """The number of channels at this width: at least 1."""
+        return max(1, round(published * self.width))
+
+    def conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, padding: int | None = None) -> nn.Conv2d:
+        """A convolution; zeros around the image unless padding=0. A bias only where no norm follows, which would undo it."""
+        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 if padding is None else padding, groups=groups, bias=self.norm_name == "none")
+
+    def norm(self, channels: int, *, first: bool = False, activated: bool = False) -> nn.Module:
+        """A norm for (N, channels, H, W) that no activation follows at once.
+
+        Args:
+            first: it is the network's first.
+            activated: ask inplace_abn to do the activation, too; see `norm_and_activation`.
+        """
+        name = self._name(first)
+        module, options = NORMS[name]
+        if name == "inplace_abn":
+            options = {"activation": "leaky_relu" if activated else "identity", "slope": self.slope}
+        chosen = self.norm_options if name == self.norm_name else {}
+        return module(channels, **{"form": form_for(name, self.form), **options, **chosen})
+
+    def norm_and_activation(self, channels: int, *, first: bool = False) -> tuple[nn.Module, nn.Module]:
+        """A norm, and the activation behind it: nothing, where the norm has it inside."""
+        fused = self._name(first) == "inplace_abn"
+        return self.norm(channels, first=first, activated=True), nn.Identity() if fused else self.activation()
+
+    def activation(self) -> nn.Module:
+        """ReLU, or leaky ReLU with this slope."""
+        return nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
+
+    def _name(self, first: bool) -> str:
+        return self.norm_name if first or self.placement != "first" else "batch_norm"
+
+
+def form_for(layer: str, form: str | None) -> str | None:
+    """`form` where this layer has it, else "derived": "staged" is batch norm's, and a weight norm beside it has no such derivation."""
+    known = layer not in REGISTRY or form in (None, "composed", "derived", *REGISTRY[layer].derived)
+    return form if known else "derived"
+
+
+def choose(what: str, got: Any, choices: Any) -> None:
+    """Raise ValueError unless `got` is one of the choices, which the text lists."""
+    if got not in choices:
+        raise error(ValueError, "models.build", got=f"{what}={got!r}", needs=f"one of {', '.join(map(str, choices))}", fix="check the spelling")
+
+
+def refuse_unknown(what: str, name: str, got: Iterable[str], allowed: list[str]) -> None:
+    """Raise TypeError if there are options other than those allowed, which the text lists."""
+    unknown = sorted(set(got) - set(allowed))
+    if unknown:
+        raise error(TypeError, "models.build", got=f"{what} {', '.join(unknown)} for {name}", needs=f"{', '.join(allowed) or 'none'}", fix="check the spelling")

@@ -1,0 +1,136 @@
+"""The blocked NumPy kernels behind every normalizer, against the formulas in float64: all ways to broadcast, to lie in memory, to split."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigrad.kernels import normalize, threads
+
+LAYOUTS = {
+    "C order": lambda a: a,
+    "Fortran order": np.asfortranarray,
+    "every second element": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "every second row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "backwards": lambda a: np.flip(np.flip(a).copy()),
+    "last axis first": lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, -1, 0)), 0, -1),
+    "read-only": lambda a: np.lib.stride_tricks.as_strided(a, writeable=False),
+}
+
+
+@pytest.fixture(params=[(1, 1 << 19), (1, 1), (3, 256)], ids=["one block", "a block for each row", "three threads"])
+def split(request, monkeypatch):
+    """One block, or many, or many in several threads: small arrays then take the way of large ones."""
+    count, size = request.param
+    threads.num_threads()
+    monkeypatch.setattr(threads, "_threads", count)
+    monkeypatch.setattr(normalize, "_BLOCK_BYTES", size)
+    monkeypatch.setattr(normalize, "_THREAD_BYTES", 1)
+    monkeypatch.setattr(normalize, "_LONG", 4)
+
+
+@st.composite
+def problems(draw):
+    """(generator, shape, axes, layouts of g and x, shapes of small arrays or None)."""
+    shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple))
+    axes = draw(st.sets(st.integers(0, len(shape) - 1)).map(lambda s: tuple(sorted(s))))
+    def small():
+        if draw(st.integers(0, 4)) == 0:
+            return None
+        full = tuple(draw(st.sampled_from([1, n])) for n in shape)
+        return full[draw(st.integers(0, len(shape))) if draw(st.booleans()) else 0:]  # also with fewer axes
+    layouts = [draw(st.sampled_from(sorted(LAYOUTS))) for _ in "gx"]
+    return np.random.default_rng(draw(st.integers(0, 2**32))), shape, axes, layouts, [small() for _ in range(5)]
+
+
+def large(rng, shape, layout):
+    a = LAYOUTS[layout](rng.normal(size=shape).astype("float32"))
+    assert a.shape == shape
+    return a
+
+
+def exact(a, default):
+    return np.float64(default) if a is None else a.astype("float64")
+
+
+def close(found, expected, size, terms):
+    """Each of `terms` terms, the sum of whose absolute values is `size`, is rounded a few times."""
+    assert found.shape == expected.shape and found.dtype == np.float32
+    assert (np.abs(found - expected) <= np.finfo("float32").eps * (4 + terms**0.5) * size + 1e-30).all()
+
+
+@given(problem=problems())
+def test_moments_are_those_of_the_formula(problem, split):
+    rng, shape, axes, (layout, _), _ = problem
+    x = large(rng, shape, layout) + np.float32(3)
+    mean, var = normalize.moments(np, x, axes)
+    m, v = x.astype("float64").mean(axes, keepdims=True), x.astype("float64").var(axes, keepdims=True)
+    terms = x.size / m.size
+    close(mean, m, np.abs(x).mean(axes, keepdims=True), terms)
+    close(var, v, v + 1e-5 * np.abs(m), terms)  # the rounding of a mean near 3 moves every x − mean
+
+
+@given(problem=problems())
+def test_paired_sums_are_those_of_the_formula(problem, split):
+    rng, shape, axes, layouts, smalls = problem
+    g, x = (large(rng, shape, layout) for layout in layouts)
+    mu, w, r = (None if s is None else rng.normal(size=s).astype("float32") for s in smalls[:3])
+    found = normalize.paired_sums(np, g, x, mu, w, r, axes)
+    h, t = g * exact(w, 1), (x - exact(mu, 0)) * exact(r, 1)
+    size = np.abs(h) * (np.abs(x) + np.abs(exact(mu, 0))) * np.abs(exact(r, 1))
+    for a, terms, sizes in zip(found, (h, h * t), (np.abs(h), size), strict=True):
+        close(a, terms.sum(axes, keepdims=True), sizes.sum(axes, keepdims=True), 1 + terms.size / max(a.size, 1))
+
+
+@given(problem=problems(), with_g=st.booleans())
+def test_combine_is_the_formula(problem, with_g, split):
+    rng, shape, _, layouts, smalls = problem
+    g, x = (large(rng, shape, layout) for layout in layouts)
+    mu, w, c, a, b = (None if s is None else rng.normal(size=s).astype("float32") for s in smalls)
+    a, b = (np.full((1,) * len(shape), 1.5, "float32") if s is None else s for s in (a, b))
+    found = normalize.combine(np, g if with_g else None, x, mu, a if with_g else None, b, c, w)
+    first = exact(a, 1) * exact(w, 1) * g if with_g else 0 * x.astype("float64")
+    second = exact(b, 1) * (x - exact(mu, 0)) * (1 if with_g else exact(w, 1))
+    size = np.abs(first) + np.abs(exact(b, 1)) * (np.abs(x) + np.abs(exact(mu, 0))) * (1 if with_g else np.abs(exact(w, 1))) + np.abs(exact(c, 0))
+    close(found, first + second + exact(c, 0), size, 1)
+
+
+@pytest.mark.parametrize("shape, axes", [((0, 3), (1,)), ((0, 3), (0,)), ((2, 0, 4), (2,)), ((0, 2, 3, 3), (2, 3))])
+def test_empty_arrays_give_empty_results_and_sums_of_nothing(shape, axes):
+    x = np.ones(shape, "float32")
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    one = np.ones((1,) * len(shape), "float32")
+    for total in normalize.paired_sums(np, x, x, one, None, one, axes):
+        assert total.shape == kept and not total.any()
+    assert normalize.combine(np, x, x, one, one, one, None, None).shape == shape
+
+
+def test_large_means_cost_no_digits_of_the_variance(rng):
+    for shape, axes in (((64, 8, 16, 16), (0, 2, 3)), ((64, 2048), (1,)), ((100000, 3), (0,)), ((3, 70000), (1,))):
+        x = rng.normal(1e4, 1, shape).astype("float32")
+        mean, var = normalize.moments(np, x, axes)
+        exactly = x.astype("float64")
+        assert np.abs(mean / exactly.mean(axes, keepdims=True) - 1).max() <= 1.5 * np.finfo("float32").eps
+        assert np.abs(var / exactly.var(axes, keepdims=True) - 1).max() <= 2e-5
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((50000, 3), (0,)), ((512, 16), (0,)), ((4, 65536), (1,)), ((3, 70000), (1,)), ((256, 4, 8, 8), (0, 2, 3))])
+def test_the_variance_of_a_constant_is_not_negative_and_below_its_rounding(shape, axes, rng):
+    for constant in rng.uniform(0.1, 10, 10).astype("float32"):
+        mean, var = normalize.moments(np, np.full(shape, constant), axes)
+        assert np.abs(mean / constant - 1).max() <= 2 * np.finfo("float32").eps
+        assert var.min() >= 0 and np.sqrt(var.max()) <= 4 * np.finfo("float32").eps * constant
+
+
+def test_the_arguments_and_numpys_buffer_size_are_left_alone(rng):
+    before = np.getbufsize()
+    g, x = rng.normal(size=(2, 600, 1024)).astype("float32")
+    mu, var = normalize.moments(np, x, (1,))
+    copies = [a.copy() for a in (g, x, mu, var)]
+    for axes in ((0,), (1,)):
+        normalize.paired_sums(np, g, x, None, None, None, axes)
+        normalize.paired_sums(np, g, x, mu, var, mu[:1], axes)
+    normalize.combine(np, g, x, mu, var, var, mu, var)
+    normalize.combine(np, None, x, None, None, var, None, None)
+    assert all(np.array_equal(a, b) for a, b in zip((g, x, mu, var), copies, strict=True))
+    assert np.getbufsize() == before
