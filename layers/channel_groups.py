@@ -40,8 +40,8 @@ def stacks(layer: str, x: Any, group_size: int | None) -> list[Stack]:
     Raises:
         ValueError: x has fewer than two axes, or group_size < 1.
     """
-    if x.ndim < 2:
-        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial)",
+    if x.ndim < 2 or not x.shape[1]:
+        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial), with a channel at least",
                     fix="reshape x; the batch axis comes first")
     if group_size is not None and group_size < 1:
         raise error(ValueError, layer, got=f"group_size={group_size}", needs="at least one channel a group",
@@ -64,11 +64,15 @@ def matrices(x: Any, s: Stack) -> Any:
 
 
 def images(a: Any, s: Stack, x: Any) -> Any:
-    """The inverse of `matrices`: (d, m) or (G, d, m) back to channels (N, channels, *spatial) in x's dtype."""
+    """The inverse of `matrices`: (d, m) or (G, d, m) back to channels (N, channels, *spatial) in x's dtype (float32 for integers)."""
     n, spatial = x.shape[0], x.shape[2:]
     k = len(s.shape)
-    parts = transpose(reshape(astype(a, x.dtype), (*s.shape, n, prod(spatial))), (k, *range(k), k + 1))
+    parts = transpose(reshape(astype(a, _floating(x)), (*s.shape, n, prod(spatial))), (k, *range(k), k + 1))
     return reshape(parts, (n, s.stop - s.start, *spatial))
+
+
+def _floating(x: Any) -> Any:
+    return x.dtype if x.dtype.kind == "f" else backend.default_dtype
 
 
 def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: Any, saved: Sequence[Any] = ()) -> Any:
@@ -77,16 +81,16 @@ def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: 
     cut = stacks(layer, x, group_size)
     k = len(saved) // len(cut)
 
-    def one(i: int) -> Any:
-        return f(*(matrices(a, cut[i]) for a in xs), *saved[i * k:(i + 1) * k])
+    def part(i: int) -> Any:
+        return images(f(*(matrices(a, cut[i]) for a in xs), *saved[i * k:(i + 1) * k]), cut[i], x)
     if isinstance(x, Tensor):
-        parts = [images(one(i), s, x) for i, s in enumerate(cut)]
+        parts = [part(i) for i in range(len(cut))]
         return parts[0] if len(parts) == 1 else concatenate(parts, 1)
-    out = backend.namespace(x).empty(x.shape, x.dtype)
+    out = backend.namespace(x).empty(x.shape, _floating(x))
 
     def several(start: int, stop: int) -> None:
         for i in range(start, stop):
-            out[:, cut[i].start:cut[i].stop] = images(one(i), cut[i], x)
+            out[:, cut[i].start:cut[i].stop] = part(i)
     share(several, len(cut), 1)
     return out
 
@@ -94,8 +98,12 @@ def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: 
 def measured(layer: str, f: Callable[[Any], tuple[Any, ...]], group_size: int | None, x: Any) -> tuple[Any, ...]:
     """The statistics ``f(matrices)`` of all stacks, one after the other in one tuple: what `transformed` takes as `saved`."""
     cut = stacks(layer, x, group_size)
-    parts = share(lambda start, stop: [f(matrices(x, s)) for s in cut[start:stop]], len(cut), 1)
-    return tuple(array for part in parts for statistics in part for array in statistics)
+
+    def several(start: int, stop: int) -> list[Any]:
+        return [statistic for s in cut[start:stop] for statistic in f(matrices(x, s))]
+    if isinstance(x, Tensor):  # the tape is written by one thread
+        return tuple(several(0, len(cut)))
+    return tuple(statistic for part in share(several, len(cut), 1) for statistic in part)
 
 
 def identity(sigma: Any) -> Any:

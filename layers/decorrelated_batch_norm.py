@@ -6,7 +6,7 @@ A group is a matrix X (d, m) with the samples as columns, as in dbn; dbn's gradi
 that every gradient has the shape of what it belongs to. Equal groups are stacked, (G, d, m). Inside all is float64, whatever
 x is. ε is absolute, and dbn's Λ is Λ + εI everywhere. With ε = 0 a singular covariance raises; on a GPU it gives NaN.
 
-Source: dbn (supplement of "Decorrelated Batch Normalization"), eqs 1-14, with the misprints of (7) and (15)-(18) corrected.
+Source: dbn (supplement of "Decorrelated Batch Normalization"), eqs 1-14, with the misprint of (7) corrected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minigrad import sum as sum_
 
 from .channel_groups import identity, measured, nonsingular, transformed
 from .registry import Case, register
-from .square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
+from .square_roots import eigenbasis, inverse_root_in_basis, root_lyapunov_in_basis, whitener
 
 NAME = "decorrelated_batch_norm"
 
@@ -146,18 +146,18 @@ def simplified_backward(g: Any, saved: Any, x: Any, *, group_size: int | None) -
 #
 # Whitened data turn with the data, so D may serve once more, as a constant rotation into coordinates where Σ is diagonal:
 # there W x is x/r and T_ij = (H_ij + H_ji)/(rᵢ + rⱼ), with r = √(λ + ε). It is the sum of eq 14's terms: the gap has cancelled.
-# `inverse_root` and `root_lyapunov` are these two, and know how they depend on Σ, for the second derivative.
+# `square_roots` knows how these two depend on Σ, for the second derivative.
 
 
 def stable_backward(g: Any, saved: Any, x: Any, *, group_size: int | None) -> tuple[Any]:
     """dX = W (g − mean g − T x̂), T from the Lyapunov equation, in the coordinates of D (compare `simplified_backward`)."""
     def dx(g: Any, x: Any, mu: Any, sigma: Any, lam: Any, d: Any) -> Any:
         xc, d_xtilde = matmul(d.mT, x - mu), matmul(d.mT, g)           # (G, d, m)
-        s = d.mT @ sigma @ d                                           # (G, d, d)    diagonal here
+        xtilde = inverse_root_in_basis(sigma, xc, lam, d)              # (G, d, m)
         h = matmul(d_xtilde, xc.mT) / x.shape[-1]                      # (G, d, d)
-        lyap = root_lyapunov(s, h + h.mT, lam)                         # (G, d, d)    T
-        inside = d_xtilde - mean(d_xtilde, -1, keepdims=True) - matmul(lyap, inverse_root(s, xc, lam))
-        return matmul(d, inverse_root(s, inside, lam))                 # (G, d, m)
+        lyap = root_lyapunov_in_basis(sigma, h + h.mT, lam, d)         # (G, d, d)    T
+        inside = d_xtilde - mean(d_xtilde, -1, keepdims=True) - matmul(lyap, xtilde)
+        return matmul(d, inverse_root_in_basis(sigma, inside, lam, d))    # (G, d, m)
     return (transformed(NAME, dx, group_size, g, x, saved=saved),)
 
 

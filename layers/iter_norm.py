@@ -95,8 +95,8 @@ def iterates(sigma: Any, eps: float, iterations: int) -> tuple[Any, ...]:
     kept, y, z = [size], a / size, eye + 0.0 * a
     for _ in range(iterations):
         kept += [y, z]
-        step = 0.5 * (3.0 * eye - z @ y)
-        y, z = y @ step, step @ z
+        step = 0.5 * (3.0 * eye - matmul(z, y))
+        y, z = matmul(y, step), matmul(step, z)
     return *kept, z
 
 
@@ -114,9 +114,10 @@ def backward(g: Any, saved: Any, x: Any, *, eps: float, iterations: int, group_s
         d_w = matmul(g, xc.mT)                                                       # (G, d, d)
         d_y, d_z = 0.0 * d_w, d_w / sqrt(size)
         for y, z in zip(path[-3::-2], path[-2::-2], strict=True):                    # from the last step to the first
-            step = 0.5 * (3.0 * eye - z @ y)
-            d_step = y.mT @ d_y + d_z @ z.mT
-            d_y, d_z = d_y @ step.mT - 0.5 * z.mT @ d_step, step.mT @ d_z - 0.5 * d_step @ y.mT
+            step = 0.5 * (3.0 * eye - matmul(z, y))
+            d_step = matmul(y.mT, d_y) + matmul(d_z, z.mT)
+            d_y = matmul(d_y, step.mT) - 0.5 * matmul(z.mT, d_step)
+            d_z = matmul(step.mT, d_z) - 0.5 * matmul(d_step, y.mT)
         a = sigma + eps * eye
         d_size = inner(d_y, a) / size ** 2 + inner(d_w, last) / (2.0 * size ** 1.5)  # (G, 1, 1)    minus its gradient
         d_a = d_y / size - d_size * eye                                              # (G, d, d)

@@ -23,7 +23,8 @@ from .square_roots import eigenbasis, whitener
 def _moments(x: Any) -> tuple[Any, Any]:
     """Mean and covariance of matrices (G, d, m)."""
     mu = mg.mean(x, -1, keepdims=True)
-    return mu, mg.matmul(x - mu, (x - mu).mT) / x.shape[-1]
+    xc = x - mu
+    return mu, mg.matmul(xc, xc.mT) / x.shape[-1]
 
 
 class Whitening(Normalization):
@@ -41,7 +42,7 @@ class Whitening(Normalization):
             that is the inverse root of something smaller than the mean Σ, and inflates the output (see below).
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
 
-    Scale of the outputs in evaluation for white data, after training on batches of m samples in groups of d:
+    Scale of DBN's outputs in evaluation for white data, after training on batches of m samples in groups of d:
 
         d, m            8, 16    16, 64    16, 4096
         "covariance"    1.00      1.00      1.00
@@ -130,7 +131,7 @@ class Whitening(Normalization):
         return REGISTRY["whiten_eval"].form(form)(x, mean=self.running_mean, projection=mg.Tensor(self._running_projection().astype(x.dtype)))
 
     def _running_projection(self) -> Any:
-        """(C, C), or (G, d, d) where the groups are equal; from the running covariance it is computed again only when that was written."""
+        """(C, C), or (G, d, d) where the groups are equal. It is computed again only when the running matrix was written."""
         matrix = self._buffers[f"running_{self.inference}"]._data  # type: ignore[union-attr]
         storage.look(matrix)
         if self._computed is not None and self._computed[0] is matrix and not storage.written_since(matrix, self._computed[1]):

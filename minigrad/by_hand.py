@@ -12,7 +12,8 @@ from typing import Any
 from . import donation
 from .backend import NAMESPACES
 from .errors import describe, error
-from .primitive import Primitive, as_function, call
+from .plan import Primitive
+from .primitive import as_function, call
 from .tensor import Line, Tensor
 
 

@@ -15,7 +15,7 @@ from .backend import NAMESPACES, Array
 from .engine import grad, reachable
 from .errors import describe, error
 from .layout import Node, best_layout
-from .primitive import is_output
+from .plan import is_output
 from .tensor import Line, Tensor
 
 INK, GREY, BLUE, GREEN, PURPLE, VERMILLION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"

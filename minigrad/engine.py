@@ -84,7 +84,7 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
             saved = plan.on_tape(line)
         if type(g) is list:
             g = _filled(line, g, create_graph)
-        parents = line.parents
+        parents: Any = line.parents
         for where, call in plan.steps:
             if type(where) is int:
                 parent = parents[where]

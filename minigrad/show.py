@@ -19,7 +19,8 @@ from .draw import adjoints as adjoints
 from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
 from .engine import reachable
 from .errors import TapeError, describe, error
-from .primitive import is_output, watchers
+from .plan import is_output
+from .primitive import watchers
 from .tensor import Line, Tensor
 
 LONGEST, FIRST, LAST = 60, 24, 16  # of a tape with more than LONGEST lines the first and the last are printed

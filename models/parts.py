@@ -48,9 +48,10 @@ class PixelRMSNorm(layers.RMSNorm):
 
 
 class SomeGroupNorm(layers.GroupNorm):
-    """Group norm with `num_groups` groups, or as many of them as divide the channels evenly."""
+    """Group norm with gcd(num_groups, num_channels) groups: `num_groups` where it divides the channels."""
 
-    def __init__(self, num_channels: int, num_groups: int = 8, eps: float = 1e-5, affine: bool = True, *, form: str | None = None) -> None:
+    def __init__(self, num_channels: int, num_groups: int = 8, eps: float = 1e-5, affine: bool = True, *,
+                 form: str | None = None) -> None:
         super().__init__(gcd(num_groups, num_channels), num_channels, eps, affine, form=form)
 
 
@@ -82,13 +83,13 @@ class Parts:
     norm_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choose("norm", self.norm_name, NORMS)
         if self.placement is not None:
             choose("placement", self.placement, ("all", "first"))
         if not self.width > 0:
             raise error(ValueError, "models.build", got=f"width={self.width}", needs="a positive factor", fix="1.0 is the published width")
-        allowed = [] if self.norm_name == "none" else list(inspect.signature(NORMS[self.norm_name][0]).parameters)[1:]
-        refuse_unknown("norm_options", self.norm_name, self.norm_options, [n for n in allowed if n not in ("form", "dtype", "activation", "slope")])
+        taken = () if self.norm_name == "none" else list(inspect.signature(NORMS[self.norm_name][0]).parameters)[1:]
+        allowed = [n for n in taken if n not in ("form", "dtype", "activation", "slope")]  # those are arguments of `build`
+        refuse_unknown("norm_options", self.norm_name, self.norm_options, allowed)
 
     def residual(self) -> Parts:
         """The same for a network with shortcuts: there, whitening replaces only the first batch norm unless told otherwise."""
@@ -100,7 +101,8 @@ class Parts:
 
     def conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, padding: int | None = None) -> nn.Conv2d:
         """A convolution; zeros around the image unless padding=0. A bias only where no norm follows, which would undo it."""
-        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 if padding is None else padding, groups=groups, bias=self.norm_name == "none")
+        zeros = kernel // 2 if padding is None else padding
+        return nn.Conv2d(inputs, outputs, kernel, stride, zeros, groups=groups, bias=self.norm_name == "none")
 
     def norm(self, channels: int, *, first: bool = False, activated: bool = False) -> nn.Module:
         """A norm for (N, channels, H, W) that no activation follows at once.
@@ -130,7 +132,7 @@ class Parts:
 
 
 def form_for(layer: str, form: str | None) -> str | None:
-    """`form` where this layer has it, else "derived": "staged" is batch norm's, and a weight norm beside it has no such derivation."""
+    """`form` where this layer has it, else "derived": "staged", say, is batch norm's, and no weight norm has it."""
     known = layer not in REGISTRY or form in (None, "composed", "derived", *REGISTRY[layer].derived)
     return form if known else "derived"
 
@@ -138,11 +140,13 @@ def form_for(layer: str, form: str | None) -> str | None:
 def choose(what: str, got: Any, choices: Any) -> None:
     """Raise ValueError unless `got` is one of the choices, which the text lists."""
     if got not in choices:
-        raise error(ValueError, "models.build", got=f"{what}={got!r}", needs=f"one of {', '.join(map(str, choices))}", fix="check the spelling")
+        raise error(ValueError, "models.build", got=f"{what}={got!r}", needs=f"one of {', '.join(map(str, choices))}",
+                    fix="check the spelling")
 
 
 def refuse_unknown(what: str, name: str, got: Iterable[str], allowed: list[str]) -> None:
     """Raise TypeError if there are options other than those allowed, which the text lists."""
     unknown = sorted(set(got) - set(allowed))
     if unknown:
-        raise error(TypeError, "models.build", got=f"{what} {', '.join(unknown)} for {name}", needs=f"{', '.join(allowed) or 'none'}", fix="check the spelling")
+        raise error(TypeError, "models.build", got=f"{what} {', '.join(unknown)} for {name}",
+                    needs=f"options among {', '.join(allowed)}" if allowed else "none: it has no options", fix="check the spelling")

@@ -13,7 +13,7 @@ from layers.parametrizations import RULES
 from minigrad import nn
 
 from .googlenet import GoogLeNet
-from .parts import Parts, choose, form_for, refuse_unknown
+from .parts import NORMS, Parts, choose, form_for, refuse_unknown
 from .resnet import ResNet
 from .resnext import ResNeXt
 from .tiny_cnn import tiny_network
@@ -39,9 +39,10 @@ MODELS: dict[str, Constructor] = {
 }
 
 
-def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weight: str | None = None, width: float = 1.0, classes: int = 10,
-          in_channels: int = 3, slope: float = 0.0, placement: str | None = None, norm_options: Mapping[str, Any] | None = None,
-          weight_options: Mapping[str, Any] | None = None, **options: Any) -> nn.Module:
+def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weight: str | None = None, width: float = 1.0,
+          classes: int = 10, in_channels: int = 3, slope: float = 0.0, placement: str | None = None,
+          norm_options: Mapping[str, Any] | None = None, weight_options: Mapping[str, Any] | None = None,
+          **options: Any) -> nn.Module:
     """A network for images (N, in_channels, H, W), 32×32 unless its file says otherwise, that gives scores (N, classes).
 
     Args:
@@ -57,8 +58,9 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
         norm_options, weight_options: keywords of the norm's Module and of `layers.parametrize`.
         options: of the network: depth, shortcut, k, ...: see its file.
 
-    Convolutions begin as He et al. 2015 have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel as in
-    the published code, or inputs · kernel with norm="none", when the size of activations depends on it. Biases begin at 0.
+    Convolutions begin as He et al. 2015 have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel
+    as in the published code, or inputs · kernel with norm="none", when the size of activations depends on it. Biases
+    begin at 0.
 
     Raises:
         ValueError: an unknown name, form or placement, or sizes that do not fit; the text lists the choices.
@@ -70,8 +72,10 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
     (2, 10)
     """
     choose("name", name, MODELS)
+    choose("norm", norm, NORMS)
     choose("weight", weight, (None, *RULES))
-    choose("form", form, (None, "composed", "derived", *(f for layer in (norm, weight) if layer in REGISTRY for f in REGISTRY[layer].derived)))
+    derivations = [f for layer in (norm, weight) if layer in REGISTRY for f in REGISTRY[layer].derived]
+    choose("form", form, (None, "composed", "derived", *derivations))
     allowed = [n for n in inspect.signature(MODELS[name]).parameters if n not in ("parts", "classes", "in_channels")]
     refuse_unknown("the options", name, options, allowed)
     parts = Parts(norm, form, slope, width, placement, dict(norm_options or {}))

@@ -44,7 +44,8 @@ class VGG(nn.Module):
         classifier_norm: batch norm behind the first linear layer; None: unless norm="none".
     """
 
-    def __init__(self, parts: Parts, *, size: int = 32, classifier_norm: bool | None = None, classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(self, parts: Parts, *, size: int = 32, classifier_norm: bool | None = None,
+                 classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
         if size < 1 or (size % 32 if size > 32 else 32 % size):
             raise error(ValueError, "models.build", got=f"size={size} for VGG", needs="a power of 2 up to 32, or a multiple of 32",

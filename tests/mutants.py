@@ -70,7 +70,7 @@ from minigrad.ops.shape import (
     _transpose,
     expand_dims,
 )
-from minigrad.primitive import Primitive
+from minigrad.plan import Primitive
 from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")

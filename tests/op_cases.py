@@ -20,7 +20,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.kernels import pool
 from minigrad.ops import linalg, neural, shape
-from minigrad.primitive import registry
+from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered

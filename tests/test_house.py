@@ -31,6 +31,7 @@ IMPORT_ORDER = [
     {"minigrad.ops"},
     {"minigrad.by_hand"},
     {"minigrad.primitive"},
+    {"minigrad.plan"},
     {"minigrad.donation"},
     {"minigrad.tensor"},
     {"minigrad.storage"},

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layers
+import layers.decorrelated_batch_norm as dbn
 import minigrad as mg
 from layers.channel_groups import stacks
-from layers.decorrelated_batch_norm import composed_through_eigh
 from layers.degenerate_whitening import as_markdown, degenerate_comparison, reference
 from layers.iter_norm import iterates
 from layers.square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
@@ -178,6 +178,15 @@ def test_forms_that_divide_by_gaps_fail_where_eigenvalues_meet(errors, method):
     assert np.isnan(errors[0]["exactly white", "float32", method])
 
 
+@pytest.mark.parametrize("name", ["staged", "simplified"])
+def test_setting_the_gaps_aside_is_wrong_too(name, monkeypatch, rng):
+    """K = 0 for equal eigenvalues gives a finite gradient, a wrong one."""
+    gaps = dbn.one_over_gaps
+    monkeypatch.setattr(dbn, "one_over_gaps", lambda lam: np.nan_to_num(gaps(lam)))
+    x, g = signs(rng, 16, 4) * (1, 1, 2, 2), rng.normal(size=(16, 4))
+    assert 1e-2 < relative(gradient(ZCA.derived[name], x, g, eps=1e-5), reference(x, g, 1e-5).astype(float)) < 1
+
+
 def test_the_comparison_as_a_table(errors):
     text = as_markdown(errors[1])
     assert text.count("\n") == 1 + 14 and "| exactly white | float64 | NaN | NaN | NaN |" in text
@@ -208,7 +217,7 @@ def test_pytorch_agrees_away_from_equal_eigenvalues():
     v = torch.tensor(x, requires_grad=True)
     y = torch.cat([whiten(v[:, :3]), whiten(v[:, 3:])], 1)
     (dx,) = torch.autograd.grad(y, v, torch.tensor(g))
-    for form in (ZCA.composed, composed_through_eigh, *ZCA.derived.values()):
+    for form in (ZCA.composed, dbn.composed_through_eigh, *ZCA.derived.values()):
         ours = value_and_gradient(form, x, g, eps=1e-5, group_size=3)
         assert relative(ours[0], y.detach().numpy()) < 1e-12 and relative(ours[1], dx.numpy()) < 1e-11
 
@@ -240,26 +249,21 @@ def test_second_derivatives_at_exact_ties(scales, eps, rng):
         assert a.dtype == np.float32 and relative(a, b) < 1e-5
     for a, b in zip(second_derivative(ZCA.composed, x, g, u, eps), (dxx, dxg), strict=True):
         assert relative(a, b) < 1e-12
-    assert not np.isfinite(second_derivative(composed_through_eigh, x, g, u, eps)[0]).any()
+    assert not np.isfinite(second_derivative(dbn.composed_through_eigh, x, g, u, eps)[0]).any()
 
 
-def test_the_functions_behind_it_can_be_differentiated_again_and_again(rng):
+def test_the_products_behind_it_can_be_differentiated_again_and_again(rng):
     """Their own second derivatives, where eigenvalues are equal, are third and fourth derivatives of the layer."""
     sigma = mg.tensor(np.diag([1.0, 1.0, 2.0]))
     x, c = mg.tensor(rng.normal(size=(3, 4))), mg.tensor(rng.normal(size=(3, 3)))
 
-    def turned(s):
-        s = 0.5 * (s + s.mT)
-        lam, d = eigenbasis(s, eps=0.1)
-        return d.mT @ s @ d, lam, d
-
     def root(s, x):
-        s, lam, d = turned(s)
-        return d @ inverse_root(s, d.mT @ x, lam)
+        s = 0.5 * (s + s.mT)
+        return inverse_root(s, x, *eigenbasis(s, eps=0.1))
 
     def lyapunov(s, c):
-        s, lam, d = turned(s)
-        return d @ root_lyapunov(s, d.mT @ c @ d, lam) @ d.mT
+        s = 0.5 * (s + s.mT)
+        return root_lyapunov(s, c, *eigenbasis(s, eps=0.1))
     report = mg.gradcheck(root, [sigma, x], order=2), mg.gradcheck(lyapunov, [sigma, c], order=2)
     assert all(report), report
     s, w = sigma.numpy() + 0.1 * np.eye(3), whitener(*eigenbasis(sigma.numpy(), eps=0.1))
@@ -318,7 +322,7 @@ SINGULAR = {"fewer samples": np.random.default_rng(0).normal(size=(4, 4)), "cons
 
 @pytest.mark.parametrize("x", SINGULAR.values(), ids=SINGULAR)
 def test_eps_0_with_a_singular_covariance_is_an_error_on_the_host_and_nan_on_a_gpu(x, backend):
-    for form in (ZCA.composed, composed_through_eigh, *ZCA.derived.values()):
+    for form in (ZCA.composed, dbn.composed_through_eigh, *ZCA.derived.values()):
         v = mg.tensor(x, backend=backend)
         if backend == "numpy":
             with pytest.raises(ValueError, match="singular covariance"):
@@ -334,8 +338,9 @@ def test_wrong_arguments_are_explained():
             form(x, eps=-1.0)
         with pytest.raises(ValueError, match="group_size=0"):
             form(x, eps=1e-5, group_size=0)
-        with pytest.raises(ValueError, match=r"\(N, C\)"):
-            form(x[0], eps=1e-5)
+        for wrong in (x[0], x[:, :0]):
+            with pytest.raises(ValueError, match=r"\(N, C\)"):
+                form(wrong, eps=1e-5)
     for form in (ITER.composed, ITER.derived["one_line"]):
         with pytest.raises(ValueError, match="constant channels and eps=0"):
             form(x, eps=0.0)
@@ -343,6 +348,13 @@ def test_wrong_arguments_are_explained():
             form(x, eps=1e-5, iterations=0)
     with pytest.raises(ValueError, match="G·d = C"):
         EVAL.composed(x, mean=np.zeros(3), projection=np.ones((2, 2)))
+
+
+def test_integers_become_float32(backend):
+    x = np.random.default_rng(0).integers(-9, 9, (8, 3))
+    for form in (ZCA.composed, *WHITENING.values()):
+        y = form(mg.tensor(x, backend=backend), eps=1e-5)
+        assert y.dtype == np.float32 and relative(y.numpy(), form(x.astype("float64"), eps=1e-5)) < 1e-6
 
 
 def test_one_sample_whitens_to_zero():
@@ -425,9 +437,9 @@ def batch(seed, m, d):
     return mg.tensor(np.random.default_rng(seed).normal(size=(m, d)))
 
 
-@pytest.mark.parametrize(("d", "m", "batches", "expected"), [(8, 16, 4000, 1.42), (16, 64, 2000, 1.13), (16, 4096, 100, 1.00)])
+@pytest.mark.parametrize(("d", "m", "batches", "expected"), [(8, 16, 2000, 1.42), (16, 64, 1000, 1.13), (16, 4096, 100, 1.00)])
 def test_averaged_projections_inflate_the_output_and_averaged_covariances_do_not(d, m, batches, expected):
-    """The root mean square of the output in evaluation, for white data: the numbers of `Whitening`'s docstring, to 1 %."""
+    """The root mean square of the output in evaluation, for white data: the numbers of `Whitening`'s docstring, to 0.015."""
     projection, covariance = (layers.DecorrelatedBatchNorm1d(d, momentum=None, inference=mode, dtype="float64") for mode in ("projection", "covariance"))
     with mg.no_grad():
         for seed in range(batches):
@@ -435,7 +447,7 @@ def test_averaged_projections_inflate_the_output_and_averaged_covariances_do_not
             projection(x), covariance(x)
         white = batch([1, 2], 20000, d)
         scale = [float(np.sqrt(np.mean(np.square(f.eval()(white).numpy())))) for f in (projection, covariance)]
-    assert scale[0] == pytest.approx(expected, abs=0.01) and scale[1] == pytest.approx(1.0, abs=0.01)
+    assert scale[0] == pytest.approx(expected, abs=0.015) and scale[1] == pytest.approx(1.0, abs=0.015)
 
 
 @pytest.mark.parametrize("cls", MODULES)

@@ -12,7 +12,8 @@ from typing import Any
 from .. import backend
 from ..backend import NAMESPACES, Array
 from ..errors import error
-from ..primitive import Primitive, _one_float_dtype, primitive
+from ..plan import Primitive
+from ..primitive import _one_float_dtype, primitive
 from ..tensor import Tensor, state
 
 
