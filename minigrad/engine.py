@@ -148,26 +148,29 @@ def _deposit(tensor: Tensor | None, g: Any) -> None:
     """Accumulate into ``tensor.grad``, out of place; a gradient never shares memory with anything else."""
     if tensor is None:  # nobody holds the variable any more
         return
-    if tensor._grad is not None:
+    if tensor._grad is None:
+        if isinstance(g, Tensor):
+            tensor._grad = g
+        elif type(g) in NAMESPACES and g.base is None and sys.getrefcount(g) <= _OWN_REFERENCES:
+            tensor._grad = Tensor(g)
+        else:
+            tensor._grad = Tensor(_own_array(g))
+    else:
         if isinstance(g, Tensor):
             tensor._grad = tensor._grad + g
         else:
             with no_grad():
                 tensor._grad = Tensor(_own_array(tensor._grad._data + g, shared=False))
-    else:
-        tensor._grad = g if isinstance(g, Tensor) else Tensor(_own_array(g))
 
 
 def _own_array(g: Any, shared: bool = True) -> Array:
+    """`g` itself if it owns its memory and nobody else may hold it, else a copy."""
     if type(g) not in NAMESPACES:
         return backend.np.asarray(g)
-    # the caller's and this function's names, and getrefcount's argument: anybody else means shared memory
-    if getattr(g, "base", None) is not None or (shared and sys.getrefcount(g) > _OWN_REFERENCES):
-        return g.copy()
-    return g
+    return g.copy() if shared or g.base is not None else g
 
 
-_OWN_REFERENCES = 4  # loop variable of _run, parameter of _deposit, parameter of _own_array, argument of getrefcount
+_OWN_REFERENCES = 3  # variable of _run, parameter of _deposit, argument of getrefcount: anybody else means shared memory
 
 
 def _wrong_gradient(line: Line, parent: Line, d: Any) -> Exception:
@@ -229,9 +232,12 @@ def backward(y: Tensor, gradient: Tensor | None = None, *, create_graph: bool = 
         ValueError: `y` is not a scalar and `gradient` is missing, or it does not fit.
     """
     g = _cotangent(y, gradient, "backward")
-    with _recording(create_graph):
+    before, state.recording = state.recording, create_graph
+    try:
         _run([(y._line, g if create_graph else g._data)], None, create_graph=create_graph,  # type: ignore[list-item]
              retain_graph=create_graph if retain_graph is None else retain_graph)
+    finally:
+        state.recording = before
 
 
 def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradient: Any = None, *, create_graph: bool = False,

@@ -273,7 +273,8 @@ def test_a_constant_with_epsilon_0_is_refused_on_the_host_and_nan_elsewhere(name
 @pytest.mark.parametrize(("name", "form"), [f for f in FORMS if f[0] != "rms_norm"])
 def test_a_constant_is_refused_even_where_rounding_gives_it_a_variance(name, form, rng):
     x = rng.normal(size=(5, 6, 3, 7)).astype("float32")
-    x[1 if name in ("layer_norm", "group_norm", "instance_norm") else slice(None), 2 if name in ("batch_norm", "batch_renorm", "instance_norm") else slice(None)] = 0.7
+    sample, channel = name in ("layer_norm", "group_norm", "instance_norm"), name in ("batch_norm", "batch_renorm", "instance_norm")
+    x[1 if sample else slice(None), 2 if channel else slice(None)] = 0.7
     xs = variables(x, *[np.ones(x.shape[1:] if name == "layer_norm" else 6, "float32")] * 2)
     keywords = {"group_norm": {"groups": 2}, "batch_renorm": {"running_mean": xs[1], "running_var": xs[1], "r_max": 3.0, "d_max": 5.0}}
     with mg.no_grad(), pytest.raises(ValueError, match=f"{name}: got a constant"):

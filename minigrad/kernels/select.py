@@ -8,7 +8,7 @@ import numpy as np
 
 Array = Any
 
-_SMALL = 1 << 13  # elements; below, the branches cost less than the calls
+_SMALL = 1 << 14  # elements; below, the branches cost less than the calls
 _BLOCK = 1 << 15  # elements that stay in the cache with their masks
 
 
