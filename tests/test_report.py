@@ -59,7 +59,7 @@ def test_a_row_for_each_case(capsys):
     _, lines = run(capsys, *QUICK, "--cases")
     cases = [case for case, *_ in agreement.cases_of("weight_norm")]
     start = lines.index("weight_norm, one_line") + 1
-    assert [line.split("  ")[1].strip() for line in lines[start:start + 2 * len(cases)]] == [case[:38] for case in 2 * cases]
+    assert [line.strip()[:38].split("  ")[0] for line in lines[start:start + 2 * len(cases)]] == [case[:38] for case in 2 * cases]
     assert max(map(len, lines)) <= report.WIDTH
 
 

@@ -53,10 +53,11 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
     """
     n = x.shape[0]
     row = max(1, x.nbytes // n)
-    step = max(1, min(_BLOCK_BYTES // row, most or n))
 
     def several(start: int, stop: int) -> list[Any]:
         results: list[Any] = []
+        size = _BLOCK_BYTES if stop - start == n else 4 * _BLOCK_BYTES  # threads pass Python's lock on between two calls
+        step = max(1, min(size // row, most or n))
         buffers = np.empty((spare, min(step, stop - start), *x.shape[1:]), x.dtype)
         for i in range(start, stop, step):
             result = work(i, min(i + step, stop), buffers[:, :stop - i])
