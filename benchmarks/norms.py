@@ -2,7 +2,7 @@
 
     pip install -e '.[bench]'  &&  taskset -c 0,1 python -m benchmarks.norms
 
-64 x 64 x 32 x 32, float32, two threads, one process, interleaved round by round, medians. Without PyTorch its column is left out.
+64 x 64 x 32 x 32, float32, two threads, one process, interleaved round by round (a rest, untimed calls, timed calls), medians. Without PyTorch its column is left out.
 Kept bytes are those of the tape in units of x's size, with x a taped result. Figures go to benchmarks/results/norms.md.
 """
 
@@ -24,6 +24,9 @@ import minigrad as mg
 from .overhead import processor
 
 SHAPE, THREADS = (64, 64, 32, 32), 2
+# Seconds of rest before each turn, in which the threads of the framework before stop waiting for work on the same processors,
+# and calls of a turn that are timed, after as many that are not.
+REST, CALLS = 0.02, 15
 RESULTS = Path(__file__).parent / "results" / "norms.md"
 Step = Callable[[], Any]
 
@@ -80,9 +83,12 @@ def interleaved(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
+            time.sleep(REST)
+            for turn in range(2 * CALLS):
+                start = time.perf_counter()
+                step()
+                if turn >= CALLS:
+                    times[name].append(time.perf_counter() - start)
     return {name: median(t) for name, t in times.items()}
 
 
@@ -97,7 +103,7 @@ def kept(form: Any, inputs: list[np.ndarray], keywords: dict[str, Any], then: An
 def main() -> None:
     """Measure, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     mg.set_num_threads(THREADS)
     try:
@@ -108,7 +114,7 @@ def main() -> None:
     v = np.random.default_rng(1).normal(size=SHAPE).astype("float32")
     lines = ["# Normalization layers, forward and backward", "",
              f"x is {' x '.join(map(str, SHAPE))}, float32; {THREADS} threads, {processor()}, Python {platform.python_version()}, NumPy {np.__version__}{version}. "
-             f"Interleaved, median of {options.rounds}. \"Kept\" is in units of x's size.", "",
+             f"Interleaved, medians of {options.rounds * CALLS}. \"Kept\" is in units of x's size.", "",
              "| layer | derived, ms | composed, ms | composed / derived | PyTorch, ms | PyTorch / derived | kept: derived | kept: composed |",
              "|---|---|---|---|---|---|---|---|"]
 

@@ -6,8 +6,8 @@
 For every layer, derivation, case, dtype and order it compares derived with composed, at random cotangents, and derived
 with central differences (`mg.gradcheck`, constants for the derivative frozen). In float64 the number is the worst
 relative error; in float32 the reference is float64, and the number is the error in units of its bound (see
-`agreement.float32_errors`). Time and kept bytes, composed / derived, are those of one forward and backward at a mid-size
-input. Exit status 1 if anything disagrees.
+`agreement.float32_errors`). Time and kept bytes, composed / derived, are those of one forward and backward at a
+mid-size input. Exit status 1 if anything disagrees.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SHARPEST = ["right", "rounding", "no power", "none"]  # gradcheck's verdicts, bu
 
 @dataclass(frozen=True)
 class Finding:
-    """One derivation in one case, dtype and order. `quotient` is gradcheck's verdict, "none" where none was asked for."""
+    """One derivation in one case, dtype and order. `quotient` is gradcheck's verdict, "none" where there is none."""
 
     layer: str
     derivation: str
@@ -77,7 +77,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Cost:
-    """Forward and backward at one size: seconds, and the bytes that the tape keeps, where inputs are results of other ops."""
+    """Forward and backward at one size: seconds, and bytes kept by the tape, where inputs are results of other ops."""
 
     layer: str
     derivation: str
@@ -134,7 +134,7 @@ def _quotients(layer: Layer, derivation: str, case: Case, dtype: str, orders: Se
                device: str) -> dict[int, tuple[str, float, str]]:
     """Derived against central differences: order -> verdict, the worst error that it is about, gradcheck's words.
 
-    The verdict is the best of an order's inputs, because an input may well have no power somewhere; but "wrong" prevails.
+    The verdict is the best of an order's inputs, because one may well have no power somewhere; but "wrong" prevails.
     """
     if all(why_not_held(layer.name, derivation, case[0], dtype, order) for order in orders):
         return {}
@@ -196,8 +196,8 @@ def cost(layer: Layer, derivation: str, dtype: str, device: str) -> Cost:
             times.append(time.perf_counter() - start)
             del y, gradient
     kept = [mg.tape(form(*(1.0 * x for x in xs), **constants)).kept_bytes for form in forms]
-    middle = (median(times[1:]) for times in seconds)
-    return Cost(layer.name, derivation, dtype, device, tuple(a.shape for a in arrays), *middle, *kept)
+    composed, derived = (median(times[1:]) for times in seconds)
+    return Cost(layer.name, derivation, dtype, device, tuple(a.shape for a in arrays), composed, derived, *kept)
 
 
 # -- whitening where eigenvalues meet ----------------------------------------------------------------------------------
@@ -254,7 +254,8 @@ def _through(torch: Any) -> Callable[[Any, Any, float], Any]:
 
 # -- for a person ------------------------------------------------------------------------------------------------------
 
-HEAD = ("layer", "derivation", "order 1", "order 2", "float32", "quotient", "time", "kept", "verdict", "closest to its bound")
+HEAD = ("layer", "derivation", "order 1", "order 2", "float32", "quotient", "time", "kept", "verdict",
+        "closest to its bound")
 CELLS = "{:23} {:10}  {:>7}  {:>7}  {:>7}  {:>8}  {:>6} {:>6}  {:9}  {}"
 CASE_HEAD = ("case", "dtype", "order 1", "of bound", "quotient", "order 2", "of bound", "quotient", "verdict")
 CASE_CELLS = "  {:38} {:8} {:>8} {:>8}  {:8} {:>8} {:>8}  {:8}  {}"
@@ -325,7 +326,8 @@ def case_rows(found: Sequence[Finding]) -> str:
         for order in (1, 2):
             f = next((f for f in both if f.order == order), None)
             verdict = "–" if f is None or f.quotient == "none" else f.quotient
-            cells += [_number(f and f.error), _number(f and f.of_bound, ".2g"), verdict]
+            error, of_bound = (f.error, f.of_bound) if f else (None, None)
+            cells += [_number(error), _number(of_bound, ".2g"), verdict]
         verdict = "not held*" if any(f.not_held for f in both) else _verdict(both)
         lines.append(_line(CASE_CELLS.format(case[:38], dtype, *cells, verdict)))
     for why in dict.fromkeys(f.not_held for f in found if f.not_held):
@@ -345,7 +347,8 @@ def degenerate_table(rows: Sequence[Degenerate]) -> str:
         errors = {r.method: r for r in rows if (r.batch, r.dtype) == (batch, dtype)}
         words = {m: "no torch" if r.error is None else _number(r.error) for m, r in errors.items()}
         cells = "".join(f"{words[m]:{width}}" for m, width in widths.items())
-        lines.append(_line(f"  {batch:24}{dtype:9}{cells}{'' if all(r.agrees for r in errors.values()) else 'DISAGREE'}"))
+        verdict = "" if all(r.agrees for r in errors.values()) else "DISAGREE"
+        lines.append(_line(f"  {batch:24}{dtype:9}{cells}{verdict}"))
     if any(r.error is None for r in rows):
         lines.append("  no torch: torch is not installed")
     return "\n".join(lines)
@@ -366,8 +369,8 @@ def _plain(record: Finding | Cost | Degenerate) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the report; 1 if anything disagrees."""
-    parser = argparse.ArgumentParser(
-        prog="python -m layers.report", description="Composed, derived and central differences of every layer, side by side.")
+    parser = argparse.ArgumentParser(prog="python -m layers.report",
+                                     description="Composed, derived and central differences of every layer.")
     add = parser.add_argument
     add("--layer", action="append", choices=sorted(REGISTRY), metavar="NAME", help="only this layer; may be repeated")
     add("--derivation", metavar="NAME", help="only the derivation of this name")
@@ -380,7 +383,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [layer for layer in REGISTRY.values() if not options.layer or layer.name in options.layer]
     pairs = [(layer, d) for layer in chosen for d in layer.derived if options.derivation in (None, d)]
     if not pairs:
-        parser.error(f"no derivation {options.derivation!r} there: {sorted({d for layer in chosen for d in layer.derived})}")
+        there = sorted({d for layer in chosen for d in layer.derived})
+        parser.error(f"no derivation {options.derivation!r} there: {there}")
     try:
         backend.get(options.backend)
     except BackendError as e:

@@ -277,12 +277,18 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
         found = _run(roots, targets, create_graph=create_graph,  # type: ignore[arg-type]
                      retain_graph=create_graph if retain_graph is None else retain_graph)
     result: list[Tensor | None] = []
+    asked: set[Line | None] = set()
     for i, x in enumerate(xs):
         g = found.get(x._line)  # type: ignore[arg-type]
         if g is None and not allow_unused:
             raise error(TapeError, "grad", got=f"input number {i}, on which the output does not depend", needs="a path from the output to every input",
                         fix="check the computation, or pass allow_unused=True to get None")
-        result.append(g if g is None or isinstance(g, Tensor) else Tensor(_own_array(g, shared=False) if type(g) not in NAMESPACES else g.copy()))
+        if g is not None and not isinstance(g, Tensor):
+            # held by `found`, by this name and by getrefcount's argument; anybody else means shared memory
+            shared = sys.getrefcount(g) > 3 or x._line in asked
+            g = Tensor(_own_array(g, shared))
+        asked.add(x._line)
+        result.append(g)
     return tuple(result)
 
 

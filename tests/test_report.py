@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -59,11 +60,12 @@ def test_a_row_for_each_case(capsys):
     _, lines = run(capsys, *QUICK, "--cases")
     cases = [case for case, *_ in agreement.cases_of("weight_norm")]
     start = lines.index("weight_norm, one_line") + 1
-    assert [line.strip()[:38].split("  ")[0] for line in lines[start:start + 2 * len(cases)]] == [case[:38] for case in 2 * cases]
+    assert [line[2:40].rstrip() for line in lines[start:start + 2 * len(cases)]] == [case[:38] for case in 2 * cases]
     assert max(map(len, lines)) <= report.WIDTH
 
 
-def test_json_has_every_comparison_once_and_no_nan(capsys):
+def test_json_has_every_comparison_once_and_no_nan(capsys, monkeypatch):
+    monkeypatch.setattr(report, "degenerate", lambda dtypes: [])
     status, found = run_json(capsys, "--layer", "decorrelated_batch_norm", "--derivation", "staged", "--order", "1")
     cases = [case for case, *_ in agreement.cases_of("decorrelated_batch_norm")]
     assert [(f["dtype"], f["case"], f["order"]) for f in found["findings"]] == [(t, case, 1) for t in ("float64", "float32") for case in cases]
@@ -193,7 +195,8 @@ def test_constants_for_the_derivative_that_are_frozen_wrongly_disagree(capsys, a
 # -- what is not held to its bound --------------------------------------------------------------------------------------
 
 
-def test_the_row_says_where_a_form_is_not_held_and_why(capsys):
+def test_the_row_says_where_a_form_is_not_held_and_why(capsys, monkeypatch):
+    monkeypatch.setattr(report, "degenerate", lambda dtypes: [])
     status, lines = run(capsys, "--layer", "decorrelated_batch_norm", "--derivation", "simplified", "--order", "1", "--dtype", "float64")
     at = next(i for i, line in enumerate(lines) if line.startswith("decorrelated_batch_norm simplified"))
     assert status == 0 and "agree*" in lines[at]
@@ -202,34 +205,49 @@ def test_the_row_says_where_a_form_is_not_held_and_why(capsys):
 
 def test_exceptions_are_still_needed():
     """What is not held to its bound is beyond it: an exception for a form that agrees would hide its next mistake."""
-    needed = 0
-    for layer in layers.REGISTRY.values():
-        for derivation in layer.derived:
-            found = [f for f in report.findings(replace(layer, frozen=None), derivation, ["float64", "float32"], [1, 2], "numpy") if f.not_held] \
-                if any(agreement.why_not_held(layer.name, derivation, case, t, 2) for case, *_ in agreement.cases_of(layer.name) for t in ("float32", "float64")) else []
-            for why in {f.not_held for f in found}:
-                needed += 1
-                assert any(not f.of_bound <= 1 for f in found if f.not_held == why), (layer.name, derivation, why)
-    assert needed >= 2
+    found = {}
+    for name, layer in layers.REGISTRY.items():
+        for derivation, dtype, order in product(layer.derived, ("float64", "float32"), (1, 2)):
+            for case in layer.cases(dtype, agreement.seeded(name, "cases")):
+                if why := agreement.why_not_held(name, derivation, case[0], dtype, order):
+                    _, of_bound, _ = report._compared(layer, derivation, case, dtype, order, "numpy")
+                    found.setdefault((name, derivation, why), []).append(of_bound <= 1)
+    assert len(found) >= 2
+    assert [key for key, held in found.items() if all(held)] == []
 
 
-def test_where_eigenvalues_meet_the_stable_form_alone_is_held(capsys):
-    _, found = run_json(capsys, "--layer", "decorrelated_batch_norm", "--derivation", "stable", "--order", "1", "--dtype", "float64")
-    rows = found["degenerate"]
-    assert {row["method"] for row in rows} >= {"staged", "simplified", "stable", report.PYTORCH}
-    assert {row["method"] for row in rows if row["bound"] is not None} == {"stable"} and all(row["agrees"] for row in rows)
-    ties = [row for row in rows if row["batch"] == "exactly white"]
-    assert {row["method"] for row in ties if row["error"] is not None} == {"stable", "composed"}
+@pytest.fixture(scope="module")
+def without_torch():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        return report.degenerate(["float64"])
 
 
-def test_a_missing_torch_is_said(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    rows = report.degenerate(["float64"])
-    assert all((row.error is None) == (row.method == report.PYTORCH) for row in rows)
-    assert report.degenerate_table(rows).endswith("torch is not installed")
+def test_where_eigenvalues_meet_the_stable_form_is_held(without_torch):
+    assert {row.method for row in without_torch} >= {"staged", "simplified", "stable", report.PYTORCH}
+    assert {row.method for row in without_torch if row.bound is not None} == {"stable"}
+    assert all(row.agrees for row in without_torch)
+    errors = {row.method: row.error for row in without_torch if row.batch == "exactly white" and row.error is not None}
+    assert {method for method, error in errors.items() if error < 1e-12} == {"stable", "composed"}
+    assert not replace(without_torch[0], bound=1e-9, error=math.nan).agrees
+
+
+def test_a_missing_torch_is_said(without_torch):
+    assert all((row.error is None) == (row.method == report.PYTORCH) for row in without_torch)
+    assert report.degenerate_table(without_torch).endswith("torch is not installed")
 
 
 def test_pytorch_is_compared_where_it_is_installed():
     pytest.importorskip("torch")
     errors = {row.batch: row.error for row in report.degenerate(["float64"]) if row.method == report.PYTORCH}
     assert errors["gap 0.1"] < 1e-13 and math.isnan(errors["exactly white"])
+
+
+def test_json_has_the_degenerate_section(capsys, monkeypatch, without_torch):
+    monkeypatch.setattr(report, "degenerate", lambda dtypes: without_torch)
+    only_stable = "--layer", "decorrelated_batch_norm", "--derivation", "stable", "--order", "1", "--dtype", "float32"
+    _, found = run_json(capsys, *only_stable)
+    assert [(row["batch"], row["method"]) for row in found["degenerate"]] == [(row.batch, row.method) for row in without_torch]
+    monkeypatch.setattr(report, "degenerate", lambda dtypes: [replace(row, bound=0.0) for row in without_torch])
+    status, lines = run(capsys, *only_stable)
+    assert status == 1 and any(line.endswith("DISAGREE") for line in lines)

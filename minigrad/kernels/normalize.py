@@ -44,12 +44,13 @@ def _varies(small: Any, ndim: int) -> list[bool]:
 
 
 def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False,
-             most: int | None = None) -> list[Any]:
+             most: int | None = None, backwards: bool = False) -> list[Any]:
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
     arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
-    A block has `most` rows at most.
+    A block has `most` rows at most. `backwards` starts with the last block: after a pass over the same arrays, that is the
+    one which the cache still holds.
     """
     n = x.shape[0]
     row = max(1, x.nbytes // n)
@@ -59,7 +60,8 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
         size = _BLOCK_BYTES if stop - start == n else 4 * _BLOCK_BYTES  # threads pass Python's lock on between two calls
         step = max(1, min(size // row, most or n))
         buffers = np.empty((spare, min(step, stop - start), *x.shape[1:]), x.dtype)
-        for i in range(start, stop, step):
+        starts = range(start, stop, step)
+        for i in reversed(starts) if backwards else starts:
             result = work(i, min(i + step, stop), buffers[:, :stop - i])
             if add and results:
                 for total, part in zip(results[0], result):
@@ -190,7 +192,7 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
                 np.add(o, c_, out=o)
         if then is not None:
             then(o)
-    _blocked(x, block)
+    _blocked(x, block, backwards=True)
     return result
 
 
