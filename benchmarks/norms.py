@@ -2,7 +2,8 @@
 
     pip install -e '.[bench]'  &&  taskset -c 0,1 python -m benchmarks.norms
 
-64 x 64 x 32 x 32, float32, two threads, one process, interleaved round by round (a rest, untimed calls, timed calls), medians. Without PyTorch its column is left out.
+64 x 64 x 32 x 32, float32, two threads, one process, interleaved round by round (a rest, untimed calls, timed calls),
+medians. Without PyTorch its column is left out.
 Kept bytes are those of the tape in units of x's size, with x a taped result. Figures go to benchmarks/results/norms.md.
 """
 
@@ -30,7 +31,7 @@ REST, CALLS = 0.02, 15
 RESULTS = Path(__file__).parent / "results" / "norms.md"
 Step = Callable[[], Any]
 
-# name of the row -> (layer, shape of gamma and beta or None for no beta, keywords, PyTorch's functional by name)
+# name of the row -> (layer, shape of gamma and beta, is there a beta, keywords)
 ROWS: dict[str, tuple[str, tuple[int, ...], bool, dict[str, Any]]] = {
     "batch norm": ("batch_norm", (64,), True, {"eps": 1e-5}),
     "layer norm": ("layer_norm", (64, 32, 32), True, {"eps": 1e-5}),
@@ -113,7 +114,8 @@ def main() -> None:
         version = ""
     v = np.random.default_rng(1).normal(size=SHAPE).astype("float32")
     lines = ["# Normalization layers, forward and backward", "",
-             f"x is {' x '.join(map(str, SHAPE))}, float32; {THREADS} threads, {processor()}, Python {platform.python_version()}, NumPy {np.__version__}{version}. "
+             f"x is {' x '.join(map(str, SHAPE))}, float32; {THREADS} threads, {processor()}, "
+             f"Python {platform.python_version()}, NumPy {np.__version__}{version}. "
              f"Interleaved, medians of {options.rounds * CALLS}. \"Kept\" is in units of x's size.", "",
              "| layer | derived, ms | composed, ms | composed / derived | PyTorch, ms | PyTorch / derived | kept: derived | kept: composed |",
              "|---|---|---|---|---|---|---|---|"]
@@ -121,23 +123,22 @@ def main() -> None:
     def leaky(y: Any) -> Any:
         return mg.leaky_relu(y, 0.01)
 
-    def row(name: str, derived: Any, composed: Any, inputs: list[np.ndarray], keywords: dict[str, Any], peer: str, then: Any = None, then_composed: Any = None) -> None:
-        steps = {"derived": ours(derived, inputs, v, keywords, then), "composed": ours(composed, inputs, v, {k: keywords[k] for k in keywords}, then_composed)}
+    def row(name: str, layer: layers.Layer, inputs: list[np.ndarray], keywords: dict[str, Any], peer: str, then: Any = None) -> None:
+        derived, composed = layer.form("derived"), layer.composed
+        steps = {"derived": ours(derived, inputs, v, keywords, then), "composed": ours(composed, inputs, v, keywords, then)}
         if version:
             steps["PyTorch"] = theirs(peer, inputs, v)
         ms = {k: 1e3 * t for k, t in interleaved(steps, options.rounds).items()}
         torch_ms = f"{ms['PyTorch']:.1f} | {ms['PyTorch'] / ms['derived']:.2f}" if version else "– | –"
         lines.append(f"| {name} | {ms['derived']:.1f} | {ms['composed']:.1f} | {ms['composed'] / ms['derived']:.2f} | {torch_ms} | "
-                     f"{kept(derived, inputs, keywords, then):.2f} | {kept(composed, inputs, keywords, then_composed):.2f} |")
+                     f"{kept(derived, inputs, keywords, then):.2f} | {kept(composed, inputs, keywords, then):.2f} |")
 
     for name, (layer, parameter, beta, keywords) in ROWS.items():
-        entry = layers.REGISTRY[layer]
-        row(name, entry.form("derived"), entry.composed, arrays(parameter, beta), keywords, name)
-    batch, inplace = layers.REGISTRY["batch_norm"], layers.REGISTRY["inplace_abn"]
+        row(name, layers.REGISTRY[layer], arrays(parameter, beta), keywords, name)
     inputs = arrays((64,), True)
     inputs[1] = np.abs(inputs[1]) + 0.1  # in-place ABN keeps |gamma| away from 0
-    row("batch norm, leaky ReLU", batch.form("derived"), batch.composed, inputs, {"eps": 1e-5}, "batch norm, leaky ReLU", leaky, leaky)
-    row("in-place ABN, leaky ReLU", inplace.form("derived"), inplace.composed, inputs, {"eps": 1e-5}, "batch norm, leaky ReLU")
+    row("batch norm, leaky ReLU", layers.REGISTRY["batch_norm"], inputs, {"eps": 1e-5}, "batch norm, leaky ReLU", leaky)
+    row("in-place ABN, leaky ReLU", layers.REGISTRY["inplace_abn"], inputs, {"eps": 1e-5}, "batch norm, leaky ReLU")
     lines.append("")
     print("\n".join(lines))
     RESULTS.parent.mkdir(exist_ok=True)

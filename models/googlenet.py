@@ -45,9 +45,11 @@ INCEPTIONS: dict[str, tuple[int, tuple[int, int], tuple[int, int], tuple[str, in
 }
 
 
-def unit(parts: Parts, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int | None = None, first: bool = False) -> nn.Sequential:
+def unit(parts: Parts, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int | None = None,
+         first: bool = False) -> nn.Sequential:
     """Convolution, norm, activation."""
-    return nn.Sequential(parts.conv(inputs, outputs, kernel, stride, padding=padding), *parts.norm_and_activation(outputs, first=first))
+    conv = parts.conv(inputs, outputs, kernel, stride, padding=padding)
+    return nn.Sequential(conv, *parts.norm_and_activation(outputs, first=first))
 
 
 class Inception(nn.Module):
@@ -76,8 +78,8 @@ class GoogLeNet(nn.Module):
     def __init__(self, parts: Parts, *, classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
         c1, c2 = parts.channels(64), parts.channels(192)
-        features: dict[str, nn.Module] = {"conv1": unit(parts, in_channels, c1, 3, padding=0, first=True), "conv2": unit(parts, c1, c2, 3, padding=0)}
-        channels = c2
+        features: dict[str, nn.Module] = {"conv1": unit(parts, in_channels, c1, 3, padding=0, first=True)}
+        features["conv2"], channels = unit(parts, c1, c2, 3, padding=0), c2
         for name in INCEPTIONS:
             features[f"inception{name}"] = module = Inception(parts, channels, name)
             channels = module.outputs

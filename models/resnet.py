@@ -53,8 +53,8 @@ def blocks_per_stage(name: str, depth: int, layers_a_block: int, extra: int = 2)
     n, rest = divmod(depth - extra, 3 * layers_a_block)
     if n < 1 or rest:
         fits = ", ".join(str(3 * layers_a_block * i + extra) for i in (1, 2, 3))
-        raise error(ValueError, "models.build", got=f"depth={depth} for {name}", needs=f"{3 * layers_a_block}n + {extra}: {fits}, ...",
-                    fix="three stages of n blocks each")
+        raise error(ValueError, "models.build", got=f"depth={depth} for {name}",
+                    needs=f"{3 * layers_a_block}n + {extra}: {fits}, ...", fix="choose the number n of blocks in each of the three stages")
     return n
 
 
@@ -112,7 +112,8 @@ class Stages(nn.Module):
         features: channels that leave the last stage.
     """
 
-    def __init__(self, parts: Parts, stem: int, stages: Sequence[Sequence[nn.Module]], features: int, *, classes: int, in_channels: int) -> None:
+    def __init__(self, parts: Parts, stem: int, stages: Sequence[Sequence[nn.Module]], features: int, *,
+                 classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv1 = parts.conv(in_channels, stem)
         self.bn1, self.act1 = parts.norm_and_activation(stem, first=True)

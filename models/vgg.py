@@ -63,7 +63,8 @@ class VGG(nn.Module):
         self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()  # the former does nothing up to 32×32
         normed = parts.norm_name != "none" if classifier_norm is None else classifier_norm
         norm = layers.BatchNorm1d(channels, form=form_for("batch_norm", parts.form)) if normed else nn.Identity()
-        self.classifier = nn.Sequential(nn.Linear(channels, channels, bias=not normed), norm, parts.activation(), nn.Linear(channels, classes))
+        hidden = nn.Linear(channels, channels, bias=not normed)
+        self.classifier = nn.Sequential(hidden, norm, parts.activation(), nn.Linear(channels, classes))
 
     def forward(self, x: Any) -> Any:
         """Images (N, in_channels, size, size) -> scores (N, classes)."""

@@ -72,7 +72,8 @@ class WideResNet(nn.Module):
         self.conv1 = parts.conv(in_channels, inputs)
         for published, stride in ((16, 1), (32, 2), (64, 2)):
             sizes = [inputs, *[parts.channels(published * k)] * n]
-            blocks = [PreactivatedBlock(parts, sizes[i], sizes[i + 1], 1 if i else stride, dropout, not stages and i == 0) for i in range(n)]
+            blocks = [PreactivatedBlock(parts, sizes[i], sizes[i + 1], 1 if i else stride, dropout, first=not stages and i == 0)
+                      for i in range(n)]
             stages.append(nn.Sequential(*blocks))
             inputs = sizes[-1]
         self.layer1, self.layer2, self.layer3 = stages
