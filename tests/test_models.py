@@ -19,11 +19,11 @@ from helpers import relative_error, to_host
 from minigrad import nn, optim
 from models.parts import NORMS, WHITENING
 
-# One small network of each kind (the table's other names are the same with other sizes), and the images that it sees.
+# One small network of each kind (the table's other names are the same with other sizes), and the size of its images.
 SMALL = {
     "tiny_cnn": (16, {"size": 16, "width": 0.5}),
     "vgg_a": (32, {"width": 1 / 16}),
-    "googlenet": (16, {"width": 1 / 16}),
+    "googlenet": (16, {"width": 1 / 16}),  # 35 convolutions, at last on 3 × 3 pixels
     "resnet": (16, {"depth": 8, "width": 0.5, "shortcut": "B"}),
     "plain": (16, {"depth": 8, "width": 0.5}),
     "wide_resnet": (16, {"depth": 10, "k": 2, "width": 0.25}),
@@ -46,8 +46,9 @@ def batch(size, n=8, seed=1, channels=3, dtype="float32"):
     return mg.tensor(x, backend=mg.backend.current_name()), mg.tensor(t, backend=mg.backend.current_name())
 
 
-def loss_curve(name, dtype="float32", steps=3, perturbation=0.0, lr=0.02, **choices):
+def loss_curve(name, dtype="float32", steps=3, perturbation=0.0, **choices):
     """Losses of a few steps of SGD, the parameters first multiplied by 1 ± `perturbation`."""
+    lr = 0.001 if name == "googlenet" else 0.02  # rounding picks another maximum there now and then; with long steps that grows
     model, (x, t) = small(name, **choices).astype(dtype), batch(SMALL[name][0], dtype=dtype)
     rng = np.random.default_rng(2)
     for p in model.parameters():
