@@ -23,7 +23,7 @@ from models.parts import NORMS, WHITENING
 SMALL = {
     "tiny_cnn": (16, {"size": 16, "width": 0.5}),
     "vgg_a": (32, {"width": 1 / 16}),
-    "googlenet": (16, {"width": 1 / 16}),  # 35 convolutions, at last on 3 × 3 pixels
+    "googlenet": (16, {"width": 1 / 16}),  # 70 convolutions, the last on 3 × 3 pixels
     "resnet": (16, {"depth": 8, "width": 0.5, "shortcut": "B"}),
     "plain": (16, {"depth": 8, "width": 0.5}),
     "wide_resnet": (16, {"depth": 10, "k": 2, "width": 0.25}),
@@ -52,7 +52,7 @@ def loss_curve(name, dtype="float32", steps=3, perturbation=0.0, draw=0, **choic
     rng = np.random.default_rng(draw)
     for p in model.parameters():
         p.data[...] *= (1 + perturbation * rng.choice([-1.0, 1.0], p.shape)).astype(dtype)
-    lr = 0.001 if name == "googlenet" else 0.02  # 35 convolutions and small images: what one step changes grows in the next
+    lr = 0.001 if name == "googlenet" else 0.02  # so deep and on so few pixels, what one step changes grows in the next
     optimizer, losses = optim.SGD(model.parameters(), lr=lr, momentum=0.9), []
     for _ in range(steps):
         loss = mg.cross_entropy(model(x), t)
@@ -298,17 +298,18 @@ def cases():
 
 @pytest.mark.parametrize("name, norm", list(cases()))
 def test_composed_and_derived_norms_train_alike(name, norm):
-    """float32, every network with every norm; in float64 and for all derivations, in the slow tier."""
+    """float32, every network with every norm (all derivations: in the slow tier)."""
     composed, derived = (loss_curve(name, norm=norm, form=form) for form in ("composed", "derived"))
     assert np.all(np.isfinite(composed)) and np.all(np.isfinite(derived))
     assert worst(derived, composed) <= rounding(name, "float32", norm=norm)
 
 
-@pytest.mark.parametrize("norm", NORMS)
-def test_composed_and_derived_norms_train_alike_in_float64(norm):
-    """One network for each norm, with nine more digits: a gradient that is wrong in the sixth digit shows."""
-    composed, derived = (loss_curve("plain", "float64", norm=norm, form=form) for form in ("composed", "derived"))
-    assert worst(derived, composed) <= rounding("plain", "float64", norm=norm)
+@pytest.mark.parametrize("name, norm", [(name, norm) for name, norm in cases() if name != "googlenet"])
+def test_composed_and_derived_norms_train_alike_in_float64(name, norm):
+    """With nine more digits: where float32 is lax because something jumps, a wrong gradient shows here."""
+    composed, derived = (loss_curve(name, "float64", norm=norm, form=form) for form in ("composed", "derived"))
+    bound = rounding(name, "float64", norm=norm)
+    assert worst(derived, composed) <= bound < 1e-9
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

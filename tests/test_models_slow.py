@@ -1,6 +1,7 @@
 """Every network with every norm, weight normalization and derivation, in both dtypes; and trainings on the digits.
 
-    ResNet-20, a quarter of the width, 12 epochs of SGD, seed 0: 99.4 % of the test digits (three seeds: 98.9 to 99.4)
+    ResNet-20, a quarter of the width, 12 epochs of SGD, seed 0: 99.4 % of the test digits (three seeds: 98.9 to 99.4;
+    with the composed forms 97.8 to 99.2, because rounding grows over 264 steps)
     ResNet-44 as well: 98.6 %        the same without shortcuts: 97.2 % with 20 layers, 56.7 % with 44
 """
 
