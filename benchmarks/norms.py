@@ -2,14 +2,18 @@
 
     pip install -e '.[bench]'  &&  taskset -c 0,1 python -m benchmarks.norms
 
-64 x 64 x 32 x 32, float32, two threads, one process, interleaved round by round (a rest, untimed calls, timed calls),
-medians. Without PyTorch its column is left out.
+64 x 64 x 32 x 32, float32, two threads, interleaved in one run (a rest, untimed calls, timed calls), medians. PyTorch has
+a process of its own, because minigrad's memory settings hold for all of its process and would speed up PyTorch too. Without PyTorch its column is left out.
 Kept bytes are those of the tape in units of x's size, with x a taped result. Figures go to benchmarks/results/norms.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -64,8 +68,9 @@ def theirs(name: str, inputs: list[np.ndarray], v: np.ndarray) -> Step:
     from torch.nn import functional as F
     torch.set_num_threads(THREADS)
     xs, cotangent = [torch.tensor(a, requires_grad=True) for a in inputs], torch.tensor(v)
+    running = torch.zeros(SHAPE[1]), torch.ones(SHAPE[1])
     forward: dict[str, Any] = {
-        "batch norm": lambda x, g, b: F.batch_norm(x, None, None, g, b, True, 0.1, 1e-5),
+        "batch norm": lambda x, g, b: F.batch_norm(x, *running, g, b, True, 0.1, 1e-5),  # what torch.nn.BatchNorm2d calls
         "batch norm, leaky ReLU": lambda x, g, b: F.leaky_relu(F.batch_norm(x, None, None, g, b, True, 0.1, 1e-5), 0.01),
         "layer norm": lambda x, g, b: F.layer_norm(x, tuple(g.shape), g, b, 1e-5),
         "layer norm, last axis": lambda x, g, b: F.layer_norm(x, tuple(g.shape), g, b, 1e-5),
@@ -76,20 +81,50 @@ def theirs(name: str, inputs: list[np.ndarray], v: np.ndarray) -> Step:
     return lambda: torch.autograd.grad(forward[name](*xs), xs, cotangent)[0].numpy()
 
 
-def interleaved(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median seconds of each, after checking that all compute the same gradient."""
-    reference = next(iter(steps.values()))()
-    for name, step in steps.items():
-        assert np.linalg.norm(step() - reference) <= 1e-4 * np.linalg.norm(reference), name
-    times: dict[str, list[float]] = {name: [] for name in steps}
+def turn(step: Step) -> list[float]:
+    """Seconds of some calls, after as many that are not timed."""
+    times = []
+    for _ in range(2 * CALLS):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return times[CALLS:]
+
+
+def serve(connection: Any) -> None:
+    """PyTorch in a process of its own: prepares the rows that it is sent, and takes turns."""
+    step: Any = None
+    while (message := connection.recv()) is not None:
+        if message == "turn":
+            connection.send(turn(step))
+        else:
+            step = theirs(*message)
+            connection.send(step())
+
+
+def start_peer() -> Any:
+    """The other end of `serve`, whose process keeps the C library's own memory settings; None without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    os.environ["MINIGRAD_MALLOC"] = "system"
+    context.Process(target=serve, args=(there,), daemon=True).start()
+    del os.environ["MINIGRAD_MALLOC"]
+    return here
+
+
+def interleaved(steps: dict[str, Step], peer: Any, rounds: int) -> dict[str, float]:
+    """Median seconds of each, and of the prepared peer's step, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in (*steps, *(["PyTorch"] if peer else []))}
     for _ in range(rounds):
-        for name, step in steps.items():
+        for name in times:
             time.sleep(REST)
-            for turn in range(2 * CALLS):
-                start = time.perf_counter()
-                step()
-                if turn >= CALLS:
-                    times[name].append(time.perf_counter() - start)
+            if name in steps:
+                times[name] += turn(steps[name])
+            else:
+                peer.send("turn")
+                times[name] += peer.recv()
     return {name: median(t) for name, t in times.items()}
 
 
@@ -107,28 +142,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     mg.set_num_threads(THREADS)
-    try:
-        import torch
-        version = f", PyTorch {torch.__version__}"
-    except ImportError:
-        version = ""
+    peer = start_peer()
+    version = f", PyTorch {importlib.metadata.version('torch')}" if peer else ""
     v = np.random.default_rng(1).normal(size=SHAPE).astype("float32")
     lines = ["# Normalization layers, forward and backward", "",
              f"x is {' x '.join(map(str, SHAPE))}, float32; {THREADS} threads, {processor()}, "
              f"Python {platform.python_version()}, NumPy {np.__version__}{version}. "
-             f"Interleaved, medians of {options.rounds * CALLS}. \"Kept\" is in units of x's size.", "",
+             f"Interleaved, medians of {options.rounds * CALLS}; PyTorch in a process of its own. \"Kept\" is in units of x's size.", "",
              "| layer | derived, ms | composed, ms | composed / derived | PyTorch, ms | PyTorch / derived | kept: derived | kept: composed |",
              "|---|---|---|---|---|---|---|---|"]
 
     def leaky(y: Any) -> Any:
         return mg.leaky_relu(y, 0.01)
 
-    def row(name: str, layer: layers.Layer, inputs: list[np.ndarray], keywords: dict[str, Any], peer: str, then: Any = None) -> None:
+    def row(name: str, layer: layers.Layer, inputs: list[np.ndarray], keywords: dict[str, Any], theirs_name: str, then: Any = None) -> None:
         derived, composed = layer.form("derived"), layer.composed
         steps = {"derived": ours(derived, inputs, v, keywords, then), "composed": ours(composed, inputs, v, keywords, then)}
-        if version:
-            steps["PyTorch"] = theirs(peer, inputs, v)
-        ms = {k: 1e3 * t for k, t in interleaved(steps, options.rounds).items()}
+        reference, gradients = steps["derived"](), [steps["composed"]()]
+        if peer:
+            peer.send((theirs_name, inputs, v))
+            gradients.append(peer.recv())
+        for gradient in gradients:
+            assert np.linalg.norm(gradient - reference) <= 1e-4 * np.linalg.norm(reference), name
+        ms = {k: 1e3 * t for k, t in interleaved(steps, peer, options.rounds).items()}
         torch_ms = f"{ms['PyTorch']:.1f} | {ms['PyTorch'] / ms['derived']:.2f}" if version else "– | –"
         lines.append(f"| {name} | {ms['derived']:.1f} | {ms['composed']:.1f} | {ms['composed'] / ms['derived']:.2f} | {torch_ms} | "
                      f"{kept(derived, inputs, keywords, then):.2f} | {kept(composed, inputs, keywords, then):.2f} |")
@@ -139,6 +175,8 @@ def main() -> None:
     inputs[1] = np.abs(inputs[1]) + 0.1  # in-place ABN keeps |gamma| away from 0
     row("batch norm, leaky ReLU", layers.REGISTRY["batch_norm"], inputs, {"eps": 1e-5}, "batch norm, leaky ReLU", leaky)
     row("in-place ABN, leaky ReLU", layers.REGISTRY["inplace_abn"], inputs, {"eps": 1e-5}, "batch norm, leaky ReLU")
+    if peer:
+        peer.send(None)
     lines.append("")
     print("\n".join(lines))
     RESULTS.parent.mkdir(exist_ok=True)
