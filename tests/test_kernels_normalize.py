@@ -114,6 +114,42 @@ def test_large_means_cost_no_digits_of_the_variance(rng):
         assert np.abs(var / exactly.var(axes, keepdims=True) - 1).max() <= 2e-5
 
 
+@pytest.mark.parametrize("mean", [0.0, 0.5, 0.99, 1.01, 2.0])
+def test_near_where_the_way_to_compute_changes_nothing_is_lost(mean, rng):
+    x = (rng.normal(size=(64, 5, 8, 8)) + mean).astype("float32")
+    axes, eps = (0, 2, 3), np.finfo("float32").eps
+    mu, var = normalize.moments(np, x, axes)
+    np.testing.assert_allclose(var, x.astype("float64").var(axes, keepdims=True), rtol=16 * eps)  # sums of 64 rows of 64 products
+    g = rng.normal(size=x.shape).astype("float32")
+    _, products = normalize.paired_sums(np, g, x, mu, None, None, axes)
+    terms = g * (x - mu.astype("float64"))
+    np.testing.assert_allclose(products, terms.sum(axes, keepdims=True), rtol=0, atol=16 * eps * np.abs(terms).sum() / 5)
+
+
+def test_a_misleading_sample_of_x_costs_few_digits(rng):
+    x = np.full((64, 3, 16, 16), 100, "float32") + rng.normal(size=(64, 3, 16, 16)).astype("float32")
+    x[::2] -= 50 * rng.normal(size=x[::2].shape).astype("float32")  # every second row deviates by more than the mean
+    x[1::2] -= 0.5
+    g = rng.normal(size=x.shape).astype("float32") * (np.abs(x - 100) < 5)
+    mu = x.mean((0, 2, 3), keepdims=True)
+    _, products = normalize.paired_sums(np, g, x, mu, None, None, (0, 2, 3))
+    terms = g * (x - mu.astype("float64"))
+    scale = np.sqrt((g.astype("float64") ** 2).sum() * ((x - mu.astype("float64")) ** 2).sum()) / 3
+    assert (np.abs(products - terms.sum((0, 2, 3), keepdims=True)) <= 16 * np.finfo("float32").eps * scale).all()
+
+
+@pytest.mark.parametrize("a, b, c", [(1, 0, 1), (0, 1, 1), (1e-30, 1, 1), (1, 1e-30, 1e10), (1, 1e-30, 0), (0, 0, 0), (1, -2, 1e4)])
+def test_combine_has_no_coefficient_that_it_divides_by_in_vain(a, b, c, rng):
+    g, x = rng.normal(size=(2, 8, 3, 4, 4)).astype("float32")
+    mu = np.float32([0.2, -0.1, 0.0]).reshape(1, 3, 1, 1)
+    a, b, c = (np.float32([k, 1, 0.5]).reshape(1, 3, 1, 1) for k in (a, b, c))
+    for with_g in (True, False):
+        found = normalize.combine(np, g if with_g else None, x, mu, a, b, c, None)
+        terms = [a * g.astype("float64") * with_g, b * (x - mu.astype("float64")), c.astype("float64")]
+        size = sum(np.abs(t) for t in terms) + np.abs(b * mu)
+        assert (np.abs(found - sum(terms)) <= 4 * np.finfo("float32").eps * size).all()  # at most four roundings of each term
+
+
 @pytest.mark.parametrize(("shape", "axes"), [((50000, 3), (0,)), ((512, 16), (0,)), ((4, 65536), (1,)), ((3, 70000), (1,)), ((256, 4, 8, 8), (0, 2, 3))])
 def test_the_variance_of_a_constant_is_not_negative_and_below_its_rounding(shape, axes, rng):
     for constant in rng.uniform(0.1, 10, 10).astype("float32"):

@@ -57,7 +57,8 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
 
     def several(start: int, stop: int) -> list[Any]:
         results: list[Any] = []
-        size = _BLOCK_BYTES if stop - start == n else 4 * _BLOCK_BYTES  # threads pass Python's lock on between two calls
+        size = _BLOCK_BYTES * (1 if spare else 2)
+        size *= 1 if stop - start == n else 4  # threads pass Python's lock on between two calls
         step = max(1, min(size // row, most or n))
         buffers = np.empty((spare, min(step, stop - start), *x.shape[1:]), x.dtype)
         starts = range(start, stop, step)
@@ -100,8 +101,9 @@ def _applies(xp: Any, x: Array) -> bool:
 def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     """Mean and biased variance of x over `axes` (kept as size 1), stable for any mean.
 
-    Each block is centred on its own mean μ_b, whose rounding error δ = mean(x − μ_b) is then corrected; blocks are merged
-    by Chan, Golub and LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
+    A block whose squared mean μ_b² is at most its variance has Σ(x − μ_b)² = Σx² − n_b μ_b²: at worst, that doubles the
+    rounding error. Any other block is centred on μ_b, whose rounding error δ = mean(x − μ_b) is then corrected. Blocks are
+    merged by Chan, Golub and LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
     Rounding never makes the variance negative.
     """
     if not _applies(xp, x):
@@ -116,6 +118,9 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         part = x[start:stop]
         count = rest * (stop - start if 0 in axes else 1)
         mu = plain(part) / count
+        mean_square = products(part, part, spare[0]) / count
+        if np.all(2 * np.square(mu) <= mean_square):
+            return mu, count * (mean_square - np.square(mu)), count
         with direct:
             t = np.subtract(part, mu, out=spare[0])
         delta = plain(t) / count
@@ -130,7 +135,11 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
 
 
 def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes: Axes, first: Undo | None = None) -> tuple[Array, Array]:
-    """Σ w·g and Σ w·g·r·(x − mu) over `axes` (kept as size 1), of ``first(g, x)`` if that is given."""
+    """Σ w·g and Σ w·g·r·(x − mu) over `axes` (kept as size 1), of ``first(g, x)`` if that is given.
+
+    A mu that is one number for each sum, and small beside what some of x deviates from it, is subtracted from the sums
+    and not from x.
+    """
     if r is not None and not any(_varies(r, x.ndim)[i] for i in axes):  # a factor of the sum
         s, t = paired_sums(xp, g, x, mu, w, None, axes, first)
         return s, t * r
@@ -141,16 +150,20 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
 
     direct = _direct(x, mu, w, r)
     plain, products = _sums(x, axes)
+    after = mu is not None and r is None and w is None and first is None and _is_small(mu, mu, x, axes)
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
         mu_, w_, r_ = (_rows(small, x.ndim, start, stop) for small in (mu, w, r))
         with direct:
             h = h if w is None else np.multiply(h, w_, out=spare[0])
+            if after:
+                total = plain(h)
+                return total, products(h, t, None) - mu_ * total
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
         return plain(h), products(h, t, spare[1])
-    parts = _blocked(x, block, spare=2, add=0 in axes)
+    parts = _blocked(x, block, spare=0 if after else 2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
 
@@ -174,6 +187,7 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
             then(result)
         return result
     result = np.empty(x.shape, x.dtype) if out is None else out
+    mu, b, c, last = _shorter(g, x, mu, a, b, c, w)
     direct = _direct(x, mu, a, b, c, w)
 
     def block(start: int, stop: int, spare: Array) -> None:
@@ -183,7 +197,9 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
         with direct:
             t = t if mu is None else np.subtract(t, mu_, out=o)
             np.multiply(t, b_, out=o)
-            if g is not None:
+            if last:
+                np.multiply(np.add(o, h, out=o), a_, out=o)
+            elif g is not None:
                 h = h if w is None else np.multiply(h, w_, out=spare[0])
                 np.add(o, np.multiply(h, a_, out=spare[0]), out=o)
             elif w is not None:
@@ -192,8 +208,40 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
                 np.add(o, c_, out=o)
         if then is not None:
             then(o)
-    _blocked(x, block, backwards=True)
+    _blocked(x, block, spare=0 if g is None or last else 1, backwards=True)
     return result
+
+
+def _shorter(g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array) -> tuple[Array, Array, Array, bool]:
+    """mu, b, c and "multiply by a last" with which a·g + b·(x − mu) + c takes as few passes as it can:
+
+    b·(x − (mu − c/b)) and a·(g + (b/a)·(x − mu)), where every quotient is finite. The first is rounded by up to 3 units of
+    b·mu and of c in place of one, so mu must be small beside what x deviates from it, and without g c/b as well.
+    """
+    last = False
+    with np.errstate(all="ignore"):
+        if c is not None and w is None and mu is not None:
+            shift = c / b
+            small = mu if g is not None else np.maximum(abs(mu), abs(shift) / 2)
+            if np.isfinite(shift).all() and _is_small(small, mu, x, tuple(i for i, varies in enumerate(_varies(mu, x.ndim)) if not varies)):
+                mu, c = mu - shift, None
+        if g is not None and w is None and c is None:
+            ratio = b / a
+            if np.isfinite(ratio).all():
+                b, last = ratio, True
+    return mu, b, c, last
+
+
+def _is_small(small: Array, mu: Array, x: Array, axes: Axes) -> bool:
+    """Whether small² is at most the mean of (x − mu)² over `axes`, where mu is one number, judged by a sample of x."""
+    if any(_varies(mu, x.ndim)[i] for i in axes):
+        return False
+    sparse = max(1, min(256, prod(x.shape[i] for i in axes) // 32))  # one of how many elements is looked at
+    steps = [1] * x.ndim
+    for i in axes:
+        steps[i] = min(x.shape[i], sparse // prod(steps))
+    sample = x[tuple(slice(step // 2, None, step) for step in steps)] - mu
+    return bool(np.all(np.square(small) <= np.square(sample).mean(axis=axes, keepdims=True)))
 
 
 def _part(g: Array, x: Array, start: int, stop: int, first: Undo | None) -> tuple[Array, Array]:
