@@ -29,6 +29,7 @@ Undo = Callable[[Array, Array], tuple[Array, Array]]
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 21  # below this a second thread costs more than it brings
 _MOST_ROWS = 1 << 10  # under a mean down the first axis: each tenfold of rows that are added one by one costs a digit
+_NEAR = 4.0  # standard deviations: to subtract a mean that is nearer to 0 only in the end costs 2 bits at most
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
 
@@ -101,9 +102,9 @@ def _applies(xp: Any, x: Array) -> bool:
 def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     """Mean and biased variance of x over `axes` (kept as size 1), stable for any mean.
 
-    A block whose squared mean μ_b² is at most its variance has Σ(x − μ_b)² = Σx² − n_b μ_b²: at worst, that doubles the
-    rounding error. Any other block is centred on μ_b, whose rounding error δ = mean(x − μ_b) is then corrected. Blocks are
-    merged by Chan, Golub and LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
+    A block with μ_b² within 3 times its variance has Σ(x − μ_b)² = Σx² − n_b μ_b², which costs 2 bits at most. Any other
+    block is centred on μ_b, whose rounding error δ = mean(x − μ_b) is then corrected. Blocks are merged by Chan, Golub and
+    LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
     Rounding never makes the variance negative.
     """
     if not _applies(xp, x):
@@ -119,7 +120,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         count = rest * (stop - start if 0 in axes else 1)
         mu = plain(part) / count
         mean_square = products(part, part, spare[0]) / count
-        if np.all(2 * np.square(mu) <= mean_square):
+        if np.all(4 * np.square(mu) <= 3 * mean_square):
             return mu, count * (mean_square - np.square(mu)), count
         with direct:
             t = np.subtract(part, mu, out=spare[0])
@@ -137,7 +138,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
 def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes: Axes, first: Undo | None = None) -> tuple[Array, Array]:
     """Σ w·g and Σ w·g·r·(x − mu) over `axes` (kept as size 1), of ``first(g, x)`` if that is given.
 
-    A mu that is one number for each sum, and small beside what some of x deviates from it, is subtracted from the sums
+    A mu that is one number for each sum, and near 0 beside what x deviates from it, is subtracted from the sums
     and not from x.
     """
     if r is not None and not any(_varies(r, x.ndim)[i] for i in axes):  # a factor of the sum
@@ -150,7 +151,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
 
     direct = _direct(x, mu, w, r)
     plain, products = _sums(x, axes)
-    after = mu is not None and r is None and w is None and first is None and _is_small(mu, mu, x, axes)
+    after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
@@ -208,7 +209,7 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
                 np.add(o, c_, out=o)
         if then is not None:
             then(o)
-    _blocked(x, block, spare=0 if g is None or last else 1, backwards=True)
+    _blocked(x, block, spare=0 if first is None and (g is None or last) else 1, backwards=True)
     return result
 
 
@@ -216,14 +217,14 @@ def _shorter(g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Arr
     """mu, b, c and "multiply by a last" with which a·g + b·(x − mu) + c takes as few passes as it can:
 
     b·(x − (mu − c/b)) and a·(g + (b/a)·(x − mu)), where every quotient is finite. The first is rounded by up to 3 units of
-    b·mu and of c in place of one, so mu must be small beside what x deviates from it, and without g c/b as well.
+    b·mu and of c in place of one, so mu must be near 0 beside what x deviates from it, and without g c/b as well.
     """
     last = False
     with np.errstate(all="ignore"):
         if c is not None and w is None and mu is not None:
             shift = c / b
-            small = mu if g is not None else np.maximum(abs(mu), abs(shift) / 2)
-            if np.isfinite(shift).all() and _is_small(small, mu, x, tuple(i for i, varies in enumerate(_varies(mu, x.ndim)) if not varies)):
+            near = mu if g is not None else np.maximum(abs(mu), abs(shift))
+            if np.isfinite(shift).all() and _is_near(near, mu, x, tuple(i for i, varies in enumerate(_varies(mu, x.ndim)) if not varies)):
                 mu, c = mu - shift, None
         if g is not None and w is None and c is None:
             ratio = b / a
@@ -232,8 +233,8 @@ def _shorter(g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Arr
     return mu, b, c, last
 
 
-def _is_small(small: Array, mu: Array, x: Array, axes: Axes) -> bool:
-    """Whether small² is at most the mean of (x − mu)² over `axes`, where mu is one number, judged by a sample of x."""
+def _is_near(near: Array, mu: Array, x: Array, axes: Axes) -> bool:
+    """Whether `near` is within 4 root mean squares of x − mu over `axes`, where mu is one number, judged by a sample of x."""
     if any(_varies(mu, x.ndim)[i] for i in axes):
         return False
     sparse = max(1, min(256, prod(x.shape[i] for i in axes) // 32))  # one of how many elements is looked at
@@ -241,7 +242,7 @@ def _is_small(small: Array, mu: Array, x: Array, axes: Axes) -> bool:
     for i in axes:
         steps[i] = min(x.shape[i], sparse // prod(steps))
     sample = x[tuple(slice(step // 2, None, step) for step in steps)] - mu
-    return bool(np.all(np.square(small) <= np.square(sample).mean(axis=axes, keepdims=True)))
+    return bool(np.all(np.square(near / _NEAR) <= np.square(sample).mean(axis=axes, keepdims=True)))
 
 
 def _part(g: Array, x: Array, start: int, stop: int, first: Undo | None) -> tuple[Array, Array]:

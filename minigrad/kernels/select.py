@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from .threads import share
+
 Array = Any
 
 _SMALL = 1 << 14  # elements; below, the branches cost less than the calls
-_BLOCK = 1 << 15  # elements that stay in the cache with their masks
+_THREAD = 1 << 18  # elements; below, a second thread costs more than it brings
+_BLOCK = 1 << 16  # elements that stay in the cache with their masks
 
 
 def where(xp: Any, cond: Array, a: Array | float, b: Array | float) -> Array:
@@ -28,15 +31,18 @@ def where(xp: Any, cond: Array, a: Array | float, b: Array | float) -> Array:
     keep, target = cond.reshape(-1).view(np.int8), out.reshape(-1).view(bits)
     chosen, other = (x.reshape(-1).view(bits) if isinstance(x, np.ndarray) else np.array(x, dtype).view(bits) for x in (a, b))
     nothing = not isinstance(b, np.ndarray) and not other
-    for i in range(0, cond.size, _BLOCK):
-        part = slice(i, i + _BLOCK)
-        mask = keep[part].astype(bits)
-        np.negative(mask, out=mask)  # all ones where cond, else all zeros
-        np.bitwise_and(chosen[part] if chosen.ndim else chosen, mask, out=target[part])
-        if not nothing:
-            np.invert(mask, out=mask)
-            np.bitwise_and(other[part] if other.ndim else other, mask, out=mask)
-            np.bitwise_or(target[part], mask, out=target[part])
+
+    def work(start: int, stop: int) -> None:
+        for i in range(start, stop, _BLOCK):
+            part = slice(i, min(i + _BLOCK, stop))
+            mask = keep[part].astype(bits)
+            np.negative(mask, out=mask)  # all ones where cond, else all zeros
+            np.bitwise_and(chosen[part] if chosen.ndim else chosen, mask, out=target[part])
+            if not nothing:
+                np.invert(mask, out=mask)
+                np.bitwise_and(other[part] if other.ndim else other, mask, out=mask)
+                np.bitwise_or(target[part], mask, out=target[part])
+    share(work, cond.size, _THREAD)
     return out
 
 

@@ -13,6 +13,7 @@ from .. import backend
 from ..backend import Array
 from ..errors import describe, error
 from ..kernels import select
+from ..kernels.spread import spread
 from ..primitive import primitive
 from .broadcasting import elementwise, floating, namespace_of
 
@@ -22,7 +23,7 @@ from .broadcasting import elementwise, floating, namespace_of
 @elementwise(a=lambda g: g, b=lambda g: g)
 def add(xp: Any, a: Array, b: Array) -> Array:
     """a + b."""
-    return xp.add(a, b)
+    return spread(xp, xp.add, a, b)
 
 
 @elementwise(a=lambda g: g, b=lambda g: -g)
@@ -34,7 +35,7 @@ def subtract(xp: Any, a: Array, b: Array) -> Array:
 @elementwise(a=lambda g, b: g * b, b=lambda g, a: g * a)
 def multiply(xp: Any, a: Array, b: Array) -> Array:
     """a · b, elementwise."""
-    return xp.multiply(a, b)
+    return spread(xp, xp.multiply, a, b)
 
 
 @floating(a=lambda g, b: g / b, b=lambda g, b, out: -g * out / b)
@@ -153,12 +154,12 @@ def sigmoid(xp: Any, a: Array) -> Array:
 @elementwise(a=lambda g, out: where(out > 0, g, 0.0))
 def relu(xp: Any, a: Array) -> Array:
     """max(a, 0), with derivative 0 at 0. Keeps its output only."""
-    return xp.maximum(a, 0)
+    return spread(xp, xp.maximum, a, 0)
 
 
 @elementwise(a=lambda g, out, slope: where(out > 0, g, g * slope))
 def _leaky_relu(xp: Any, a: Array, *, slope: float) -> Array:
-    return xp.maximum(a, a * slope) if slope <= 1 else xp.where(a > 0, a, a * slope)
+    return spread(xp, xp.maximum, a, spread(xp, xp.multiply, a, slope)) if slope <= 1 else xp.where(a > 0, a, a * slope)
 
 
 def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:
