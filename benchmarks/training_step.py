@@ -1,0 +1,236 @@
+"""The reference training step (see _reference_step.py) in minigrad and six other frameworks, and how it grows.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.training_step --python Chainer=/path/to/a/python/with/chainer
+
+Each framework has a process of its own with its BLAS and OpenMP threads set, pinned to as many processors (on Linux). The processes
+take turns of a few steps; medians are reported. All losses must agree. Chainer 7.8.1 needs NumPy < 1.24: give it an interpreter
+of its own with --python. Peers that are not installed are left out. Writes benchmarks/results/training_step.md and two figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import minigrad as mg
+
+from .overhead import processor
+
+WORKER = Path(__file__).with_name("_reference_step.py")
+RESULTS = Path(__file__).parent / "results"
+PEERS = ("minigrad", "composed", "PyTorch", "Chainer", "MyGrad", "HIPS/autograd", "DeZero")
+LABELS = {"minigrad": "minigrad, derived batch norm", "composed": "minigrad, composed batch norm"}
+BATCHES, WIDTHS = (16, 32, 64, 128, 256, 512), (0.5, 1.0, 1.5, 2.0, 2.5)
+REST = 0.03  # seconds before each turn, in which the last one's threads stop waiting for work
+# Which instructions the libraries may use makes more of a difference than anything else. None: the variable is taken away.
+INSTRUCTIONS: dict[str, dict[str, str | None]] = {
+    "as the environment has it": {},
+    "all that the processor has": {"OPENBLAS_CORETYPE": None},
+    "AVX2 at most, in both": {"OPENBLAS_CORETYPE": "Haswell", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+}
+
+
+def environment(threads: int, instructions: str) -> dict[str, str]:
+    """For a process with this many threads and a key of INSTRUCTIONS."""
+    found = {k: v for k, v in {**os.environ, **INSTRUCTIONS[instructions]}.items() if v is not None}
+    return found | dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)) | {"PYTHONPATH": str(WORKER.parents[1])}
+
+
+def pinned(threads: int) -> list[str]:
+    """The beginning of a command that is to run on the first processors that this process may use."""
+    try:
+        processors = sorted(os.sched_getaffinity(0))[:threads]
+        subprocess.run(["taskset", "--version"], capture_output=True, check=True)
+    except (AttributeError, OSError, subprocess.CalledProcessError):
+        return []
+    return ["taskset", "-c", ",".join(map(str, processors))]
+
+
+class Process:
+    """A framework in its own process, ready for steps."""
+
+    def __init__(self, framework: str, threads: int, python: str, batch: int = 64, width: float = 1.0,
+                 instructions: str = "as the environment has it") -> None:
+        command = [*pinned(threads), python, str(WORKER), framework, "--threads", str(threads), "--batch", str(batch), "--width", str(width)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=environment(threads, instructions))
+        assert self.process.stdin is not None and self.process.stdout is not None and self.process.stderr is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise ImportError(f"{framework} is left out: {self.process.stderr.read().strip().splitlines()[-1]}")
+        self.versions: dict[str, str] = json.loads(line)
+        self.seconds: list[float] = []
+        self.peak = 0
+
+    def turn(self, steps: int, count: bool = True) -> list[float]:
+        """The losses of some steps; their times are added to ``seconds``."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        time.sleep(REST)
+        self.process.stdin.write(json.dumps({"steps": steps}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.seconds += answer["seconds"] if count else []
+        self.peak = answer["peak"]
+        return answer["losses"]
+
+    @property
+    def ms(self) -> float:
+        """Median time of a step."""
+        return 1e3 * median(self.seconds)
+
+
+@contextlib.contextmanager
+def running(frameworks: Iterable[str], threads: int, pythons: dict[str, str], **setting: Any) -> Iterator[dict[str, Process]]:
+    """The frameworks that can be started, each in its process; they end with the block."""
+    processes: dict[str, Process] = {}
+    try:
+        for name in frameworks:
+            try:
+                processes[name] = Process(name, threads, pythons.get(name, sys.executable), **setting)
+            except ImportError as e:
+                print(e)
+        yield processes
+    finally:
+        for p in processes.values():
+            p.process.kill()
+            p.process.communicate()
+
+
+def interleaved(processes: dict[str, Process], rounds: int, steps: int = 3) -> None:
+    """Untimed steps that must give the same losses, then turns."""
+    losses = {name: p.turn(3, count=False) for name, p in processes.items()}
+    reference = losses["minigrad"]
+    for name, found in losses.items():
+        if any(abs(a - b) > 1e-3 for a, b in zip(found, reference, strict=True)):
+            raise AssertionError(f"{name} computes something else than minigrad: {found}, not {reference}")
+    for _ in range(rounds):
+        for p in processes.values():
+            p.turn(steps)
+
+
+def roofline(instructions: str) -> dict[str, float]:
+    """GEMM peak and copy bandwidth of one thread, as NumPy reaches them."""
+    command = [*pinned(1), sys.executable, str(WORKER), "roofline"]
+    return json.loads(subprocess.run(command, env=environment(1, instructions), capture_output=True, text=True, check=True).stdout)
+
+
+def flops(batch: int = 64) -> float:
+    """Multiplications and additions of the convolutions of one step: forward, dw, and dx but for the first layer."""
+    layers_ = ((3, 32, 1024, 2), (32, 32, 1024, 3), (32, 64, 256, 3))
+    return sum(2 * 9 * i * o * pixels * times for i, o, pixels, times in layers_) * batch
+
+
+def figure(rows: dict[str, dict[int, float]], growth: tuple[dict[int, float], dict[float, float]]) -> None:
+    """Bars of all frameworks; time against batch and width."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+    with plt.style.context(str(Path(mg.__file__).with_name("minigrad.mplstyle"))):
+        fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+        two = sorted(((times[2], name) for name, times in rows.items() if 2 in times), reverse=True)
+        bars = ax.barh([LABELS.get(n, n) for _, n in two], [t for t, _ in two], color=["C0" if n in LABELS else "0.7" for _, n in two])
+        ax.bar_label(bars, [f"{t:.0f} ms" for t, _ in two], padding=4)
+        ax.set(xlabel="ms a step, two threads (logarithmic)", title="One training step of the reference network", xscale="log")
+        ax.set_xlim(20, max(t for t, _ in two) * 1.6)
+        fig.savefig(RESULTS / "training_step.png", dpi=150)
+        plt.close(fig)
+
+        fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+        per_image = {b: t / b for b, t in growth[0].items()}
+        middle = median(per_image.values())
+        left.axhspan(0.8 * middle, 1.2 * middle, color="0.93", label="within 20 % of the median")
+        left.plot(list(per_image), list(per_image.values()), "o-")
+        left.set(xscale="log", xlabel="batch size", ylabel="ms an image", title="Growth with the batch", xticks=list(per_image), xticklabels=list(per_image))
+        left.set_ylim(0, 1.5 * max(per_image.values()))
+        left.minorticks_off()
+        left.legend(loc="lower right")
+        squares, times = np.array(list(growth[1])) ** 2, np.array(list(growth[1].values()))
+        slope, start = np.polyfit(squares, times, 1)
+        right.plot(squares, start + slope * squares, color="0.7", label=f"{start:.0f} ms + {slope:.0f} ms · width²")
+        right.plot(squares, times, "o")
+        right.set(xlabel="width²  (1: 32, 32, 64 channels)", ylabel="ms a step", title="Growth with the width, batch 64")
+        right.set_ylim(0)
+        right.legend(loc="lower right")
+        fig.savefig(RESULTS / "training_step_growth.png", dpi=150)
+        plt.close(fig)
+
+
+def main() -> None:
+    """Measure, print, draw and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--python", action="append", default=[], metavar="FRAMEWORK=PATH", help="the interpreter of a framework that needs its own")
+    options = parser.parse_args()
+    pythons = dict(p.split("=", 1) for p in options.python)
+    counts = [n for n in (1, 2, 4) if n <= len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))]
+    rows: dict[str, dict[int, float]] = {}
+    peaks: dict[str, int] = {}
+    versions: dict[str, str] = {}
+    for n in counts:
+        with running(PEERS if n == 2 else ("minigrad", "composed", "PyTorch"), n, pythons) as processes:
+            interleaved(processes, options.rounds)
+            for name, p in processes.items():
+                rows.setdefault(name, {})[n] = p.ms
+                if n == 2:
+                    peaks[name], versions[name] = p.peak, p.versions["numpy"]
+    lines = ["# One training step", "",
+             f"{processor()}, Python {platform.python_version()}, NumPy {versions['minigrad']}"
+             + (f" ({versions['Chainer']} for Chainer)" if "Chainer" in versions else "")
+             + f"; float32, batch 64. Each framework in its own process, interleaved, medians of {3 * options.rounds} steps, ms."
+             + (f" OPENBLAS_CORETYPE={os.environ['OPENBLAS_CORETYPE']} is set: NumPy's BLAS does not use all that the processor has."
+                if "OPENBLAS_CORETYPE" in os.environ else ""), "",
+             "| framework | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in counts) + " | times minigrad, 2 threads | peak memory, MB |",
+             "|---|" + "---|" * (len(counts) + 2)]
+    for name, times in rows.items():
+        cells = [f"{times[n]:.1f}" if n in times else "" for n in counts]
+        lines.append(f"| {LABELS.get(name, name)} | {' | '.join(cells)} | {times[2] / rows['minigrad'][2]:.2f} | {peaks[name] / 1e6:.0f} |")
+    if "PyTorch" in rows:
+        lines += ["", "minigrad with derived batch norm against PyTorch, by the instructions that the libraries may use:", "",
+                  "| instructions | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in counts)
+                  + " | GEMM, one thread, GFLOP/s | copy, GB/s | GEMM time at least, ms |",
+                  "|---|" + "---|" * (len(counts) + 3)]
+        for instructions in INSTRUCTIONS:
+            cells = []
+            for n in counts:
+                with running(("minigrad", "PyTorch"), n, pythons, instructions=instructions) as processes:
+                    interleaved(processes, options.rounds)
+                    ours, theirs = processes["minigrad"].ms, processes["PyTorch"].ms
+                    cells.append(f"{ours:.1f} / {theirs:.1f} = {ours / theirs:.2f}")
+            peak = roofline(instructions)
+            lines.append(f"| {instructions} | {' | '.join(cells)} | {peak['GFLOP/s']:.0f} | {peak['GB/s']:.0f} | {flops() / peak['GFLOP/s'] / 1e6:.0f} |")
+        lines += ["", f"The convolutions of a step are {flops() / 1e9:.2f} GFLOP; a copy counts bytes read and written."]
+
+    batches: dict[int, float] = {}
+    widths: dict[float, float] = {}
+    for setting, found in [*(({"batch": b}, batches) for b in BATCHES), *(({"width": w}, widths) for w in WIDTHS)]:
+        with running(("minigrad",), 2, pythons, **setting) as processes:
+            p = processes["minigrad"]
+            p.turn(3, count=False)
+            for _ in range(max(4, options.rounds // 2)):
+                p.turn(3)
+            found[next(iter(setting.values()))] = p.ms
+    per_image = [t / b for b, t in batches.items()]
+    lines += ["", f"Growth, 2 threads: ms an image at batch {', '.join(map(str, batches))}: {', '.join(f'{t:.3f}' for t in per_image)} "
+              f"(from the median {min(per_image) / median(per_image) - 1:+.0%} to {max(per_image) / median(per_image) - 1:+.0%}). "
+              f"ms a step at width {', '.join(map(str, widths))}: {', '.join(f'{t:.0f}' for t in widths.values())}.",
+              "", "![All frameworks](training_step.png)", "", "![Growth](training_step_growth.png)", ""]
+    print("\n".join(lines))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "training_step.md").write_text("\n".join(lines), encoding="utf-8")
+    figure(rows, (batches, widths))
+
+
+if __name__ == "__main__":
+    main()
