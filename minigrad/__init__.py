@@ -26,6 +26,6 @@ from .tensor import Tensor, from_array, no_grad, tensor
 
 Tensor.backward = backward  # type: ignore[method-assign, assignment]
 
-from . import data, nn, optim  # noqa: E402
+from . import data, derivation, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

@@ -50,6 +50,11 @@ MAY_BORROW_NUMPY = {
     "layers/agreement.py": "compares on the host, in float64",
     "layers/report.py": "compares on the host, in float64",
     "minigrad/check.py": "compares on the host, in float64",
+    "minigrad/derivation/changes.py": "compares on the host, in float64",
+    "minigrad/derivation/diagnose.py": "compares on the host, in float64",
+    "minigrad/derivation/judge.py": "compares on the host, in float64",
+    "minigrad/derivation/probe.py": "compares on the host, in float64",
+    "minigrad/derivation/student.py": "students write NumPy",
     "minigrad/data.py": "parses files and shuffles on the host; arrays reach a backend by from_numpy",
 }
 MAY_COMPARE_WITH = {("layers/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}

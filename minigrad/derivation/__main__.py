@@ -1,0 +1,42 @@
+"""``python -m minigrad.derivation HOMEWORK FILE.py``: check a file of line functions; see --help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import Limits, available, check, load_task
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: all right; 1: something is not; 2: usage."""
+    parser = argparse.ArgumentParser(prog="python -m minigrad.derivation", description="Check a derivation line by line.",
+                                     epilog=f"Homework found here: {', '.join(available()) or 'none'}.")
+    parser.add_argument("homework", help="its name, its folder, or a dotted module")
+    parser.add_argument("file", nargs="?", help="your file with the functions d_<name>")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0); -1: new ones")
+    parser.add_argument("--line", action="append", metavar="NAME", help="only this line; may be repeated")
+    parser.add_argument("--hint", metavar="NAME", help="print the hints for a line instead")
+    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="time for each line (default: %(default)s)")
+    parser.add_argument("--memory", type=int, default=Limits.megabytes, help="megabytes for each line (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        task = load_task(options.homework)
+        if options.hint:
+            hints = task.line(options.hint).hints
+            print("\n".join(f"{i}. {h}" for i, h in enumerate(hints, 1)) or f"there is no hint for {options.hint}")
+            return 0
+        if options.file is None:
+            parser.error("the file with your functions is missing")
+        report = check(task, options.file, seed=None if options.seed < 0 else options.seed, lines=options.line,
+                       limits=Limits(options.seconds, options.memory))
+    except (OSError, TypeError, ValueError, KeyError) as e:
+        print(e.args[0] if isinstance(e, KeyError) else e, file=sys.stderr)
+        return 2
+    print(report.json() if options.json else report)
+    return 0 if report else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,315 @@
+"""Why a line is wrong: the student's array as the right one with a single change.
+
+The right answer is a sum of terms, one for each path through the composed form. The simplest change that turns this sum into
+the student's array, on all probes at once, is the diagnosis. Changes are tried from simple to complicated:
+
+    the whole        another adjoint, a value of the forward pass, a transposed or (un)reduced right answer
+    coefficients     a term missing, with the wrong sign, counted twice, summed where it is averaged
+    inside a term    another operand, an operand missing or too many, transposed, a sum over other axes, ε elsewhere
+    two of them      two terms with wrong coefficients
+
+Nothing here knows a particular layer: the candidates come from the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from math import prod
+from typing import Any, NamedTuple
+
+from ..backend import Array, np
+from .changes import Change, Trial, axes_text, changes
+from .probe import Term
+
+CLOSE = 1e-8  # relative: far above rounding in float64, far below any change that means something
+NICE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 1.5, 2 / 3)
+
+
+class Diagnosis(NamedTuple):
+    """A misconception's code, and what to tell the student."""
+
+    code: str
+    message: str
+
+
+def same(a: Array, b: Array, scale: float) -> bool:
+    """Equal but for rounding."""
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= CLOSE * scale))
+
+
+# -- words --------------------------------------------------------------------------------------------------------------
+
+
+def route(term: Term, target: str) -> str:
+    """'the path through var', or 'the direct path' if nothing is named in between."""
+    middle = [n for n in term.through if n != term.source]
+    if not middle:
+        return f"the path from {target} straight to {term.source}"
+    return f"the path from {target} through {', '.join(middle)} to {term.source}"
+
+
+# -- coefficients that follow a law ---------------------------------------------------------------------------------------
+
+
+def sizes(trial: Trial) -> dict[str, float]:
+    """Numbers that a mean could divide by: products of axis lengths of all inputs, and what the task gives."""
+    found: dict[str, float] = {}
+    for name, value in {**trial.probe.keywords, **trial.probe.given}.items():
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value > 1:
+            found[str(name)] = float(value)
+    shapes = {name: a.shape for name, a in trial.probe.values.items() if getattr(a, "ndim", 0)}
+    for name, shape in shapes.items():
+        for count in range(1, len(shape) + 1):
+            for axes in combinations(range(len(shape)), count):
+                n = prod(shape[i] for i in axes)
+                if n > 1:
+                    found.setdefault(f"the number of elements of {name} along {axes_text(axes)}", float(n))
+    return found
+
+
+def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, str] | None:
+    """(code, words) for factors, one a trial, which are one number or one function of one size; else None."""
+    def all_near(values: Sequence[float], wanted: Sequence[float]) -> bool:
+        return all(abs(v - w) <= 1e-6 * max(1.0, abs(w)) for v, w in zip(values, wanted, strict=True))
+    first = coefficients[0]
+    if all_near(coefficients, [first] * len(trials)):
+        if abs(first) < 1e-6:
+            return "missing path", "is missing"
+        if abs(first + 1) < 1e-6:
+            return "sign", "has the wrong sign"
+        if abs(first - 2) < 1e-6:
+            return "counted twice", "is counted twice"
+        number = next((f"{x:g}" if abs(x * 12 - round(x * 12)) > 1e-9 else _fraction(x) for x in NICE if abs(first - x) < 1e-6), f"{first:.6g}")
+        return "factor", f"is {number} times what it should be"
+    tables = [sizes(t) for t in trials]
+    for name in tables[0]:
+        if not all(name in t for t in tables):
+            continue
+        n = [t[name] for t in tables]
+        if len(set(n)) == 1 and len(trials) > 1:
+            continue
+        for sign, remark in ((1.0, ""), (-1.0, ", and its sign is wrong")):
+            for wanted, code, words in (
+                    (n, "sum for mean", f"is {_n(name)} times too large: a sum where a mean (or a division by {_n(name)}) is needed"),
+                    ([1 / k for k in n], "mean for sum", f"is divided by {_n(name)}: a mean where a sum is needed"),
+                    ([k / (k - 1) for k in n], "n - 1 for n", f"divides by {_n(name)} − 1 where {_n(name)} is needed"),
+                    ([(k - 1) / k for k in n], "n for n - 1", f"divides by {_n(name)} where {_n(name)} − 1 is needed"),
+                    ([k**2 for k in n], "sum for mean", f"is {_n(name)}² times too large: twice a sum where a mean is needed"),
+                    ([1 / k**2 for k in n], "mean for sum", f"is divided by {_n(name)}²")):
+                if all_near(coefficients, [sign * w for w in wanted]):
+                    return code, words + remark
+            ratio = [c / (sign * k) for c, k in zip(coefficients, n, strict=True)]
+            if all_near(ratio, [ratio[0]] * len(n)):
+                return "sum for mean", f"is {sign * ratio[0]:.4g}·{_n(name)} times what it should be{remark}"
+            ratio = [c * sign * k for c, k in zip(coefficients, n, strict=True)]
+            if all_near(ratio, [ratio[0]] * len(n)):
+                return "mean for sum", f"is {sign * ratio[0]:.4g}/{_n(name)} times what it should be{remark}"
+    return None
+
+
+def _n(name: str) -> str:
+    return name
+
+
+def _fraction(x: float) -> str:
+    for d in (1, 2, 3, 4):
+        if abs(x * d - round(x * d)) < 1e-9:
+            return f"{round(x * d)}/{d}" if d > 1 else f"{round(x * d)}"
+    return f"{x:g}"
+
+
+def _coefficient(found: Array, term: Array, scale: float) -> float | None:
+    """c with found = c·term, or None."""
+    size = float(np.vdot(term, term))
+    if size <= (CLOSE * scale) ** 2:
+        return None
+    c = float(np.vdot(term, found)) / size
+    return c if same(found, c * term, scale * max(1.0, abs(c))) else None
+
+
+# -- the search -----------------------------------------------------------------------------------------------------------
+
+
+def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis:
+    """The simplest explanation of all trials. `names` are the arguments of the line."""
+    for search in (_whole, _constant_statistics, _coefficients, _inside_terms, _pairs):
+        found = search(target, trials, names)
+        if found is not None:
+            return found
+    return _unexplained(trials)
+
+
+def wrong_shape(target: str, trial: Trial) -> Diagnosis:
+    """Which sum is missing or too many, where the shapes differ."""
+    found, right = trial.found, trial.right
+    say = f"it returned the shape {found.shape}; d_{target} has the shape of {target}, {right.shape}"
+    if found.ndim >= right.ndim and found.size > right.size:
+        lead = found.ndim - right.ndim
+        axes = (*range(lead), *(i + lead for i, n in enumerate(right.shape) if n == 1 and found.shape[i + lead] != 1))
+        if axes and found.sum(axes, keepdims=True).size == right.size:
+            total, mean = (f(axes).reshape(right.shape) for f in (found.sum, found.mean))
+            if same(total, right, trial.scale) or same(mean, right, trial.scale):
+                which = "sum" if same(total, right, trial.scale) else "mean"
+                return Diagnosis("not reduced", f"{say}. The {which} over {axes_text(axes)} is missing: {target} was broadcast along it, "
+                                 "so its adjoint adds up")
+            return Diagnosis("not reduced", f"{say}. A value that is broadcast along {axes_text(axes)} has an adjoint that is summed along it")
+    if found.size == right.size:
+        if same(found.reshape(right.shape), right, trial.scale):
+            return Diagnosis("wrong shape", f"{say}. The numbers are right: keepdims=True or a reshape is missing")
+        if found.ndim == right.ndim == 2 and found.shape == right.shape[::-1]:
+            right_way = "; transposed it is right" if same(found.T, right, trial.scale) else ""
+            return Diagnosis("transposed", f"{say}. That is the transposed shape{right_way}")
+        return Diagnosis("wrong shape", say)
+    for shape in {np.shape(value) for value in trial.probe.values.values()}:
+        without = [(tuple(1 if i == axis else n for i, n in enumerate(shape)), shape[:axis] + shape[axis + 1:]) for axis in range(len(shape))]
+        for axis, both in enumerate(without):
+            if len(shape) > 1 and found.shape in both and any(right.shape in others for other, others in enumerate(without) if other != axis):
+                return Diagnosis("wrong axis", f"{say}. It was summed along axis {axis}, which is another axis")
+    if found.size < right.size:
+        axes = tuple(i for i, n in enumerate(right.shape) if i >= right.ndim - found.ndim and found.shape[i - right.ndim + found.ndim] != n)
+        every = tuple(range(right.ndim - found.ndim)) + axes if found.ndim <= right.ndim else axes
+        where = f" over {axes_text(every)}" if every else ""
+        return Diagnosis("over-reduced", f"{say}. One sum or mean{where} is too many")
+    return Diagnosis("wrong shape", say)
+
+
+def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """The result as a whole is something else that has a name."""
+    def everywhere(what: Callable[[Trial], Any]) -> bool:
+        return all(np.shape(what(t)) == t.found.shape and same(t.found, np.asarray(what(t)), t.scale) for t in trials)
+    if everywhere(lambda t: np.zeros(t.found.shape)):
+        return Diagnosis("missing path", f"it returns zeros, but every path from {target} counts")
+    for name in trials[0].probe.adjoints:
+        if name != target and everywhere(partial(lambda name, t: t.probe.adjoints[name], name)):
+            return Diagnosis("other derivative", f"this is d_{name}, the derivative with respect to {name}; asked for is d_{target}")
+    for name in trials[0].probe.values:
+        if everywhere(partial(lambda name, t: t.probe.values[name], name)):
+            return Diagnosis("other derivative", f"this is the value {name} of the forward pass, not a derivative")
+    if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] for t in trials) and everywhere(lambda t: np.swapaxes(t.right, -1, -2)):
+        return Diagnosis("transposed", f"this is d_{target} transposed")
+    return None
+
+
+def _constant_statistics(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """Two or more paths through reduced values are missing, and all others are right: the formula of inference."""
+    def is_statistic(t: Trial, term: Term) -> bool:
+        shape = t.right.shape
+        return any(np.size(t.probe.values[n]) < prod(shape) for n in term.through[:-1] if n in t.probe.values)
+    if any(sum(is_statistic(t, term) for term in t.terms) < 2 for t in trials):
+        return None
+    for t in trials:
+        kept = [term.value for term in t.terms if not is_statistic(t, term)]
+        if not kept or not same(t.found, sum(kept), t.scale):
+            return None
+    through = sorted({n for term in trials[0].terms if is_statistic(trials[0], term) for n in term.through[:-1]})
+    return Diagnosis("eval formula", f"every path through {', '.join(through)} is missing: they are treated as constants, as at inference, "
+                     f"but here they depend on {target}")
+
+
+def _fit(trials: Sequence[Trial], rest: Callable[[Trial], Array], part: Callable[[Trial], Array]) -> list[float] | None:
+    """c of each trial with found = rest + c·part, or None."""
+    found = []
+    for t in trials:
+        c = _coefficient(t.found - rest(t), part(t), t.scale)
+        if c is None:
+            return None
+        found.append(c)
+    return found
+
+
+def _rest(k: int, t: Trial) -> Array:
+    """All terms but the k-th; nothing, if k is -1."""
+    return 0.0 * t.right if k < 0 else t.right - t.terms[k].value
+
+
+def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """One factor for the whole, or for one term; then for two terms."""
+    terms = trials[0].terms
+    if any(len(t.terms) != len(terms) for t in trials):
+        return None
+    whole = _fit(trials, partial(_rest, -1), lambda t: t.right)
+    if whole is not None and (named := law(whole, trials)):
+        return Diagnosis(named[0], f"the whole line {named[1]}")
+    for k, term in enumerate(terms):
+        part = _fit(trials, partial(_rest, k), partial(lambda k, t: t.terms[k].value, k))
+        if part is not None and (named := law(part, trials)):
+            return Diagnosis(named[0], f"{route(term, target)} {named[1]}")
+    return None
+
+
+def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """Several terms with wrong coefficients, by least squares, if the terms are independent enough to tell."""
+    terms = trials[0].terms
+    if len(terms) < 2 or any(len(t.terms) != len(terms) for t in trials):
+        return None
+    solutions = []
+    for t in trials:
+        columns = np.stack([term.value.ravel() / t.scale for term in t.terms], 1)
+        live = np.abs(columns).max(0) > CLOSE
+        c = np.ones(len(terms))
+        c[live] = np.linalg.lstsq(columns[:, live], t.found.ravel() / t.scale, rcond=1e-10)[0]
+        if not same(sum(k * term.value for k, term in zip(c, t.terms, strict=True)), t.found, 10 * t.scale):
+            return None
+        solutions.append(c)
+    wrong = []
+    for k, term in enumerate(terms):
+        factors = [float(s[k]) for s in solutions]
+        if all(abs(x - 1) < 1e-6 for x in factors):
+            continue
+        named = law(factors, trials)
+        if named is None:
+            return None
+        wrong.append((named, term))
+    if not wrong:
+        return None
+    return Diagnosis(wrong[0][0][0], "; and ".join(f"{route(term, target)} {named[1]}" for named, term in wrong))
+
+
+def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """One term with one operand, one reduction or one ε changed, up to a factor that follows a law."""
+    terms = trials[0].terms
+    if any(len(t.terms) != len(terms) for t in trials):
+        return None
+    candidates: list[tuple[Change, list[float], int]] = []
+    for k in [*range(len(terms)), -1]:
+        for change in changes(trials, k, names):
+            try:
+                c = _fit(trials, partial(_rest, k), change.value)
+            except (ValueError, IndexError, KeyError, ZeroDivisionError, np.linalg.LinAlgError, AttributeError):
+                continue
+            if c is None:
+                continue
+            if all(abs(x - 1) < 1e-6 for x in c):
+                where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
+                return Diagnosis(change.code, where + change.words)
+            candidates.append((change, c, k))
+    for change, c, k in candidates:
+        named = law(c, trials)
+        if named is not None:
+            where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
+            return Diagnosis(change.code, f"{where}{change.words}, and it {named[1]}")
+    return None
+
+
+def _unexplained(trials: Sequence[Trial]) -> Diagnosis:
+    """Where the result differs, if nothing explains it."""
+    t = max(trials, key=lambda t: float(np.abs(t.found - t.right).max()) / t.scale)
+    difference = np.abs(t.found - t.right)
+    worst = np.unravel_index(int(difference.argmax()), difference.shape) if difference.ndim else ()
+    wrong = difference > CLOSE * t.scale
+    share = float(wrong.mean())
+    where = "everywhere" if share == 1 else f"in {share:.0%} of the elements"
+    for axis in range(difference.ndim):
+        along = wrong.any(axis=tuple(i for i in range(difference.ndim) if i != axis))
+        if 0 < along.sum() < along.size:
+            where += f", only at index {', '.join(map(str, np.flatnonzero(along)[:6]))} of axis {axis}"
+            break
+    at = f" at {tuple(int(i) for i in worst)}: {float(t.found[worst]):.6g} instead of {float(t.right[worst]):.6g}" if difference.size else ""
+    return Diagnosis("unexplained", f"it differs {where}; most{at}. No single mistake that is known here explains it")
+
+
+def summary(codes: Mapping[str, int]) -> str:
+    """Codes with their counts, the most frequent first."""
+    return ", ".join(f"{code} ({n})" for code, n in sorted(codes.items(), key=lambda item: -item[1]))

@@ -1,0 +1,185 @@
+"""One run of the composed form on random numbers: all values, all adjoints, and which path contributes what.
+
+The tape of the composed form is the answer key. A `Probe` keeps that tape; `terms` cuts it at the adjoints that a line may
+use, and returns each path's contribution on its own. Their sum is the reference. Every step of a path (`Edge`) can be
+taken again with something changed, which is how mistakes are recognized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from .. import engine
+from ..backend import Array, np
+from ..errors import error
+from ..show import record
+from ..tensor import Line, Tensor
+from .task import Task
+
+MOST_PATHS = 400
+
+
+class Edge(NamedTuple):
+    """A step of a path against the arrows: from the cotangent of `line` to that of its input at `position`."""
+
+    line: Line
+    position: int
+
+    def pull(self, g: Array, saved: Any = None) -> Array:
+        """The cotangent of the input, for `g` of the line; `saved`: what the rule reads, if not what the tape kept."""
+        plan: Any = self.line.plan
+        if plan.is_output:
+            parts: list[Any] = [None] * len(self.line.parents[0].shape)  # type: ignore[union-attr]
+            parts[plan.position] = g
+            return parts
+        if type(g) is list:
+            g = engine._filled(self.line, g, False)
+        for where, call in plan.steps:
+            if where == self.position:
+                return np.asarray(call(g, self.line.saved if saved is None else saved))
+            if type(where) is tuple and self.position in where:
+                return np.asarray(call(g, self.line.saved if saved is None else saved)[where.index(self.position)])
+        raise AssertionError("an edge that no rule serves")
+
+
+class Term(NamedTuple):
+    """All paths from the target through the same named values to one adjoint."""
+
+    through: tuple[str, ...]  # names on the way from the target to `source`, which is the last
+    source: str
+    paths: tuple[tuple[Edge, ...], ...]  # from the source back to the target
+    value: Array
+
+
+class Probe:
+    """Values, adjoints and the tape of one case, in float64.
+
+    Args:
+        case: arrays by argument name, and keywords.
+        rng: draws the cotangent of the output, if none is given.
+    """
+
+    def __init__(self, task: Task, case: tuple[Mapping[str, Any], Mapping[str, Any]], rng: Any, cotangent: Array | None = None) -> None:
+        arrays, self.keywords = case
+        self.task, self.arrays = task, {k: np.asarray(a, "float64") for k, a in arrays.items()}
+        self.inputs = {k: Tensor(a.copy(), None) for k, a in self.arrays.items()}
+        for t in self.inputs.values():
+            t.requires_grad = True
+        with record() as seen:
+            y = task.forward(*self.inputs.values(), **self.keywords)
+        if not isinstance(y, Tensor) or y._line is None:
+            raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="one Tensor that depends on its arguments",
+                        fix="return the result of minigrad ops")
+        self.lines: dict[str, Line] = {k: t._line for k, t in self.inputs.items() if t._line is not None}
+        self.values: dict[str, Any] = dict(self.arrays)
+        for entry in seen:
+            if entry.name is not None:
+                self.values[entry.name] = np.array(entry.value._data)
+                if entry.line is not None:
+                    self.lines[entry.name] = entry.line
+        self.output = y._line.name or "y"
+        self.unnamed: dict[str, Array] = {}  # values without a name, by what they look like
+        self.lines[self.output] = y._line
+        self.values.setdefault(self.output, np.array(y._data))
+        self.order = engine.reachable([y._line])
+        for entry in seen:
+            if entry.name is None and entry.line is not None and not entry.line.plan.is_output and entry.line.plan.name != "_broadcast_to":
+                self.unnamed.setdefault(self._look(entry.line), np.array(entry.value._data))
+        self.name_of = {line: name for name, line in self.lines.items()}
+        self.children: dict[Line, list[Edge]] = {line: [] for line in self.order}
+        for line in self.order:
+            for position, parent in enumerate(line.parents):
+                if parent is not None:
+                    self.children[parent].append(Edge(line, position))
+        cotangent = rng.normal(size=y.shape) if cotangent is None else cotangent
+        names = [n for n, line in self.lines.items() if line in self.children and not line.plan.is_output]
+        targets = {self.lines[n] for n in names} - {y._line}
+        found = engine._run([(y._line, cotangent)], targets, create_graph=False, retain_graph=True)
+        self.adjoints = {n: np.array(found[self.lines[n]]) for n in names if self.lines[n] in found}
+        self.adjoints[self.output] = cotangent
+        self.twins: dict[Any, list[Term] | None] = {}  # terms of the same function with another ε
+        self._alive = (y, seen)
+
+    def _look(self, line: Line, depth: int = 3) -> str:
+        """How a value without a name was computed, in short: var + …, sqrt(var + …)."""
+        name = next((n for n, other in self.lines.items() if other is line), None)
+        if name is not None or line.plan.is_leaf or not depth:
+            return name or "…"
+        op = line.plan.name.lstrip("_")
+        inputs = ["…" if p is None else self._look(p, depth - (op != "broadcast_to")) for p in line.parents]
+        if op in ("broadcast_to", "identity"):
+            return inputs[0]
+        sign = {"add": "+", "subtract": "−", "multiply": "·", "divide": "/"}.get(op)
+        return f"({inputs[0]} {sign} {inputs[1]})" if sign else f"{op}({', '.join(inputs)})"
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """The task's further arguments."""
+        everything = {**self.values, **self.keywords}
+        return {k: f(everything) for k, f in self.task.given.items()}
+
+    def downstream(self, name: str) -> set[str]:
+        """The values that depend on `name`, by name."""
+        stack, seen = [self.lines[name]], set()
+        while stack:
+            for edge in self.children.get(stack.pop(), ()):
+                if edge.line not in seen:
+                    seen.add(edge.line)
+                    stack.append(edge.line)
+        return {self.name_of[line] for line in seen if line in self.name_of}
+
+    def terms(self, target: str, sources: Sequence[str], swap: Mapping[Line, Any] | None = None) -> list[Term]:
+        """The contributions to the adjoint of `target`, cut at the values `sources` whose adjoints are known.
+
+        A path that meets none of them runs to the output. `swap` replaces what some lines saved.
+        """
+        stops = {self.lines[s] for s in sources} | {self.lines[self.output]}
+        groups: dict[tuple[str, ...], list[tuple[Edge, ...]]] = {}
+        stack: list[tuple[Line, tuple[Edge, ...], tuple[str, ...]]] = [(self.lines[target], (), ())]
+        count = 0
+        while stack:
+            line, path, names = stack.pop()
+            for edge in self.children.get(line, ()):
+                through = (*names, self.name_of[edge.line]) if edge.line in self.name_of else names
+                if edge.line in stops:
+                    count += 1
+                    groups.setdefault(through, []).append((edge, *path))
+                else:
+                    stack.append((edge.line, (edge, *path), through))
+            if count > MOST_PATHS:
+                raise error(ValueError, f"task {self.task.name}", got=f"more than {MOST_PATHS} paths from {target}", needs="fewer",
+                            fix="name more of the values in between")
+        return [Term(through, through[-1], tuple(paths), sum(self.along(p, self.adjoints[through[-1]], swap) for p in paths))
+                for through, paths in sorted(groups.items(), key=lambda item: len(item[0]))]
+
+    def with_epsilon(self, keyword: str, how: str) -> Probe | None:
+        """The same run without ε ("none"), or with √v + ε in the place of √(v + ε) ("outside"); the adjoints stay as they are.
+
+        None where the function cannot be evaluated like that.
+        """
+        if how in ("none", "negative"):
+            eps: Any = 0.0 if how == "none" else -self.keywords[keyword]
+        else:
+            added = [line for line in self.order if line.plan.name == "sqrt"]
+            if not added:
+                return None
+            root = added[0].saved[0] if added[0].saved else None
+            if root is None:
+                return None
+            old = float(self.keywords[keyword])
+            eps = 2 * old * np.sqrt(np.maximum(root**2 - old, 0)) + old**2
+        try:
+            with np.errstate(all="ignore"):
+                twin = Probe(self.task, (self.arrays, {**self.keywords, keyword: eps}), None, self.adjoints[self.output])
+        except Exception:  # a forward may refuse this ε in its own way: then there is nothing to compare with
+            return None
+        twin.adjoints = self.adjoints
+        return twin
+
+    def along(self, path: tuple[Edge, ...], g: Array, swap: Mapping[Line, Any] | None = None) -> Array:
+        """The cotangent at the end of a path."""
+        for edge in path:
+            g = edge.pull(g, swap.get(edge.line) if swap else None)
+        return np.asarray(g)

@@ -1,0 +1,104 @@
+"""What a check has found: for a person, for a notebook, for a program."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+GOOD = ("right", "rounding")
+COLOURS = {"right": "#009E73", "rounding": "#56B4E9", "not implemented": "#767676"}  # all else: #D55E00
+
+
+@dataclass
+class LineReport:
+    """The verdict on one line."""
+
+    line: str
+    verdict: str
+    points: int
+    code: str | None = None
+    message: str = ""
+    at: dict[str, Any] | None = None
+    error: float | None = None
+    bound: float | None = None
+    case: str = ""
+    printed: str = ""
+
+    @property
+    def earned(self) -> int:
+        """Points for this verdict."""
+        return self.points if self.verdict in GOOD else 0
+
+    def text(self) -> str:
+        """The message with the place in the student's file."""
+        place = f" (line {self.at['line']}: {self.at['source']})" if self.at and self.at.get("line") else ""
+        case = f" [at {self.case}]" if self.case and self.verdict in ("wrong", "wrong shape") else ""
+        return f"{self.message}{place}{case}"
+
+
+@dataclass
+class Report:
+    """All verdicts; true if every line is right."""
+
+    task: str
+    file: str | None
+    seed: int
+    lines: list[LineReport] = field(default_factory=list)
+    status: str = "ok"
+    message: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.lines) and all(x.verdict in GOOD for x in self.lines)
+
+    @property
+    def points(self) -> int:
+        """What all lines are worth together."""
+        return sum(x.points for x in self.lines)
+
+    @property
+    def earned(self) -> int:
+        """What the right lines are worth."""
+        return sum(x.earned for x in self.lines)
+
+    def __str__(self) -> str:
+        wide = max((len(x.line) for x in self.lines), default=4)
+        rows = [f"{self.task}: {self.earned} of {self.points} points" + (f"  ({self.status}: {self.message})" if self.status != "ok" else "")]
+        for x in self.lines:
+            head = f"  {x.line:<{wide}}  {x.verdict}" + (f" ({x.code})" if x.code else "")
+            rows.append(head + (f": {x.text()}" if x.message else ""))
+            rows += [f"  {'':<{wide}}  | {line}" for line in x.printed.splitlines()[:10]]
+        return "\n".join(rows)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for x in self.lines:
+            verdict = f"<b style='color:{COLOURS.get(x.verdict, '#D55E00')}'>{html.escape(x.verdict)}</b>"
+            code = f"<br><small>{html.escape(x.code)}</small>" if x.code else ""
+            cells = (f"<code>{html.escape(x.line)}</code>", verdict + code, f"{x.earned}/{x.points}", html.escape(x.text()))
+            rows.append("".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells))
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("line", "verdict", "points", ""))
+        title = f"<p><b>{html.escape(self.task)}</b>: {self.earned} of {self.points} points {html.escape(self.message)}</p>"
+        return f"{title}<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        lines = [{"line": x.line, "verdict": x.verdict, "points": x.points, "earned": x.earned, "code": x.code, "message": x.message, "at": x.at,
+                  "error": x.error, "bound": x.bound, "case": x.case} for x in self.lines]
+        return {"task": self.task, "file": self.file, "seed": self.seed, "status": self.status, "message": self.message, "points": self.points,
+                "earned": self.earned, "lines": lines}
+
+    def json(self) -> str:
+        """`as_dict` as JSON (numbers that are not finite as text)."""
+        return json.dumps(_finite(self.as_dict()), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return str(value) if isinstance(value, float) and not abs(value) < float("inf") else value
