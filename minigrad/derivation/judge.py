@@ -124,6 +124,9 @@ def _judge(task: Task, name: str, line: Line, probes: Sequence[Probe], source: A
             raise error(ValueError, f"task {task.name}",
                         got=f"the line {name}, but no value called {target}{nearest(target, probe.adjoints)} on which the result depends",
                         needs=f"one of {', '.join(probe.adjoints)}", fix=f"call mg.named({target!r}, ...) in the forward")
+    if all(float(np.abs(p.adjoints[target]).max(initial=0)) < 1e-9 * max(float(np.abs(a).max(initial=0)) for a in p.adjoints.values()) for p in probes):
+        raise error(ValueError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case", needs="a derivative that a wrong line can miss",
+                    fix="leave this line out, or let the result depend on more than what it is orthogonal to")
     outcome = student.run(source, name, line, probes, limits)
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
     if outcome.failure is not None:

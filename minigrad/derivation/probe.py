@@ -94,7 +94,7 @@ class Probe:
                 if parent is not None:
                     self.children[parent].append(Edge(line, position))
         cotangent = rng.normal(size=y.shape) if cotangent is None else cotangent
-        names = [n for n, line in self.lines.items() if line in self.children and not line.plan.is_output]
+        names = [n for n, line in self.lines.items() if line in self.children]
         targets = {self.lines[n] for n in names} - {y._line}
         found = engine._run([(y._line, cotangent)], targets, create_graph=False, retain_graph=True)
         self.adjoints = {n: np.array(found[self.lines[n]]) for n in names if self.lines[n] in found}

@@ -41,8 +41,10 @@ TASK = Task(
         "d_xhat": ["y = xhat * gamma + beta, element by element.", "The derivative of a product with respect to one factor is the other factor."],
         "d_var": ["xhat = xc * (var + eps) ** -0.5: what is the derivative of the power?", "-0.5 (var + eps) ** -1.5 times xc, summed over the rows."],
         "d_mu": ["mu is in every xc, and xc is in xhat and in var.", "Through xhat: minus the sum of d_xhat * rstd. Through var: the sum of xc appears."],
-        "d_x": ["x is in xc directly, in mu, and in var through xc.", "d_xhat * rstd for the direct path; var is a mean of squares: 2 xc / m; mu is a mean: 1 / m."],
-        "d_x_one_line": ["Put d_var and d_mu into d_x and write everything with xhat.", "A projection: d_y without its mean and without its part along xhat, times gamma * rstd."],
+        "d_x": ["x is in xc directly, in mu, and in var through xc.",
+                "d_xhat * rstd for the direct path; var is a mean of squares: 2 xc / m; mu is a mean: 1 / m."],
+        "d_x_one_line": ["Put d_var and d_mu into d_x and write everything with xhat.",
+                         "A projection: d_y without its mean and without its part along xhat, times gamma * rstd."],
     },
     source="bn-lecture, backward pass summary",
 )

@@ -1,0 +1,459 @@
+"""Grading: whatever is handed in gets a row that says what it is, and harms nobody.
+
+Most tests use a stand-in checker, which starts faster than the real one and has its command line and report.
+"""
+
+import contextlib
+import csv
+import doctest
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lectures import grade, release
+from lectures.grading import gradebook, guard, sandbox, submissions
+from lectures.grading.gradebook import Row
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKER = str(Path(__file__).with_name("standin_checker.py"))
+HOMEWORK = "01_toy"
+POSIX = pytest.mark.skipif(os.name == "nt", reason="limits and process groups are POSIX")
+SOLUTION = "def d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n    return x + 1\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a homework, its solution, some submissions and a precious file; and a temporary folder of its own."""
+    base = tmp_path_factory.mktemp("grading")
+    homework = base / "homework" / HOMEWORK
+    homework.mkdir(parents=True)
+    (homework / "task.py").write_text('LINES = {"d_x": (lambda x: 2 * x, 1), "d_y": (lambda x: x + 1, 2)}\n')
+    (homework / "lines.py").write_text(SOLUTION)
+    (base / "precious.txt").write_text("precious")
+    (base / "submissions").mkdir()
+    (base / "tmp").mkdir()
+    return base
+
+
+def hand_in(place, student, text, name=f"{HOMEWORK}.py"):
+    path = place / "submissions" / student / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def in_d_y(statements, before=""):
+    """A submission in which d_y runs these statements, and is right apart from that."""
+    body = "\n".join("    " + line for line in statements.splitlines())
+    return f"import os, sys\n{before}\n\ndef d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n{body}\n    return x + 1\n"
+
+
+# student -> (file, status, points of 3, a part of the message). {base} is the folder of `place`.
+HANDED_IN = {
+    "right": (SOLUTION, "ok", 3, "all right"),
+    "blank": ("", "blank", 0, "nothing is written"),
+    "stubs": ('def d_x(x):\n    raise NotImplementedError("d_x: your turn")\n', "blank", 0, "nothing is written"),
+    "syntax error": ("def d_x(x)\n", "syntax error", 0, "line 1"),
+    "wrong name": (SOLUTION.replace("d_y", "dy"), "ok", 1, "d_y: not implemented: there is no function d_y"),
+    "sign": (SOLUTION.replace("2 *", "-2 *"), "ok", 2, "d_x: wrong"),
+    "hard-coded value": (SOLUTION.replace("2 * x", "42"), "ok", 2, "d_x: wrong: got 42"),
+    "not Unicode": (b"s = '\xff\xfe'\n" + SOLUTION.encode(), "syntax error", 0, "utf-8"),
+    "a null byte": (SOLUTION.encode() + b"\0", "syntax error", 0, "null bytes"),
+    "network": (in_d_y('import urllib.request\nurllib.request.urlopen("http://example.com:80/x")'), "refused", 1,
+                "tried to open http://example.com:80/x at line 10 of 01_toy.py"),
+    "socket": (in_d_y('import socket\ns = socket.socket()\ns.connect(("127.0.0.1", {port}))'), "refused", 1,
+               "tried to open a network connection to 127.0.0.1:{port} at line 11 of"),
+    "look-up": (in_d_y('import socket\nsocket.create_connection(("example.com", 80))'), "refused", 1, "network connection to example.com:80 at line 10"),
+    "swallows": (in_d_y('try:\n    open("{base}/new.txt", "w")\nexcept Exception:\n    pass'), "refused", 3, "tried to write {base}/new.txt at line 10"),
+    "import time": ('open("{base}/new.txt", "w")\n' + SOLUTION, "refused", 0, "tried to write {base}/new.txt at line 1 of 01_toy.py"),
+    "writes inside": (in_d_y('with open("notes.txt", "w") as f:\n    f.write("x")\nos.rename("notes.txt", "more.txt")\nos.remove("more.txt")'), "ok", 3, ""),
+    "writes in tmp": (in_d_y('import tempfile\nwith tempfile.TemporaryDirectory() as d:\n    open(d + "/x", "w").close()'), "ok", 3, ""),
+    "overwrites": (in_d_y('os.open("{base}/precious.txt", os.O_WRONLY | os.O_TRUNC)'), "refused", 1, "tried to write {base}/precious.txt"),
+    "deletes": (in_d_y('os.remove("{base}/precious.txt")'), "refused", 1, "tried to delete {base}/precious.txt at line 9"),
+    "deletes all": (in_d_y('import shutil\nshutil.rmtree("{base}")'), "refused", 1, "tried to delete {base} at line 10"),
+    "by descriptor": (in_d_y('d = os.open("{base}", os.O_RDONLY)\nos.remove("precious.txt", dir_fd=d)'), "refused", 1, "tried to delete {base}/precious.txt"),
+    "renames": (in_d_y('os.rename("{base}/precious.txt", "mine.txt")'), "refused", 1, "tried to rename {base}/precious.txt"),
+    "through a link": (in_d_y('os.symlink("{base}/precious.txt", "link")\nopen("link", "a")'), "refused", 1, "tried to write {base}/precious.txt"),
+    "hard link": (in_d_y('os.link("{base}/precious.txt", "link")'), "refused", 1, "tried to link {base}/precious.txt"),
+    "goes away": (in_d_y('os.chdir("{base}")\nopen("precious.txt", "r+")'), "refused", 1, "tried to write {base}/precious.txt"),
+    "copies": (in_d_y('open("{base}/submissions/right/01_toy.py").read()'), "refused", 1, "tried to read {base}/submissions/right/01_toy.py"),
+    "looks around": (in_d_y('os.listdir("{base}/submissions")'), "refused", 1, "tried to list the folder {base}/submissions"),
+    "reads solutions": (in_d_y('open("{base}/homework/01_toy/lines.py")'), "refused", 1,
+                        "tried to read {base}/homework/01_toy/lines.py"),
+    "reads the course": (in_d_y('open("{root}/lectures/release.py")'), "refused", 1, "tried to read {root}/lectures/release.py"),
+    "imports solutions": (in_d_y('sys.path.insert(0, "{base}/homework/01_toy")\nimport lines'), "refused", 1,
+                          "tried to list the folder {base}/homework/01_toy"),
+    "program": (in_d_y('import subprocess\nsubprocess.run(["echo", "hi"])'), "refused", 1, "tried to start the program echo hi at line 10"),
+    "shell": (in_d_y('os.system("echo hi")'), "refused", 1, "tried to start the program echo hi at line 9"),
+    "ctypes": (in_d_y("import ctypes\nctypes.CDLL(None).getpid()"), "refused", 1, "tried to call a C library by ctypes at line 10"),
+    "exits": (in_d_y("sys.exit(0)"), "import error", 0, "SystemExit"),
+    "exits hard": (in_d_y("os._exit(0)"), "stopped", 0, "the file ended the process"),
+    "asks": (in_d_y("input()"), "ok", 1, "d_y: error: EOFError"),
+    "prints a report": (in_d_y('print(\'{{"status": "ok", "earned": 3}}\')\nprint("x" * 100, file=sys.stderr)\nos.write(1, b"[]")'), "ok", 3, "all right"),
+    "prints a lot": (in_d_y('for _ in range(300):\n    print("x" * 100_000)'), "ok", 3, "all right"),
+    "deletes itself": (in_d_y("os.remove(__file__)"), "ok", 3, "all right"),
+    "shadows modules": (in_d_y("import json"), "ok", 3, "all right"),
+    "traps signals": (
+        in_d_y("import signal\nfor s in range(1, 30):\n    try:\n        signal.signal(s, signal.SIG_IGN)\n    except OSError:\n        pass"), "ok", 3, ""),
+}
+POSIX_ONLY = {
+    "fork": (in_d_y("while True:\n    os.fork()"), "refused", 1, "tried to start a process (fork) at line 10"),
+    "kills": (in_d_y("os.kill(os.getppid(), 9)"), "refused", 1, "tried to send a signal to a process at line 9"),
+    "pool": (in_d_y("import multiprocessing\np = multiprocessing.Process(target=print)\np.start()"), "refused", 1, "tried to start a process"),
+    "spawned pool": (in_d_y('import multiprocessing\np = multiprocessing.get_context("spawn").Process(target=print)\np.start()'), "refused", 1,
+                     "tried to start a process (multiprocessing)"),
+    "much memory": (in_d_y("x = bytearray(10**11)"), "ok", 1, "d_y: error: MemoryError"),
+    "large file": (in_d_y('with open("large", "wb") as f:\n    for _ in range(20):\n        f.write(bytes(1 << 20))'), "ok", 1, "d_y: error: OSError"),
+}
+if os.name != "nt":
+    HANDED_IN |= POSIX_ONLY
+ODD_NAMES = ["=1+1", "-x", "@user", "+49", "two\nlines", "O'Neil, \"Zoë\""]
+if sys.platform == "linux":  # elsewhere file systems refuse such names
+    ODD_NAMES.append(os.fsdecode(b"Zo\xeb"))
+NO_FILE = {"empty folder": "missing", "other homework": "missing", "a link out": "not copied", "a linked folder": "link", "two files": "ambiguous",
+           "a folder as file": "not copied", "far too much": "not copied"}
+
+
+@pytest.fixture(scope="module")
+def port():
+    """A port on which somebody listens, so that a connection would succeed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def graded(place, port):
+    """Everything above handed in and graded once: rows by student, the CSV file's bytes, and what else the place then holds."""
+    for student, (text, *_) in HANDED_IN.items():
+        if isinstance(text, str) and "{" in text:
+            text = text.format(base=place, root=ROOT, port=port)
+        hand_in(place, student, text)
+    hand_in(place, "shadows modules", "raise SystemExit('the student\\'s own')\n", "sitecustomize.py")
+    hand_in(place, "shadows modules", "raise SystemExit('the student\\'s own')\n", "argparse.py")
+    for name in ODD_NAMES:
+        hand_in(place, name, SOLUTION)
+    root = place / "submissions"
+    (root / "empty folder").mkdir()
+    hand_in(place, "other homework", SOLUTION, "02_other.py")
+    (root / "a link out").mkdir()
+    (root / "a link out" / f"{HOMEWORK}.py").symlink_to(place / "homework" / HOMEWORK / "lines.py")
+    (root / "a linked folder").symlink_to(place / "homework")
+    hand_in(place, "two files", SOLUTION)
+    hand_in(place, "two files", SOLUTION, f"{HOMEWORK}/lines.py")
+    (root / "a folder as file" / f"{HOMEWORK}.py").mkdir(parents=True)
+    hand_in(place, "far too much", SOLUTION)
+    with open(root / "far too much" / "data.bin", "wb") as f:
+        f.truncate(submissions.MOST_BYTES + 1)
+    hand_in(place, "nbgrader", SOLUTION, f"{HOMEWORK}/lines.py")
+    hand_in(place, "nbgrader", SOLUTION, f"{HOMEWORK}/task.py")
+    hand_in(place, "another name", SOLUTION, f"{HOMEWORK}/my_solution.py")
+    (root / "collected.zip").write_bytes(b"")  # not a folder: nobody's
+    before = everything(place, but="tmp")
+    rows = run(place, "grades.csv")
+    assert everything(place, but="tmp") | {"grades.csv": b""} == before | {"grades.csv": b""}
+    return {row.student: row for row in rows}
+
+
+def everything(place, but):
+    return {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*")
+            if p.is_file() and not p.is_relative_to(place / but) and p.name != "grades.csv" and p.stat().st_size < 1 << 20}
+
+
+def run(place, table, *more, jobs=2):
+    """`python -m lectures.grade` on the submissions, in this process."""
+    with temporary_folder(place):
+        return grade.main([str(place / "submissions"), "--csv", str(place / table), "--jobs", str(jobs), "--memory", "1024", "--seconds", "30", *more],
+                          checker=CHECKER, below=place / "homework")
+
+
+@contextlib.contextmanager
+def temporary_folder(place):
+    """Copies of submissions are made in a folder of this test process, so that what is left there, or runs there, is its own."""
+    old, tempfile.tempdir = tempfile.tempdir, str(place / "tmp")
+    try:
+        yield
+    finally:
+        tempfile.tempdir = old
+
+
+# -- every kind of submission ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("student", HANDED_IN)
+def test_a_clear_row_for(student, graded, place, port):
+    _, status, earned, said = HANDED_IN[student]
+    row = graded[student]
+    said = said.format(base=place, root=ROOT, port=port) if "{" in said else said
+    assert (row.status, row.earned, row.points) == (status, earned, 3), row
+    assert said in row.message, row
+    assert row.codes == ("d_x: sign" if student == "sign" else "")
+
+
+@pytest.mark.parametrize("student", NO_FILE)
+def test_a_clear_row_without_a_file(student, graded):
+    row = graded[student]
+    assert (row.status, row.earned, row.points, row.lines) == (NO_FILE[student], 0, 3, "d_x 0/1; d_y 0/2")
+    assert row.message
+
+
+def test_layouts_are_understood(graded):
+    assert graded["nbgrader"].earned == graded["another name"].earned == 3
+    assert "collected.zip" not in graded
+
+
+def test_nothing_was_harmed_and_nothing_is_left_behind(graded, place):
+    assert (place / "precious.txt").read_text() == "precious"
+    assert not (place / "new.txt").exists()
+    assert list((place / "tmp").iterdir()) == []
+
+
+def test_grading_again_gives_the_same_bytes_whatever_the_order(graded, place):
+    first = (place / "grades.csv").read_bytes()
+    run(place, "again.csv", jobs=3)
+    assert (place / "again.csv").read_bytes() == first
+    (place / "again.csv").unlink()
+
+
+def test_seeds_differ_by_student_and_are_those_of_a_repeated_check(graded, place):
+    seeds = {row.seed for row in graded.values()}
+    assert len(seeds) == len(graded)
+    assert graded["right"].seed == submissions.seed_of(0, "right", HOMEWORK) != submissions.seed_of(1, "right", HOMEWORK)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_csv_file_has_a_row_each_and_no_formula(graded, place):
+    with open(place / "grades.csv", encoding="utf-8-sig", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert list(rows[0]) == list(Row._fields)
+    assert len(rows) == len(graded)
+    assert not [c for row in rows for c in row.values() if c.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert {"'=1+1", "'-x", "'@user", "'+49", "two lines", "O'Neil, \"Zoë\""} <= {row["student"] for row in rows}
+
+
+def test_a_cell_is_one_line_of_unicode_and_not_endless():
+    assert gradebook.cell("a\tb\0c\x1b[31m") == "a b c [31m"
+    assert gradebook.cell(" =x") == "' =x" and gradebook.cell("a=x") == "a=x"
+    assert gradebook.cell("\udcff") == "?"
+    assert len(gradebook.cell("x" * 10_000)) == gradebook.LONGEST_CELL
+    assert gradebook.cell(-1) == "-1"  # a number is no formula
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    assert doctest.testmod(gradebook) == doctest.testmod(release) == (0, 1)
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    table = tmp_path / "grades.csv"
+    gradebook.write(table, [])
+    before = table.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        gradebook.write(table, [Row("a", "b", "ok", 1, 1, "", "", "", 0)])
+    assert table.read_bytes() == before and list(tmp_path.iterdir()) == [table]
+
+
+def test_the_summary_counts_students_not_lines():
+    rows = [Row("a", "01_toy", "ok", 1, 3, "", "d_x: sign; d_y: sign", "", 0), Row("b", "01_toy", "ok", 2, 3, "", "d_y: missing path", "", 0),
+            Row("c", "01_toy", "ok", 2, 3, "", "d_y: sign", "", 0), Row("d", "01_toy", "missing", 0, 3, "", "", "", 0)]
+    assert gradebook.summary(rows) == """01_toy: 4 students, on average 1.2 of 3 points
+  3 ok, 1 missing
+  to explain again             students  lines
+  sign                                2  d_y (2), d_x (1)
+  missing path                        1  d_y (1)"""
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+def one(place, text, seconds, megabytes=1024):
+    """The outcome of a check of this file, in the sandbox."""
+    with temporary_folder(place):
+        return sandbox.check(CHECKER, lambda folder: [str(place / "homework" / HOMEWORK), str(folder / "lines.py"), "--json"],
+                             lambda folder: (folder / "lines.py").write_text(text) and None, limits=sandbox.Limits(seconds, megabytes))
+
+
+def alive(mark):
+    """Command lines of processes that carry this mark in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes())
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.parametrize("statements", ["while True:\n    pass", "import time\ntime.sleep(1000)",
+                                        "import time\nos.setsid()\ntime.sleep(1000)",
+                                        "import threading\nthreading.Thread(target=threading.Event().wait).start()"])
+@POSIX
+def test_at_the_deadline_everything_is_ended(statements, place):
+    outcome = one(place, in_d_y(statements), 1.0)
+    assert outcome.report is None and outcome.timed_out and outcome.failure == "not finished after 1 s"
+    if os.path.isdir("/proc"):
+        assert alive(str(place)) == []
+
+
+@pytest.mark.slow
+@POSIX
+def test_memory_that_grows_slowly_ends_in_an_error_not_in_swap(place):
+    outcome = one(place, in_d_y("kept = []\nwhile True:\n    kept.append(bytearray(1 << 20))"), 60.0)
+    assert outcome.report is not None and outcome.report["lines"][1]["message"].startswith("MemoryError")
+
+
+@pytest.mark.slow
+@POSIX
+def test_a_fork_that_goes_around_the_guard_is_ended_with_the_rest(place):
+    """What audit hooks do not see: the process group still ends it."""
+    outcome = one(place, in_d_y("import _posixsubprocess, time\nr, w = os.pipe()\n"
+                                '_posixsubprocess.fork_exec([b"/bin/sleep", b"1000"], [b"/bin/sleep"], True, (), None, None, -1, -1, -1, -1, -1, -1, r, w, '
+                                "False, False, -1, None, None, None, -1, None, True)\n"), 30.0)
+    assert outcome.awake
+    assert alive(str(place)) == []
+
+
+def test_the_environment_of_a_check_holds_nothing_of_the_instructors(place, monkeypatch):
+    monkeypatch.setenv("COURSE_TOKEN", "secret")
+    outcome = one(place, in_d_y("assert 'COURSE_TOKEN' not in os.environ\nassert os.environ['HOME'] == os.environ['TMPDIR'] != '/'"), 30.0)
+    assert outcome.report is not None and outcome.report["earned"] == 3
+
+
+# -- answers that are none ---------------------------------------------------------------------------------------------
+
+BLANK = {"task": "01_toy", "seed": 5, "status": "blank", "message": "", "points": 3, "earned": 0,
+         "lines": [{"line": "d_x", "verdict": "not implemented", "points": 3, "earned": 0, "code": None, "message": ""}]}
+
+
+def outcome_of(report, awake=True, **more):
+    return sandbox.Outcome(**{"report": report, "failure": "", "timed_out": False, "refused": [], "awake": awake, "output": "", "seconds": 0.1, **more})
+
+
+def reported(**changes):
+    line = {"line": "d_x", "verdict": "right", "points": 3, "earned": 3, "code": None, "message": ""} | changes.pop("first", {})
+    return BLANK | {"status": "ok", "earned": 3, "lines": [line]} | changes
+
+
+@pytest.mark.parametrize("report", [reported(seed=6), reported(task="other"), reported(lines=[]), reported(first={"earned": 100}),
+                                    reported(first={"points": 100}), reported(first={"earned": -1}), reported(first={"line": "d_z"}),
+                                    {"status": "ok"}, reported(lines=None), reported(lines=["d_x"]), {}])
+def test_a_report_that_does_not_fit_earns_nothing(report):
+    row = gradebook.row("a", "01_toy", 5, outcome_of(report), BLANK)
+    assert (row.status, row.earned) == ("no report", 0)
+
+
+def test_a_report_on_a_file_that_did_not_load_needs_no_lines():
+    row = gradebook.row("a", "01_toy", 5, outcome_of(reported(lines=[], status="syntax error", message="line 3: invalid syntax"), awake=False), BLANK)
+    assert (row.status, row.earned, row.points, row.lines, row.message) == ("syntax error", 0, 3, "d_x 0/3", "line 3: invalid syntax")
+
+
+def test_a_report_counts_only_if_the_guard_was_awake():
+    assert gradebook.row("a", "01_toy", 5, outcome_of(reported()), BLANK).earned == 3
+    row = gradebook.row("a", "01_toy", 5, outcome_of(reported(), awake=False), BLANK)
+    assert (row.status, row.earned) == ("no report", 0) and "not guarded" in row.message
+
+
+@pytest.mark.parametrize("program, said", [
+    ("import os\nos._exit(3)", "the checker ended with status 3 before it answered"), ("print('hello')", "the checker gave no report but: hello"),
+    ("1 / 0", "the checker gave no report but: ZeroDivisionError"), ("import os\nos.write(1, b'{\"nonce\": \"\"}')", "gave no report but: nothing")])
+def test_a_checker_without_an_answer_is_said_to_be(program, said, tmp_path):
+    (tmp_path / "checker.py").write_text(program)
+    outcome = sandbox.check(str(tmp_path / "checker.py"), lambda _: [], lambda _: None, limits=sandbox.Limits(30, 1024))
+    assert outcome.report is None and said in outcome.failure
+
+
+FORKING = """import json, os, runpy, sys
+child = os.fork()
+if child == 0:
+    try:
+        runpy.run_path(sys.argv[1])
+    finally:
+        os._exit(0)
+_, status = os.waitpid(child, 0)
+print(json.dumps({"status": os.waitstatus_to_exitcode(status)}))
+"""
+
+
+@POSIX
+def test_a_student_who_writes_to_every_descriptor_neither_forges_nor_breaks_the_answer(tmp_path):
+    """Under a checker that forks, as minigrad.derivation does; the fork is guarded as well."""
+    (tmp_path / "checker.py").write_text(FORKING)
+    scribble = "import os\nfor fd in range(256):\n    try:\n        os.write(fd, b'{\"nonce\": 1}\\n')\n    except OSError:\n        pass\nopen('/x', 'w')\n"
+    outcome = sandbox.check(str(tmp_path / "checker.py"), lambda folder: [str(folder / "lines.py")],
+                            lambda folder: (folder / "lines.py").write_text(scribble) and None, limits=sandbox.Limits(30, 1024))
+    assert outcome.report == {"status": 0}, outcome
+    assert outcome.awake and [text for text in outcome.refused if "/x at line 7 of lines.py" in text]
+
+
+def test_an_answer_without_the_nonce_is_none():
+    assert sandbox._report(b'{"nonce": "other", "answer": "{}", "failure": ""}', "mine", 0)[0] is None
+    assert sandbox._report(b'{"nonce": "mine", "answer": "{}", "failure": ""}', "mine", 0) == ({}, "")
+
+
+def test_libraries_may_do_on_import_what_the_student_may_not(tmp_path):
+    """Loading a C library while a library is imported is nobody's breach; a program it would like to start is refused without a word."""
+    policy = tmp_path / "policy.json"
+    code = ("import json, os, sys\nfrom lectures.grading import guard\n"
+            f"p = guard.Policy({str(tmp_path)!r}, {str(tmp_path)!r}, (), (), {str(tmp_path / 'log')!r})\n"
+            "guard.watch(p, os.open(p.log, os.O_WRONLY | os.O_CREAT))\n"
+            f"exec(compile('import ctypes.util, colorize', {str(tmp_path / 'lines.py')!r}, 'exec'))\n")
+    library = tmp_path.parent / f"{tmp_path.name}-library"
+    library.mkdir()
+    (library / "colorize.py").write_text("import subprocess\ntry:\n    subprocess.run(['fc-list'])\nexcept OSError:\n    pass\n")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(library)])})
+    assert not policy.exists()
+    assert [kind for kind, _ in sandbox._notes(tmp_path / "log")] == ["awake"]
+
+
+def test_a_path_is_inside_a_folder_by_its_parts_not_its_letters(tmp_path):
+    assert guard.inside("/a/b", "/a/b") and guard.inside("/a/b/c", "/a/b") and not guard.inside("/a/bc", "/a/b") and guard.inside("/a", "/")
+
+
+# -- usage -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["nowhere", "--csv", "g.csv"], "nowhere is not a folder"), ([".", "--csv", "no/such/g.csv"], "does not exist"), (["."], "--csv"),
+    ([".", "--csv", "g.csv", "--homework", "99_none"], "there is no homework 99_none; there is 01_toy"), ([".", "--csv", "g.csv", "--jobs", "0"], "--jobs"),
+    ([".", "--csv", "g.csv"], "holds no folder of a student")])
+def test_wrong_usage_is_explained(arguments, said, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        grade.main(arguments, checker=CHECKER, below=place / "homework")
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checker_that_does_not_work_is_not_taken_out_on_students(place, tmp_path, capsys):
+    (tmp_path / "checker.py").write_text("raise RuntimeError('out of order')")
+    with pytest.raises(SystemExit):
+        grade.main([str(place / "submissions"), "--csv", str(tmp_path / "g.csv")], checker=str(tmp_path / "checker.py"), below=place / "homework")
+    assert "the checker cannot judge an empty file" in capsys.readouterr().err
+
+
+# -- the real thing ----------------------------------------------------------------------------------------------------
+
+MODEL = ROOT / "lectures" / "homework" / "02_batch_norm"
+
+
+@pytest.mark.skipif(not (MODEL / "lines.py").is_file() or not (ROOT / "minigrad" / "derivation").is_dir(), reason="there is no homework 02_batch_norm yet")
+def test_release_collect_and_grade_with_the_real_checker(tmp_path):
+    tree = release.release(tmp_path / "release")
+    stubs = (tree / "lectures/homework/02_batch_norm/lines.py").read_text("utf-8")
+    solution = (MODEL / "lines.py").read_text("utf-8")
+    for student, text in {"blank": stubs, "network": "import urllib.request\nurllib.request.urlopen('http://example.com/')\n" + solution,
+                          "right": solution, "syntax": solution + "\ndef"}.items():
+        (tmp_path / "submitted" / student / "02_batch_norm").mkdir(parents=True)
+        (tmp_path / "submitted" / student / "02_batch_norm" / "lines.py").write_text(text, encoding="utf-8")
+    rows = {r.student: r for r in grade.main([str(tmp_path / "submitted"), "--csv", str(tmp_path / "grades.csv"), "--homework", "02_batch_norm"])}
+    assert rows["right"].earned == rows["right"].points > 0 and rows["right"].message == "all right"
+    assert {name: r.status for name, r in rows.items()} == {"blank": "blank", "network": "refused", "right": "ok", "syntax": "syntax error"}
+    assert sum(r.earned for r in rows.values()) == rows["right"].points
+    assert "tried to open http://example.com/ at line 2 of lines.py" in rows["network"].message
