@@ -54,6 +54,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
     "minigrad/derivation/judge.py": "compares on the host, in float64",
     "minigrad/derivation/probe.py": "compares on the host, in float64",
+    "minigrad/derivation/repair.py": "compares on the host, in float64",
     "minigrad/derivation/student.py": "students write NumPy",
     "minigrad/data.py": "parses files and shuffles on the host; arrays reach a backend by from_numpy",
 }

@@ -275,10 +275,12 @@ def _with_epsilon(t: Trial, keyword: str, how: str) -> list[Term] | None:
     """The terms of the same line where the forward pass has another ε, from the same adjoints."""
     sources = sorted({term.source for term in t.terms})
     target = t.probe.name_of[_end(t)]
-    key = (how, target, *sources)
+    apart = any(term.use for term in t.terms)
+    key = (how, target, apart, *sources)
     if key not in t.probe.twins:
         twin = t.probe.with_epsilon(keyword, how)
-        t.probe.twins[key] = None if twin is None else twin.terms(target, sources)
+        terms = None if twin is None else twin.terms(target, sources)
+        t.probe.twins[key] = twin.split(terms) if twin is not None and terms is not None and apart else terms
     return t.probe.twins[key]
 
 

@@ -45,9 +45,10 @@ def same(a: Array, b: Array, scale: float) -> bool:
 def route(term: Term, target: str) -> str:
     """'the path through var', or 'the direct path' if nothing is named in between."""
     middle = [n for n in term.through if n != term.source]
+    use = f" ({term.use} there)" if term.use else ""
     if not middle:
-        return f"the path from {target} straight to {term.source}"
-    return f"the path from {target} through {', '.join(middle)} to {term.source}"
+        return f"the path from {target} straight to {term.source}{use}"
+    return f"the path from {target} through {', '.join(middle)} to {term.source}{use}"
 
 
 # -- coefficients that follow a law ---------------------------------------------------------------------------------------
@@ -132,13 +133,21 @@ def _coefficient(found: Array, term: Array, scale: float) -> float | None:
 # -- the search -----------------------------------------------------------------------------------------------------------
 
 
-def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis:
-    """The simplest explanation of all trials. `names` are the arguments of the line."""
+def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
+    """The simplest explanation of all trials, if there is one. `names` are the arguments of the line."""
     for search in (_whole, _constant_statistics, _coefficients, _inside_terms, _pairs):
         found = search(target, trials, names)
         if found is not None:
             return found
-    return _unexplained(trials)
+    if any(len(term.paths) > 1 for term in trials[0].terms):  # one level deeper
+        apart = [t._replace(terms=t.probe.split(t.terms)) for t in trials]
+        for search in (_coefficients, _inside_terms):
+            found = search(target, apart, names)
+            if found is not None:
+                return found
+    return None
+
+
 
 
 def wrong_shape(target: str, trial: Trial) -> Diagnosis:
@@ -189,6 +198,9 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
             return Diagnosis("other derivative", f"this is the value {name} of the forward pass, not a derivative")
     if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] for t in trials) and everywhere(lambda t: np.swapaxes(t.right, -1, -2)):
         return Diagnosis("transposed", f"this is d_{target} transposed")
+    if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] and same(t.right, np.swapaxes(t.right, -1, -2), t.scale) for t in trials):
+        if all(same((t.found + np.swapaxes(t.found, -1, -2)) / 2, t.right, t.scale) for t in trials):
+            return Diagnosis("transposed", f"its symmetric part is right, but d_{target} is symmetric: take the mean of it and its transpose")
     return None
 
 
@@ -293,7 +305,7 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     return None
 
 
-def _unexplained(trials: Sequence[Trial]) -> Diagnosis:
+def unexplained(trials: Sequence[Trial]) -> Diagnosis:
     """Where the result differs, if nothing explains it."""
     t = max(trials, key=lambda t: float(np.abs(t.found - t.right).max()) / t.scale)
     difference = np.abs(t.found - t.right)

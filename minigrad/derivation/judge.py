@@ -11,8 +11,9 @@ from ..backend import Array, np
 from ..errors import error
 from . import student
 from .changes import Trial
-from .diagnose import diagnose, wrong_shape
+from .diagnose import diagnose, unexplained, wrong_shape
 from .probe import Probe
+from .repair import repair
 from .report import LineReport, Report
 from .student import Limits, Outcome
 from .task import Line, Task, nearest
@@ -125,7 +126,8 @@ def _judge(task: Task, name: str, line: Line, probes: Sequence[Probe], source: A
                         got=f"the line {name}, but no value called {target}{nearest(target, probe.adjoints)} on which the result depends",
                         needs=f"one of {', '.join(probe.adjoints)}", fix=f"call mg.named({target!r}, ...) in the forward")
     if all(float(np.abs(p.adjoints[target]).max(initial=0)) < 1e-9 * max(float(np.abs(a).max(initial=0)) for a in p.adjoints.values()) for p in probes):
-        raise error(ValueError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case", needs="a derivative that a wrong line can miss",
+        raise error(ValueError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case",
+                    needs="a derivative that a wrong line can miss",
                     fix="leave this line out, or let the result depend on more than what it is orthogonal to")
     outcome = student.run(source, name, line, probes, limits)
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
@@ -133,7 +135,7 @@ def _judge(task: Task, name: str, line: Line, probes: Sequence[Probe], source: A
         report.verdict = {"syntax": "error"}.get(outcome.failure, outcome.failure)
         report.message = outcome.message
         return report
-    return _compare(report, target, line, probes, outcome)
+    return _compare(report, name, line, probes, outcome, source, limits)
 
 
 def _trial(probe: Probe, target: str, sources: Sequence[str], found: Array) -> Trial:
@@ -143,7 +145,8 @@ def _trial(probe: Probe, target: str, sources: Sequence[str], found: Array) -> T
     return Trial(probe, found, right, terms, scale)
 
 
-def _compare(report: LineReport, target: str, line: Line, probes: Sequence[Probe], outcome: Outcome) -> LineReport:
+def _compare(report: LineReport, name: str, line: Line, probes: Sequence[Probe], outcome: Outcome, source: Any, limits: Limits) -> LineReport:
+    target = str(line.target)
     sources = [a[2:] for a in outcome.arguments if a.startswith("d_") and a[2:] in probes[0].adjoints and a[2:] != target]
     trials: list[Trial] = []
     weak = 0
@@ -175,9 +178,10 @@ def _compare(report: LineReport, target: str, line: Line, probes: Sequence[Probe
             return report
         wrong = [t for t, e in zip(trials, errors, strict=True) if e > RIGHT and t in strong] or [worst]
         wrong = _different(wrong)
-        found_ = diagnose(target, wrong, outcome.arguments)
-        report.verdict = "not the derivative asked for" if found_.code == "other derivative" else "wrong"
-        report.code, report.message = found_.code, found_.message
+        why = diagnose(target, wrong, outcome.arguments)
+        why = why or repair(source, name, line, [t.probe for t in wrong], [t.scale for t in wrong], limits) or unexplained(wrong)
+        report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
+        report.code, report.message = why
         return report
     return _in_float32(report, target, probes, outcome, trials)
 

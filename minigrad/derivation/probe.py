@@ -51,6 +51,7 @@ class Term(NamedTuple):
     source: str
     paths: tuple[tuple[Edge, ...], ...]  # from the source back to the target
     value: Array
+    use: str = ""  # "the second of three uses", where a term is one of several on the same way
 
 
 class Probe:
@@ -153,6 +154,15 @@ class Probe:
                             fix="name more of the values in between")
         return [Term(through, through[-1], tuple(paths), sum(self.along(p, self.adjoints[through[-1]], swap) for p in paths))
                 for through, paths in sorted(groups.items(), key=lambda item: len(item[0]))]
+
+    def split(self, terms: Sequence[Term], swap: Mapping[Line, Any] | None = None) -> list[Term]:
+        """One term for each path: x @ x.T uses x twice, on the same way."""
+        found = []
+        for term in terms:
+            for i, path in enumerate(sorted(term.paths, key=lambda p: [(e.line.index, e.position) for e in p])):
+                use = f"use {i + 1} of {len(term.paths)}" if len(term.paths) > 1 else ""
+                found.append(Term(term.through, term.source, (path,), self.along(path, self.adjoints[term.source], swap), use))
+        return found
 
     def with_epsilon(self, keyword: str, how: str) -> Probe | None:
         """The same run without ε ("none"), or with √v + ε in the place of √(v + ε) ("outside"); the adjoints stay as they are.

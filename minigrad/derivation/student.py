@@ -166,7 +166,7 @@ def run(source: Any, name: str, line: Line, probes: Sequence[Probe], limits: Lim
     messages: list[tuple[dict[str, Any], bytes]] = []
     printed, ended = "", None
     if CAN_FORK:
-        messages, printed, ended = _in_child(lambda send: _work(source, name, line, probes, dtypes, send), limits)
+        messages, printed, ended = in_child(lambda send: _work(source, name, line, probes, dtypes, send), limits)
     else:
         with contextlib.redirect_stdout(sys.stderr):
             _work(source, name, line, probes, dtypes, lambda head, body: messages.append((head, body)))
@@ -199,7 +199,7 @@ def run(source: Any, name: str, line: Line, probes: Sequence[Probe], limits: Lim
 # -- the pipe -----------------------------------------------------------------------------------------------------------
 
 
-def _in_child(work: Callable[[Callable[[dict[str, Any], bytes], None]], None], limits: Limits) -> tuple[list[tuple[dict[str, Any], bytes]], str, str | None]:
+def in_child(work: Callable[[Callable[[dict[str, Any], bytes], None]], None], limits: Limits) -> tuple[list[tuple[dict[str, Any], bytes]], str, str | None]:
     """Messages of a forked child, what it printed, and why it ended early (None if it did not)."""
     read, write = os.pipe()
     sys.stdout.flush()
@@ -310,4 +310,4 @@ def functions(given: Any) -> Mapping[str, Any]:
     return vars(given)
 
 
-__all__ = ["Array", "Limits", "Outcome", "fixture", "functions", "run", "syntax_of"]
+__all__ = ["Array", "Limits", "Outcome", "fixture", "functions", "in_child", "namespace", "run", "syntax_of"]
