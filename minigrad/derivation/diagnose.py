@@ -3,10 +3,11 @@
 The right answer is a sum of terms, one for each path through the composed form. The simplest change that turns this sum into
 the student's array, on all probes at once, is the diagnosis. Changes are tried from simple to complicated:
 
-    the whole        another adjoint, a value of the forward pass, a transposed or (un)reduced right answer
     coefficients     a term missing, with the wrong sign, counted twice, summed where it is averaged
+    the whole        another adjoint, a value of the forward pass, a transposed right answer
     inside a term    another operand, an operand missing or too many, transposed, a sum over other axes, ε elsewhere
-    two of them      two terms with wrong coefficients
+    several of them  terms with wrong coefficients
+    one level deeper uses of a value on the same way taken apart
 
 Nothing here knows a particular layer: the candidates come from the tape.
 """
@@ -135,16 +136,17 @@ def _coefficient(found: Array, term: Array, scale: float) -> float | None:
 
 def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
     """The simplest explanation of all trials, if there is one. `names` are the arguments of the line."""
-    for search in (_whole, _constant_statistics, _coefficients, _inside_terms, _pairs):
-        found = search(target, trials, names)
-        if found is not None:
-            return found
-    if any(len(term.paths) > 1 for term in trials[0].terms):  # one level deeper
-        apart = [t._replace(terms=t.probe.split(t.terms)) for t in trials]
-        for search in (_coefficients, _inside_terms):
-            found = search(target, apart, names)
+    with np.errstate(all="ignore"):  # what did not happen may overflow
+        for search in (_constant_statistics, _coefficients, _whole, _inside_terms, _pairs):
+            found = search(target, trials, names)
             if found is not None:
                 return found
+        if any(len(term.paths) > 1 for term in trials[0].terms):  # one level deeper
+            apart = [t._replace(terms=t.probe.split(t.terms)) for t in trials]
+            for search in (_coefficients, _inside_terms):
+                found = search(target, apart, names)
+                if found is not None:
+                    return found
     return None
 
 
@@ -188,8 +190,6 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
     """The result as a whole is something else that has a name."""
     def everywhere(what: Callable[[Trial], Any]) -> bool:
         return all(np.shape(what(t)) == t.found.shape and same(t.found, np.asarray(what(t)), t.scale) for t in trials)
-    if everywhere(lambda t: np.zeros(t.found.shape)):
-        return Diagnosis("missing path", f"it returns zeros, but every path from {target} counts")
     for name in trials[0].probe.adjoints:
         if name != target and everywhere(partial(lambda name, t: t.probe.adjoints[name], name)):
             return Diagnosis("other derivative", f"this is d_{name}, the derivative with respect to {name}; asked for is d_{target}")
@@ -243,6 +243,8 @@ def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
         return None
     whole = _fit(trials, partial(_rest, -1), lambda t: t.right)
     if whole is not None and (named := law(whole, trials)):
+        if named[0] == "missing path":
+            return Diagnosis("missing path", f"it returns zeros, but every path from {target} counts")
         return Diagnosis(named[0], f"the whole line {named[1]}")
     for k, term in enumerate(terms):
         part = _fit(trials, partial(_rest, k), partial(lambda k, t: t.terms[k].value, k))
@@ -307,6 +309,9 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
 
 def unexplained(trials: Sequence[Trial]) -> Diagnosis:
     """Where the result differs, if nothing explains it."""
+    odd = next((t for t in trials if not np.isfinite(t.found).all()), None)
+    if odd is not None:
+        return Diagnosis("unexplained", f"it returned {'NaN' if np.isnan(odd.found).any() else 'Inf'}: a division by 0, or a root of something negative")
     t = max(trials, key=lambda t: float(np.abs(t.found - t.right).max()) / t.scale)
     difference = np.abs(t.found - t.right)
     worst = np.unravel_index(int(difference.argmax()), difference.shape) if difference.ndim else ()

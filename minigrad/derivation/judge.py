@@ -173,12 +173,10 @@ def _compare(report: LineReport, name: str, line: Line, probes: Sequence[Probe],
     report.case = _case(worst.probe)
     if max(errors) > RIGHT:
         report.verdict = "wrong"
-        if not np.isfinite(worst.found).all():
-            report.code, report.message = "unexplained", f"it returned {'NaN' if np.isnan(worst.found).any() else 'Inf'} at {report.case}"
-            return report
         wrong = [t for t, e in zip(trials, errors, strict=True) if e > RIGHT and t in strong] or [worst]
         wrong = _different(wrong)
-        why = diagnose(target, wrong, outcome.arguments)
+        finite = all(np.isfinite(t.found).all() for t in wrong)
+        why = diagnose(target, wrong, outcome.arguments) if finite else None
         why = why or repair(source, name, line, [t.probe for t in wrong], [t.scale for t in wrong], limits) or unexplained(wrong)
         report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
         report.code, report.message = why

@@ -29,7 +29,8 @@ def repair(source: Any, name: str, line: Line, probes: Sequence[Probe], scales: 
     if found is None or not CAN_FORK:
         return None
     tree, first = found
-    edits = list(_edits(tree))
+    numbers = {a.arg for a in tree.args.args if isinstance(probes[0].given.get(a.arg), (int, np.integer))}
+    edits = list(_edits(tree, numbers))
 
     def work(send: Callable[[dict[str, Any], bytes], None]) -> None:
         names = dict(namespace(source) if isinstance(source, str) else _globals(source, name))
@@ -96,8 +97,10 @@ def _works(tree: ast.FunctionDef, name: str, line: Line, probes: Sequence[Probe]
     return True
 
 
-def _edits(tree: ast.FunctionDef) -> Iterator[Edit]:
-    """All single edits, likely ones first."""
+def _edits(tree: ast.FunctionDef, numbers: set[str]) -> Iterator[Edit]:
+    """All single edits, likely ones first. `numbers` are the arguments that count elements."""
+    def is_count(n: ast.AST) -> bool:
+        return isinstance(n, ast.Name) and n.id in numbers
     arguments = [a.arg for a in tree.args.args]
     nodes = [n for statement in tree.body for n in ast.walk(statement)]
     for n in nodes:
@@ -128,8 +131,10 @@ def _edits(tree: ast.FunctionDef) -> Iterator[Edit]:
         if isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and not isinstance(n.value, bool):
             for factor in (-1.0, 2.0, 0.5):
                 yield "sign" if factor < 0 else "factor", n, ast.Constant(n.value * factor)
+        if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub) and is_count(n.left) and isinstance(n.right, ast.Constant):
+            yield "n - 1 for n", n, n.left
         if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Mult, ast.Div)):
-            yield "extra operand", n, n.left
+            yield "extra operand" if not is_count(n.right) else "mean for sum" if isinstance(n.op, ast.Div) else "sum for mean", n, n.left
             if isinstance(n.op, ast.Mult):
                 yield "extra operand", n, n.right
         if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub)):
@@ -140,6 +145,7 @@ def _edits(tree: ast.FunctionDef) -> Iterator[Edit]:
                 yield "epsilon misplaced" if other.startswith("eps") else "missing path", n, ast.BinOp(n, ast.Add(), ast.Name(other, ast.Load()))
         if isinstance(n, (ast.Name, ast.BinOp, ast.Call)) and isinstance(getattr(n, "ctx", ast.Load()), ast.Load):
             for other in arguments:
-                yield "missing operand", n, ast.BinOp(n, ast.Mult(), ast.Name(other, ast.Load()))
-                yield "missing operand", n, ast.BinOp(n, ast.Div(), ast.Name(other, ast.Load()))
+                count = other in numbers
+                yield "mean for sum" if count else "missing operand", n, ast.BinOp(n, ast.Mult(), ast.Name(other, ast.Load()))
+                yield "sum for mean" if count else "missing operand", n, ast.BinOp(n, ast.Div(), ast.Name(other, ast.Load()))
 
