@@ -1,0 +1,40 @@
+"""The figure of a training: loss and accuracy against steps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import minigrad as mg
+
+from .trainer import read_log
+
+STYLE = str(Path(mg.__file__).with_name("minigrad.mplstyle"))
+
+
+def series(path: str | os.PathLike[str], split: str, column: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one column of a log."""
+    rows = [row for row in read_log(path) if row["split"] == split]
+    return [int(row["step"]) for row in rows], [float(row[column]) for row in rows]
+
+
+def draw(log: Path, figure: Path, title: str) -> None:
+    """Write the figure of a log."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    with plt.style.context(STYLE):
+        fig, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+        for ax, column in zip(axes, ("loss", "accuracy"), strict=True):
+            for split, look in (("train", {"lw": 1.2, "alpha": 0.8}), ("test", {"marker": "o", "ms": 4})):
+                look_: dict[str, Any] = look
+                ax.plot(*series(log, split, column), label=split, **look_)
+            ax.set(xlabel="step", ylabel=column)
+        axes[0].set(title=title, yscale="log")
+        axes[1].set(title="accuracy", ylim=(None, 1.01))
+        axes[1].legend(loc="lower right")
+        temporary = figure.with_name(f".{figure.name}.{os.getpid()}.png")
+        fig.savefig(temporary)
+        os.replace(temporary, figure)
+        plt.close(fig)

@@ -1,0 +1,348 @@
+"""A training run: its whole state, one step of it, and how it is saved, resumed and stopped without losing anything.
+
+    trainer = Trainer(Options(model="resnet20", width=0.25))
+    trainer.run()
+
+The state is that of the network, the optimizer, the schedule and the random numbers, and the number of steps done: the order of
+the images and their augmentation follow from seed and epoch alone. So a run that is killed and resumed ends with the same
+bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import inspect
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import layers
+import minigrad as mg
+import models
+from minigrad import backend, checkpoint, data, nn, optim
+
+from .options import Options, problems
+
+COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "images_per_second")
+
+
+class TrainingError(Exception):
+    """A run cannot go on; the text says what happened, what is kept, and what usually helps."""
+
+
+def load_data(options: Options) -> dict[str, tuple[Any, Any]]:
+    """Images and labels of the splits "train" and "test", each channel normalized with the training set's statistics."""
+    if options.dataset == "synthetic":
+        found = {"train": data.synthetic(2000, seed=0), "test": data.synthetic(500, seed=1)}
+    else:
+        found = {split: getattr(data, options.dataset)(split) for split in ("train", "test")}
+    statistics = data.channel_statistics(found["train"][0])
+    return {split: (data.normalize(images, *statistics).astype(options.dtype), labels) for split, (images, labels) in found.items()}
+
+
+def build_model(options: Options, channels: int, size: int) -> nn.Module:
+    """The network with the options' norm, form, weights and modulation."""
+    sized = {"size": size} if "size" in inspect.signature(models.MODELS[options.model]).parameters else {}
+    model = models.build(options.model, norm=options.norm, form=options.form, weight=options.parametrization, width=options.width,
+                         in_channels=channels, slope=options.slope, **sized)
+    if options.init == "orthonormal":
+        layers.orthonormal_init(model)
+    if options.modulation:
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.Conv2d):
+                    setattr(parent, name, layers.Modulated(child, options.modulation))
+    if options.init_from is not None:
+        model.load_state_dict({k: v.numpy() for k, v in checkpoint.load(options.init_from, backend="numpy").items()})
+    return model.astype(options.dtype).to(options.backend)
+
+
+def build_optimizer(options: Options, model: nn.Module) -> optim.Optimizer:
+    """The optimizer with the options' numbers."""
+    common: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay}
+    if options.optimizer == "sgd":
+        return optim.SGD(model.parameters(), momentum=options.momentum, nesterov=options.nesterov, **common)
+    if options.optimizer == "rmsprop":
+        return optim.RMSprop(model.parameters(), momentum=options.momentum, **common)
+    return {"adam": optim.Adam, "adamw": optim.AdamW}[options.optimizer](model.parameters(), **common)
+
+
+def learning_rate(options: Options, step: int, per_epoch: int) -> float:
+    """The factor of the learning rate at a step, counted from 0."""
+    if step < options.warmup:
+        return (step + 1) / options.warmup
+    if options.lr_schedule == "step":
+        return options.gamma ** (step // per_epoch // options.step_size)
+    if options.lr_schedule == "cosine":
+        total = max(1, options.epochs * per_epoch - options.warmup)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - options.warmup) / total)))
+    return 1.0
+
+
+class Trainer:
+    """One run; see the module's text.
+
+    Args:
+        options: of a new run.
+        resume: or a checkpoint of an old one, whose options `options` then are (see `options.merged`).
+
+    Raises:
+        ValueError: options that do not go together.
+        OSError, ValueError: data files or a checkpoint that are missing, damaged, or do not fit.
+    """
+
+    def __init__(self, options: Options, resume: str | os.PathLike[str] | None = None) -> None:
+        problem = problems(options)
+        if problem:
+            raise ValueError(problem)
+        self.options, self.folder = options, Path(options.out)
+        if options.threads is not None:
+            mg.set_num_threads(options.threads)
+        mg.use(options.backend)
+        mg.seed(options.seed)
+        self.data = load_data(options)
+        images = self.data["train"][0]
+        self.model = build_model(options, images.shape[1], images.shape[-1])
+        self.optimizer = build_optimizer(options, self.model)
+        self.per_epoch = len(images) // options.batch_size
+        if self.per_epoch == 0:
+            raise ValueError(f"--batch-size {options.batch_size}: there are only {len(images)} training images")
+        self.schedule = optim.LambdaLR(self.optimizer, lambda t: learning_rate(options, t, self.per_epoch))
+        self.steps = min(options.epochs * self.per_epoch, options.max_steps or options.epochs * self.per_epoch)
+        self.step, self.best = 0, -1.0
+        self.sums: Any = None  # loss and right answers since the last look, on the device
+        self.counted = 0
+        self.stopping = False
+        flip = 0.0 if options.dataset in ("digits", "mnist") else 0.5
+        self.augment = data.Augment(flip, shift=max(1, images.shape[-1] // 8)) if options.augment else None
+        self._since = time.perf_counter()
+        self._last_batch: tuple[Any, Any] | None = None
+        if resume is not None:
+            self.restore(resume)
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[tuple[Any, Any]]:
+        """The batches of an epoch, all of one size."""
+        images, labels = self.data["train"]
+        return iter(data.batches(images, labels, self.options.batch_size, shuffle=True, seed=self.options.seed, epoch=epoch, drop_last=True,
+                                 augment=self.augment, skip=skip, backend=self.options.backend))
+
+    def loss(self, x: Any, t: Any) -> tuple[Any, Any]:
+        """The loss that is minimized, and the scores."""
+        scores = self.model(x)
+        loss = mg.cross_entropy(scores, t, label_smoothing=self.options.label_smoothing)
+        if self.options.penalty:
+            penalty = layers.REGISTRY["orthonormality_penalty"].form("derived")
+            for p in self.model.parameters():
+                if p.ndim > 1:
+                    loss = loss + self.options.penalty * penalty(mg.reshape(p, (p.shape[0], -1)))
+        return loss, scores
+
+    def train_step(self, x: Any, t: Any) -> None:
+        """Forward, backward, update. Nothing here waits for the device."""
+        loss, scores = self.loss(x, t)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.options.clip is not None:
+            optim.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        with mg.no_grad():
+            right = mg.sum(mg.argmax(scores.detach(), 1) == t)
+            now = mg.stack([loss.detach(), mg.astype(right, self.options.dtype)])
+            self.sums = now if self.sums is None else self.sums + now
+        self.counted += 1
+        self.step += 1
+        self._last_batch = (x, t)
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, float]:
+        """Train to the end, or until `stopping` is set; saves on the way. Returns the last test loss and accuracy.
+
+        Raises:
+            TrainingError: the loss is not finite, or nothing can be written.
+        """
+        self.prepare_folder()
+        result = {}
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=self.options.quiet, smoothing=0.05) as bar:
+            self._since = time.perf_counter()
+            while self.step < self.steps and not self.stopping:
+                epoch, done = divmod(self.step, self.per_epoch)
+                for x, t in self.batches(epoch, done):
+                    self.train_step(x, t)
+                    bar.update()
+                    if self.step % self.options.log_interval == 0 or self.step == self.steps:
+                        bar.set_postfix(self.look())
+                    interval = self.options.checkpoint_interval
+                    if interval and self.step % interval == 0 and self.step < self.steps:
+                        self.save()
+                    if self.step >= self.steps or self.stopping:
+                        break
+                if self.step % self.per_epoch == 0 or self.step == self.steps:
+                    result = self.test()
+                    if not self.options.checkpoint_interval or self.step == self.steps:
+                        self.save()
+        if self.stopping and self.step < self.steps:
+            self.save()
+        return result
+
+    def totals(self) -> tuple[float, float]:
+        """Loss and right answers since the last look: one transfer. A loss that is not finite ends the run."""
+        if self.counted == 0:
+            return 0.0, 0.0
+        loss, right = (float(v) for v in self.sums.numpy())
+        if not math.isfinite(loss):
+            raise TrainingError(self.explain())
+        return loss, right
+
+    def look(self) -> dict[str, str]:
+        """Log the mean loss and accuracy since the last look, and what the progress bar shows of them."""
+        if self.counted == 0:
+            return {}
+        loss, right = self.totals()
+        images = self.counted * self.options.batch_size
+        speed = images / (time.perf_counter() - self._since)
+        self.log("train", loss / self.counted, right / images, speed)
+        shown = {"loss": f"{loss / self.counted:.3f}", "acc": f"{right / images:.1%}", "img/s": f"{speed:.0f}"}
+        self.sums, self.counted, self._since = None, 0, time.perf_counter()
+        return shown
+
+    def explain(self) -> str:
+        """Where a loss that is not finite comes from: the first parameter or op, found by running the last batch again."""
+        broken = [name for name, p in self.model.named_parameters() if not np.isfinite(p.numpy()).all()]
+        where = f"parameter {broken[0]!r} is not finite" if broken else "all parameters are finite"
+        try:
+            assert self._last_batch is not None
+            with mg.debug():
+                self.loss(*self._last_batch)
+        except mg.NonFiniteError as e:
+            where += f"; the last batch: {str(e).splitlines()[0]}"
+        lr = self.schedule.get_last_lr()[0]
+        last = self.folder / "last.safetensors"
+        kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint yet."
+        return (f"the loss is not finite at or before step {self.step} (learning rate {lr:.3g}): {where}.\n{kept} "
+                "Usual fixes: a smaller --lr, --warmup, --clip 1.")
+
+    def test(self) -> dict[str, float]:
+        """Loss and accuracy on the test images, in eval mode; a row of the log; keeps the best weights."""
+        self.look()
+        images, labels = self.data["test"]
+        self.model.eval()
+        totals = np.zeros(2)
+        with mg.no_grad():
+            for x, t in data.batches(images, labels, self.options.eval_batch_size, backend=self.options.backend):
+                scores = self.model(x)
+                both = mg.stack([mg.cross_entropy(scores, t) * len(t), mg.astype(mg.sum(mg.argmax(scores, 1) == t), self.options.dtype)])
+                totals += both.numpy()
+        self.model.train()
+        loss, accuracy = totals / len(labels)
+        self.log("test", loss, accuracy, float("nan"))
+        if accuracy > self.best:
+            self.best = float(accuracy)
+            self.write("best.safetensors", self.model.state_dict())
+        self._since = time.perf_counter()
+        return {"loss": float(loss), "accuracy": float(accuracy)}
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def prepare_folder(self) -> None:
+        """Make the folder; leave of an old log only the rows that this run has done.
+
+        Raises:
+            TrainingError: it cannot be made or written; or a new run would overwrite an old one.
+        """
+        log = self.folder / "log.csv"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            checkpoint.remove_leftovers(self.folder / "last.safetensors")
+            if self.step == 0 and (self.folder / "last.safetensors").exists():
+                raise TrainingError(f"{self.folder} holds a run already: --resume {self.folder / 'last.safetensors'} to go on with it, or --out another folder")
+            rows = [row for row in read_log(log) if int(row["step"]) <= self.step] if log.exists() else []
+            temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, log)
+        except OSError as e:
+            raise TrainingError(f"cannot write to {self.folder}: {e.strerror or e}. Nothing was trained; choose another --out") from e
+
+    def log(self, split: str, loss: float, accuracy: float, speed: float) -> None:
+        """One more row of the log, on the disk when this returns."""
+        epoch = (self.step - 1) // self.per_epoch
+        row = (self.step, epoch, split, repr(float(loss)), repr(float(accuracy)), repr(float(self.schedule.get_last_lr()[0])), f"{speed:.1f}")
+        try:
+            with open(self.folder / "log.csv", "a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow(row)
+        except OSError as e:
+            raise TrainingError(self._cannot_write("log.csv", e)) from e
+
+    def _cannot_write(self, name: str, e: OSError) -> str:
+        last = self.folder / "last.safetensors"
+        kept = f"{last} is whole; make room and --resume it" if last.exists() else "no checkpoint was written yet"
+        return f"cannot write {self.folder / name} at step {self.step}: {e.strerror or e}. {kept[0].upper()}{kept[1:]}"
+
+    def write(self, name: str, state: Any) -> None:
+        """A checkpoint file, whole or not at all."""
+        try:
+            checkpoint.save(self.folder / name, state, {"options": repr(self.options), "step": self.step})
+        except OSError as e:
+            raise TrainingError(self._cannot_write(name, e)) from e
+
+    def save(self) -> None:
+        """The whole state as last.safetensors, if the loss is finite."""
+        self.totals()
+        self.write("last.safetensors", self.state())
+
+    def state(self) -> dict[str, Any]:
+        """All that the run depends on."""
+        return {"options": dataclasses.asdict(self.options), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(), "random": backend.generator().bit_generator.state, "step": self.step, "best": self.best,
+                "sums": self.sums, "counted": self.counted}
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on where a checkpoint was written.
+
+        Raises:
+            FileNotFoundError, ValueError: no such file, or damaged, or of another network.
+        """
+        state = checkpoint.load(path, backend=self.options.backend)
+        if "step" not in state or "optimizer" not in state:
+            raise ValueError(f"{path} holds weights only, not a run: use --init-from {path} to begin with them")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        backend.set_generator(state["random"])
+        self.step, self.best, self.sums, self.counted = (state[k] for k in ("step", "best", "sums", "counted"))
+
+
+def saved_options(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options of the run that wrote a checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, damaged, or weights only.
+    """
+    state = checkpoint.load(path, backend="numpy")
+    if "options" not in state or "step" not in state:
+        raise ValueError(f"{path} holds weights only, not a run: use --init-from {path} to begin with them")
+    found: dict[str, Any] = state["options"]
+    return found
+
+
+def read_log(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The complete rows of a log; a row that a killed process did not finish is left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        text = file.read()
+    rows = csv.DictReader(text[:text.rfind("\n") + 1].splitlines())
+    return [row for row in rows if all(row.get(c) is not None for c in COLUMNS)]
