@@ -9,6 +9,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 # 12 or 13: make gpu-test CUDA=13 installs CuPy for this CUDA version first.
 CUDA ?=
+# A copy of MathJax for make site: es5/tex-svg.js of the npm package mathjax, instead of downloading it.
+MATHJAX ?=
 # 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
 PEERS ?=
 
@@ -32,8 +34,8 @@ test: $(VENV)/.test  ## the fast tests and every example in a docstring, on all 
 test-slow: $(VENV)/.test  ## the slow tier: trainings, mutants, an installed wheel
 	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m slow
 
-lectures: $(if $(wildcard lectures/*.ipynb),$(VENV)/.test)  ## execute every lecture notebook from top to bottom
-	@if ls lectures/*.ipynb >/dev/null 2>&1; then $(PYTEST) $(PYTEST_ARGS) -m notebook; else echo "There are no lecture notebooks yet."; fi
+lectures: $(VENV)/.test  ## execute every lecture notebook from top to bottom
+	@$(PYTEST) $(PYTEST_ARGS) -m notebook
 
 bench: $(VENV)/.demo  ## run the benchmarks; make bench PEERS=1 installs the frameworks to compare with first
 	@$(if $(PEERS),$(call install,.[bench]))
@@ -50,9 +52,8 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 	@$(PY) -c "import cupy" 2>/dev/null || { echo "CuPy is missing: make gpu-test CUDA=12, or CUDA=13, to fit your driver."; exit 1; }
 	@$(PYTEST) $(PYTEST_ARGS) --backend cupy
 
-site: $(if $(wildcard lectures/*.ipynb),$(VENV)/.site)  ## export the executed lectures as HTML into build/site
-	@if ls lectures/*.ipynb >/dev/null 2>&1; then MPLBACKEND=Agg $(PY) -m nbconvert --to html --execute --output-dir build/site lectures/*.ipynb; \
-	else echo "There are no lecture notebooks yet."; fi
+site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
+	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")
 
 clean:  ## remove everything that make created, the virtual environment included
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -269,7 +269,7 @@ def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> 
     if ax is None:
         s = max(s, SMALLEST)
         width, height = max(width, s * layout.width + border), max(height, s * layout.height + strip + border)
-        ax = plt.figure(figsize=(width, height), facecolor="white").add_axes((0, 0, 1, 1))
+        ax = plt.figure(figsize=(width, height), facecolor="white", layout="none").add_axes((0, 0, 1, 1))
         ax.set_axis_off()
     left, top = (width / s - layout.width) / 2, ((height - strip) / s - layout.height) / 2
     ax.set(xlim=(-left, width / s - left), ylim=(height / s - top, -top))

@@ -43,9 +43,9 @@ TASK = Task(
     hints={
         "d_y": ["z has the sign of y, because slope > 0.", "d_z where z > 0, else slope * d_z."],
         "d_beta": ["beta was broadcast along axis 0.", "Sum d_y over the rows."],
-        "d_gamma": ["First undo the activation, then the scale and the shift.", "y is z where z > 0, else z / slope; xhat = (y - beta) / gamma."],
+        "d_gamma": ["First undo the activation, then the scale and the shift.", "y is z where z > 0, else z / slope; then take beta off and divide by gamma."],
         "d_x_form_1": ["The one line of batch norm, with xhat from z.", "gamma * rstd * (d_y - mean of d_y - xhat * mean of d_y * xhat)."],
-        "d_x_form_2": ["The two means are d_beta / m and d_gamma / m.", "Put xhat = (y - beta) / gamma into form I and collect what multiplies y."],
+        "d_x_form_2": ["The two means are d_beta / m and d_gamma / m.", "Write the xhat of form I with y, beta and gamma, and collect what multiplies y."],
     },
     source="inplace-abn, section 3 (forms I and II)",
 )

@@ -29,7 +29,7 @@ TASK = Task(
         "d_gamma": ["gamma is shared by all rows.", "Sum d_y * xhat over axis 0."],
         "d_ms": ["xhat = x * (ms + eps) ** -0.5.", "-0.5 * r ** 3 times the row sum of d_xhat * x."],
         "d_x": ["x is in xhat directly, and in ms.", "d_xhat * r + 2 * d_ms * x / D."],
-        "d_x_one_line": ["With h = gamma * d_y: which of layer norm's three terms is left out?", "r * (h - xhat * mean of h * xhat)."],
+        "d_x_one_line": ["Which of layer norm's three terms is left out?", "r * (h - xhat * mean of h * xhat), with h the cotangent of xhat."],
     },
     source="RMS norm: layer norm without the mean",
 )

@@ -1,0 +1,220 @@
+"""Every lecture runs, its notebook is what its source makes, and its web page needs nothing but itself."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import numpy as np
+import pytest
+
+import minigrad as mg
+from lectures import build, classroom
+from lectures.site.__main__ import MATHJAX_OPTIONS, NotBuilt, executed, index, loads, page
+from lectures.site.mathjax import NoMathJax, mathjax, verified
+
+ROOT = Path(__file__).resolve().parents[1]
+LECTURES = build.sources()
+each_lecture = pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
+
+
+def environment(**more):
+    """The variables of a shell in which somebody runs a lecture: it must find the project by itself."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MPLBACKEND", "MINIGRAD_LECTURE")} | more
+
+
+# -- the sources -------------------------------------------------------------------------------------------------------
+
+
+@each_lecture
+def test_a_lecture_says_what_it_is_about(path):
+    s = build.syllabus(path)
+    assert s.number == int(path.name[:2]) and len(s.abilities) >= 2 and s.needs and s.sources
+
+
+@each_lecture
+def test_a_lecture_asserts_what_it_claims(path):
+    """Most of the numbers: at least ten checks by assert or agree."""
+    tree = ast.parse(path.read_text("utf-8"))
+    asserts = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    agreements = sum(isinstance(node, ast.Call) and ast.unparse(node.func) == "agree" for node in ast.walk(tree))
+    assert asserts + agreements >= 10
+
+
+@each_lecture
+def test_a_lecture_runs_as_a_program(path):
+    """In fast mode, from the root, in a process of its own; the time limit is for one that hangs."""
+    done = subprocess.run([sys.executable, f"lectures/{path.name}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120,
+                          env=environment(MPLBACKEND="Agg", MINIGRAD_LECTURE="fast", PYTHONIOENCODING="utf-8"))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 10
+
+
+# -- what is made of them ----------------------------------------------------------------------------------------------
+
+
+def test_notebooks_and_table_are_what_the_sources_make():
+    assert build.drifted() == [], "run: python -m lectures.build"
+
+
+@each_lecture
+def test_a_notebook_is_the_same_in_every_build_and_has_no_outputs(path):
+    text = build.notebook(path)
+    assert text == build.notebook(path)
+    nb = nbformat.reads(text, as_version=4)
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in nb.cells)
+    assert [cell.source for cell in nb.cells] == [cell.source for cell in jupytext.read(path, fmt="py:percent").cells]
+
+
+GOOD = """# %% [markdown]
+# # 1 · A title
+#
+# **After this lecture you can**
+#
+# - do one thing;
+# - do another, which
+#   needs two lines.
+#
+# You need nothing.
+#
+# *Sources:* bn-lecture.
+
+# %%
+import matplotlib.pyplot as plt
+print(6 * 7)
+
+# %% alt="A line."
+plt.plot([1, 2])
+plt.show()
+"""
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A folder with one small lecture, and its notebook and table."""
+    (tmp_path / "01_small.py").write_text(GOOD, "utf-8")
+    (tmp_path / "README.md").write_text(f"Above.\n{build.BEGIN}\nold\n{build.END}\nBelow.\n", "utf-8")
+    for path, text in build.built(tmp_path).items():
+        build.write(path, text)
+    return tmp_path
+
+
+def test_the_table_is_made_from_the_first_cells(course):
+    assert (course / "README.md").read_text("utf-8").splitlines() == [
+        "Above.", build.BEGIN, "| | lecture | after it you can | you need |", "|---|---|---|---|",
+        "| 1 | [A title](01_small.ipynb) | do one thing; do another, which needs two lines | nothing |", build.END, "Below."]
+
+
+def test_drift_is_found(course):
+    assert build.drifted(course) == []
+    (course / "01_small.py").write_text(GOOD.replace("6 * 7", "6 * 8"), "utf-8")
+    (course / "02_orphan.ipynb").write_text("{}", "utf-8")
+    assert build.drifted(course) == ["01_small.ipynb", "02_orphan.ipynb"]
+
+
+@pytest.mark.parametrize("old, new", [("# # 1 · A title", "# # 3 · A title"), ("You need", "One needs"), ("*Sources:*", "Sources:"),
+                                      ("**After this lecture you can**", "You can")])
+def test_a_first_cell_with_something_missing_is_refused(course, old, new):
+    (course / "01_small.py").write_text(GOOD.replace(old, new), "utf-8")
+    with pytest.raises(ValueError, match=r"01_small\.py: the first cell"):
+        build.syllabus(course / "01_small.py")
+
+
+# -- web pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_contains_all_that_it_needs(course):
+    nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
+    here = build.syllabus(course / "01_small.py")
+    other = here._replace(name="02_other", number=2, title="Another & more")
+    text = page(nb, [here, other], here, 'stand_in("</script>")')
+    assert loads(text) == [] and loads(index([here, other], "")) == []
+    assert 'href="02_other.html">2 · Another &amp; more →' in text and 'stand_in("<\\/script>")' in text
+    assert "default-src 'none'" in text and MATHJAX_OPTIONS in text
+    assert "do another, which needs two lines" in index([here], "")
+
+
+@pytest.mark.parametrize("text, found", [
+    ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="style.css">', 1), ('<img src="figure.png">', 1),
+    ("<style>@import 'x.css'; a {background: url(https://x.example/y.png)}</style>", 2), ('<p style="background:url(x.png)">', 1),
+    ('<iframe src="//x.example"></iframe>', 1), ('<img src="data:image/png;base64,AA==">', 0), ('<a href="https://example.org">a link</a>', 0),
+    ("<script>x = 'https://cdn.example'</script>", 0), ('<svg><use href="#glyph"></use></svg>', 0)])
+def test_what_a_page_would_fetch_is_found(text, found):
+    assert len(loads(text)) == found
+
+
+def test_another_mathjax_is_refused(tmp_path):
+    with pytest.raises(NoMathJax, match="SHA-256"):
+        verified(b"something else", "file.js")
+    (tmp_path / "tex-svg.js").write_bytes(b"damaged")
+    with pytest.raises(NoMathJax, match="is not es5"):
+        mathjax(tmp_path)
+    with pytest.raises(NoMathJax, match="there is no file"):
+        mathjax(tmp_path, tmp_path / "missing.js")
+
+
+# -- what the lectures share -------------------------------------------------------------------------------------------
+
+
+def test_agree_refuses_wrong_values_and_wrong_shapes(capsys):
+    classroom.agree("a", np.ones(3), mg.tensor(np.ones(3)))
+    assert "relative error 0\n" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="relative error"):
+        classroom.agree("a", np.ones(3) * (1 + 1e-12), np.ones(3))
+    with pytest.raises(AssertionError, match="shape"):  # NumPy would broadcast it, and find it equal
+        classroom.agree("a", np.ones((1, 3)), np.ones(3))
+    with pytest.raises(AssertionError, match="nan"):
+        classroom.agree("a", np.full(3, np.nan), np.ones(3))
+
+
+def test_a_table_is_aligned_text_and_escaped_html(capsys):
+    classroom.table(["name", "value"], [["a < b", 1.5], ["c", 10]])
+    assert capsys.readouterr().out.splitlines() == ["name   value", "-----  -----", "a < b    1.5", "c         10"]
+
+
+def test_every_derivation_can_be_shown_beside_its_composed_form(capsys):
+    import layers
+    for name, layer in layers.REGISTRY.items():
+        for derivation in layer.derived:
+            classroom.show_side_by_side(name, derivation)
+            out = capsys.readouterr().out
+            assert f"# {name}, composed" in out and out.count("def ") >= 2
+
+
+def test_the_training_compares_gradients_at_equal_parameters():
+    """Rounding only: the composed and derived gradients of one float64 step, whatever the networks have become."""
+    run = classroom.train_tiny_cnn("group_norm", steps=4, dtype="float64")
+    assert len(run.agreement) == len(run.loss["composed"]) == 4
+    assert 0 < max(run.agreement) < 1e-12 and run.kept["derived"] < run.kept["composed"]
+
+
+# -- the whole notebooks -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.notebook
+@each_lecture
+def test_a_notebook_runs_from_top_to_bottom(path):
+    nb = executed(path)
+    outputs = [output for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs), "no figure"
+    noise = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+    assert not noise, noise
+
+
+@pytest.mark.notebook
+def test_a_page_has_stubs_where_the_source_has_solutions(course):
+    text = GOOD + "\n# %%\ndef d_x(g):\n    ### BEGIN SOLUTION\n    return 2 * g\n    ### END SOLUTION\n"
+    (course / "01_small.py").write_text(text, "utf-8")
+    cells = executed(course / "01_small.py", solutions=False).cells
+    assert "42" in str(cells[1].outputs)
+    assert cells[-1].source == 'def d_x(g):\n    raise NotImplementedError("d_x: your turn")'
+
+
+@pytest.mark.notebook
+def test_a_failing_cell_is_named(course):
+    (course / "01_small.py").write_text(GOOD.replace("print(6 * 7)", "assert 6 * 7 == 43"), "utf-8")
+    with pytest.raises(NotBuilt, match=r"01_small\.py: AssertionError"):
+        executed(course / "01_small.py")
