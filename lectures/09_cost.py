@@ -78,14 +78,19 @@ print(f"balance: {balance:.1f} operations in the time of one byte")
 # - Batch norm, forward, 5 operations an element or so, 3 passes of 4 bytes: $5/12 \approx 0.4$.
 # - A 3×3 convolution from 64 to 64 channels: $2\cdot 9\cdot 64$ operations an output element, 8 bytes: 144.
 #
-# One is far below the balance, the other far above. So a normalization's time is *bytes divided by bandwidth*, and nothing that saves
+# One is below the balance, the other far above. So a normalization's time is *bytes divided by bandwidth*, and nothing that saves
 # operations makes it faster. What saves passes does.
+
+# %%
+per_norm, per_convolution = 5 / (3 * 4), 2 * 9 * 64 / (2 * 4)
+print(f"operations per byte: batch norm {per_norm:.2f}, 3×3 convolution {per_convolution:.0f}")
+assert per_norm < 0.5 and per_convolution == 144
 
 # %% alt="Roofline: attainable speed against operations per byte, with batch norm on the slope and a convolution under the flat roof"
 intensities = np.logspace(-2, 3, 200)
 fig, ax = plt.subplots(figsize=(7, 3.8))
 ax.loglog(intensities, np.minimum(flops, intensities * bandwidth) / 1e9, color="0.3")
-for name, intensity in (("batch norm", 5 / 12), ("3×3 convolution, 64 → 64", 2 * 9 * 64 / 8)):
+for name, intensity in (("batch norm", per_norm), ("3×3 convolution", per_convolution)):
     top = min(flops, intensity * bandwidth) / 1e9
     ax.plot([intensity], [top], "o", color="C1")
     ax.annotate(name, (intensity, top), xytext=(6, -16), textcoords="offset points", color="C1")
@@ -160,6 +165,10 @@ counts = {
 }
 table(["form", "kept, in units of x"], [[name, f"{count:.3f}"] for name, count in counts.items()])
 assert [round(c) for c in counts.values()] == [2, 1, 2, 1]
+t = mg.tensor(x_array, requires_grad=True) + 0.0
+lines = [line for line in mg.tape(batch_norm.composed(t, gamma, beta, eps=1e-5)) if any(a.size == x_array.size for a in line.kept.values())]
+print("held by:", ", ".join(f"{line.op} keeps {' and '.join(line.kept)}" for line in lines))
+assert [line.op for line in lines] == ["multiply", "multiply", "multiply"]  # xc·xc, xc·rstd, x̂·γ; xc is one array
 
 # %% [markdown]
 # ## How to time
@@ -167,6 +176,10 @@ assert [round(c) for c in counts.values()] == [2, 1, 2, 1]
 # Now the clock. First, how *not* to: run the new version once, then the old one once, and divide.
 
 # %%
+clock = np.array([3.1, 3.0, 3.2, 3.1, 9.8, 3.0, 3.1])                  # seven runs; during one of them somebody else worked
+print(f"mean {clock.mean():.2f}, median {np.median(clock):.2f}, minimum {clock.min():.2f}")
+assert np.median(clock) == 3.1 and clock.mean() > 4
+
 derived = batch_norm.form("derived")
 v = mg.tensor(g_array)
 
@@ -247,6 +260,8 @@ def blocked(g, x, mu, a, b, c, rows):
 mu, a, b, c = (rng.normal(size=(1, shape[1], 1, 1)).astype("float32") for _ in range(4))
 agree("blocked, against whole", blocked(g_array, x_array, mu, a, b, c, 2), whole(g_array, x_array, mu, a, b, c), within=1e-6)
 sizes = [r for r in (1, 2, 4, 8, 16, 32, 64) if r <= shape[0]]
+for r in sizes:
+    assert np.array_equal(blocked(g_array, x_array, mu, a, b, c, r), blocked(g_array, x_array, mu, a, b, c, sizes[-1]))
 times = interleaved({"whole": lambda: whole(g_array, x_array, mu, a, b, c),
                      **{r: (lambda r=r: blocked(g_array, x_array, mu, a, b, c, r)) for r in sizes}})
 image_bytes = x_array[0].nbytes
@@ -313,6 +328,9 @@ def careless(losses):
     """A look every time."""
     return sum(loss.item() for loss in losses) / len(losses)
 
+
+three, five = 1 + 2, 2 + 3                                             # the table above
+assert 4 * (three + five) * x_array.size == 8 * x_array.nbytes
 
 losses = [mg.tensor(float(v)) for v in rng.normal(size=8)]
 print(f"the same number: {careful(losses):.6f} and {careless(losses):.6f}; one look, and eight")

@@ -36,7 +36,7 @@ def repair(source: Any, name: str, line: Line, probes: Sequence[Probe], scales: 
         names = dict(namespace(source) if isinstance(source, str) else _globals(source, name))
         for i, (_, node, new) in enumerate(edits):
             changed = _Put(node, new).visit(copy.deepcopy(tree))
-            if _works(changed, name, line, probes, scales, names):
+            if _works(changed, line, probes, scales, names):
                 send({"kind": "found", "edit": i}, b"")
                 return
     messages, _, _ = in_child(work, limits)
@@ -56,6 +56,7 @@ def _tree(source: Any, name: str) -> tuple[ast.FunctionDef, int] | None:
             first = 1
         else:
             lines, first = inspect.getsourcelines(source[name])
+            name = source[name].__name__  # a function may go by another name in a notebook
             tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
@@ -83,13 +84,13 @@ def _mark(node: ast.AST) -> tuple[Any, ...]:
     return (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset")))
 
 
-def _works(tree: ast.FunctionDef, name: str, line: Line, probes: Sequence[Probe], scales: Sequence[float], names: Mapping[str, Any]) -> bool:
+def _works(tree: ast.FunctionDef, line: Line, probes: Sequence[Probe], scales: Sequence[float], names: Mapping[str, Any]) -> bool:
     try:
         space = dict(names)
         exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<edited>", "exec"), space)
         for probe, scale in zip(probes, scales, strict=True):
             given = {a.arg: np.array(v) if isinstance(v := fixture(probe, line, a.arg), np.ndarray) else v for a in tree.args.args}
-            result = np.asarray(space[name](**given))
+            result = np.asarray(space[tree.name](**given))
             if not same(result, probe.adjoints[str(line.target)], scale):
                 return False
     except Exception:
