@@ -44,7 +44,8 @@ rng = np.random.default_rng(3)
 # %% [markdown]
 # ## Two arrays where one would do
 #
-# A network spends most of its memory not on weights but on *activations*: what the backward pass will need. Behind every convolution stand a
+# A network spends most of its memory not on weights but on *activations*: what the backward pass will need. Behind every convolution
+# stand a
 # batch norm and an activation. In the backward pass
 #
 # - batch norm wants its input $x$ (or $\hat x$): one array;
@@ -57,7 +58,8 @@ rng = np.random.default_rng(3)
 # $$ x \;\xrightarrow{\ \text{normalize}\ }\; \hat x \;\xrightarrow{\ \gamma\hat x + \beta\ }\; y \;\xrightarrow{\ \phi\ }\; z,
 #    \qquad y = \phi^{-1}(z),\quad \hat x = (y - \beta)/\gamma . $$
 #
-# A ReLU cannot be inverted: it forgets. A leaky ReLU with slope $a > 0$ can, and so can ELU. And since $x$ is needed no more, $z$ may be written *into its
+# A ReLU cannot be inverted: it forgets. A leaky ReLU with slope $a > 0$ can, and so can ELU. And since $x$ is needed no more, $z$ may
+# be written *into its
 # buffer*. That is in-place activated batch norm.
 
 # %%
@@ -228,7 +230,8 @@ plt.show()
 # %% [markdown]
 # ## What it costs: digits
 #
-# $z$ is rounded to 24 bits in float32. Going back divides by $\gamma$. If $|\gamma|$ is small against $|\beta|$, then $y$ is almost constant, and
+# $z$ is rounded to 24 bits in float32. Going back divides by $\gamma$. If $|\gamma|$ is small against $|\beta|$, then $y$ is almost
+# constant, and
 # $\hat x$ has to be read from its last digits:
 #
 # $$ \text{error of } \hat x \;\approx\; u\,\Bigl(\frac{|\beta|}{|\gamma|} + |\hat x|\Bigr), \qquad u = 6\cdot10^{-8}. $$
@@ -254,7 +257,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# At $\gamma = 0$ there is no way back at all. The layer therefore replaces $\gamma$ by $\mathrm{copysign}(\max(|\gamma|, 10^{-3}), \gamma)$,
+# At $\gamma = 0$ there is no way back at all. The layer therefore replaces $\gamma$ by $\mathrm{copysign}(\max(|\gamma|, 10^{-3}),
+# \gamma)$,
 # forward and backward, and gives $\gamma$ the gradient 0 where that holds it back. A composed form with the same rule agrees:
 
 # %%
@@ -268,7 +272,8 @@ for name, ours, theirs in zip(("d_x", "d_gamma", "d_beta"), grads[1], grads[0]):
 assert not grads[1][1].numpy()[:3].any()
 
 # %% [markdown]
-# The donor is gone, and saying so is part of the interface: a layer that overwrites its input must make any later use of that input an error.
+# The donor is gone, and saying so is part of the interface: a layer that overwrites its input must make any later use of that input an
+# error.
 
 # %%
 t = mg.tensor(X, requires_grad=True) + 0.0

@@ -90,8 +90,10 @@ print(f"J e = {np.abs(J @ E).max():.0e};  J x̂ = {EPS / (X.var() + EPS):.4f} ρ
 assert np.abs(J @ E).max() < 1e-14
 
 # %% [markdown]
-# **Two directions, and only two, are deleted:** a shift of the whole channel, and (but for $\varepsilon$) a change of its scale. Batch norm is
-# blind to both in its input, so no gradient can ask for them. All others pass, multiplied by one number, $\rho$. That is almost an isometry:
+# **Two directions, and only two, are deleted:** a shift of the whole channel, and (but for $\varepsilon$) a change of its scale. Batch
+# norm is
+# blind to both in its input, so no gradient can ask for them. All others pass, multiplied by one number, $\rho$. That is almost an
+# isometry:
 #
 # > of the $m$ directions of a channel, $m - 2$ keep their lengths relative to each other exactly.
 
@@ -112,7 +114,8 @@ plt.show()
 # %% [markdown]
 # ## How far from an isometry?
 #
-# A map is an isometry if it changes no length. For a linear map $J$ and random $v$, compare $\lVert J^T v\rVert$ with $\lVert v\rVert$: the mean of the
+# A map is an isometry if it changes no length. For a linear map $J$ and random $v$, compare $\lVert J^T v\rVert$ with $\lVert v\rVert$:
+# the mean of the
 # quotient says how much a gradient grows, its spread how unequally. Products of $L$ layers multiply such numbers. Anything
 # but 1 is raised to the power $L$.
 
@@ -130,16 +133,20 @@ for name, found in measured.items():
     print(f"{name:<26} {found}")
 
 # %% [markdown]
-# Batch norm alone keeps lengths (on data of variance 1). ReLU deletes half. A convolution depends on its weights: that is where one can do something.
+# Batch norm alone keeps lengths (on data of variance 1). ReLU deletes half. A convolution depends on its weights: that is where one can
+# do something.
 #
 # ## Orthonormal filters
 #
-# Write the filters of a convolution as rows of a matrix $W$. If the rows are orthonormal, $W W^T = I$, then $W^T$ preserves every length: an isometry
-# on gradients. To *start* so: the QR decomposition of a Gaussian matrix, with signs fixed so that all rotations are equally likely. To *stay* so: a penalty
+# Write the filters of a convolution as rows of a matrix $W$. If the rows are orthonormal, $W W^T = I$, then $W^T$ preserves every
+# length: an isometry
+# on gradients. To *start* so: the QR decomposition of a Gaussian matrix, with signs fixed so that all rotations are equally likely. To
+# *stay* so: a penalty
 #
 # $$ P(W) = \lVert W W^T - I\rVert_F^2 . $$
 #
-# Its derivative: $P = \sum G_{ij}^2$ with $G = WW^T - I$. So $d_G = 2G$; $W$ is in the product twice; $G$ is symmetric; altogether $4\,G\,W$.
+# Its derivative: $P = \sum G_{ij}^2$ with $G = WW^T - I$. So $d_G = 2G$; $W$ is in the product twice; $G$ is symmetric; altogether
+# $4\,G\,W$.
 
 # %%
 W = rng.normal(size=(4, 9)) / 3
@@ -220,7 +227,8 @@ plt.show()
 # first layer than at the last: no learning rate is right for both.
 #
 # Why 1.2? Follow the variances through one layer. Let the normalized values be roughly $N(0, 1)$, and $r$ their ReLU. Then
-# $\overline{r^2} = \frac12$, but its variance is only $\frac12 - \frac1{2\pi}$: ReLU gives $r$ a mean, and the next batch norm takes that out. So
+# $\overline{r^2} = \frac12$, but its variance is only $\frac12 - \frac1{2\pi}$: ReLU gives $r$ a mean, and the next batch norm takes
+# that out. So
 # the next layer's $s^2$ is a weight factor $w$ times $\frac12 - \frac1{2\pi}$. On the way back a gradient is divided by
 # $s$, multiplied by the same weights, and
 # halved by ReLU. The weights cancel:
@@ -239,11 +247,13 @@ assert all(abs(growth[d]["Gaussian"] / predicted_growth - 1) < 0.06 for d in DEP
 #
 # ## Modulation
 #
-# bn-jacobian therefore rescales gradients between layers. How exactly its text does not print, so the formula here is ours: a block $y = f(x)$ passes on
+# bn-jacobian therefore rescales gradients between layers. How exactly its text does not print, so the formula here is ours: a block $y
+# = f(x)$ passes on
 #
 # $$ q^{-1}\,d_x, \qquad q = \lVert d_x\rVert/\lVert d_y\rVert , $$
 #
-# so that what arrives is as large as what came. It is **not a gradient** of anything. Its direction is right for one path; its length is made up.
+# so that what arrives is as large as what came. It is **not a gradient** of anything. Its direction is right for one path; its length
+# is made up.
 # A gradient check says so, and must:
 
 # %%
@@ -280,7 +290,8 @@ assert max(training.agreement) < 1e-4 and (FAST or min(training.accuracy.values(
 #
 # ## Homework
 #
-# `homework/04_jacobian/lines.py`: $Jv$ as a function of $v$ and of $\hat x$, five lines. `homework/04_orthonormality/lines.py`: the penalty, three.
+# `homework/04_jacobian/lines.py`: $Jv$ as a function of $v$ and of $\hat x$, five lines. `homework/04_orthonormality/lines.py`: the
+# penalty, three.
 #
 #     python -m minigrad.derivation 04_jacobian lines.py
 #     python -m minigrad.derivation 04_orthonormality lines.py

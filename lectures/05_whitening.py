@@ -312,7 +312,8 @@ agree("d_x, Lyapunov", GXC_STABLE - GXC_STABLE.mean(1, keepdims=True), tape["x"]
 #
 # $$ d_x = W\,\bigl(g - \overline{g} - T'\,\hat x\bigr), \qquad R\,T' + T' R = H + H^T,\quad H = g\,x_c^T/m. $$
 #
-# For $d = 1$ this is batch norm: $R = s$, $T' = \overline{g\hat x}$. For a white batch $R = I$, and $T'$ is the symmetric part of $g\hat x^T/m$.
+# For $d = 1$ this is batch norm: $R = s$, $T' = \overline{g\hat x}$. For a white batch $R = I$, and $T'$ is the symmetric part of
+# $g\hat x^T/m$.
 
 # %%
 H = G @ XC.T / m

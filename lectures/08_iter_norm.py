@@ -22,7 +22,8 @@
 #
 # You need lecture 05: whitening, and its derivative by a Lyapunov equation.
 #
-# *Sources:* IterNorm (Huang et al. 2019), the coupled form of the Newton-Schulz iteration (Higham, Functions of Matrices, ch. 6); dbn for whitening.
+# *Sources:* IterNorm (Huang et al. 2019), the coupled form of the Newton-Schulz iteration (Higham, Functions of Matrices, ch. 6); dbn
+# for whitening.
 
 # %%
 import sys
@@ -124,7 +125,8 @@ plt.show()
 #
 # - $Y_{k+1} = Y_k M_k$ gives $\delta M \mathrel{+}= Y_k^T\,\delta Y_{k+1}$ and $\delta Y_k = \delta Y_{k+1} M_k^T$;
 # - $Z_{k+1} = M_k Z_k$ gives $\delta M \mathrel{+}= \delta Z_{k+1} Z_k^T$ and $\delta Z_k = M_k^T\,\delta Z_{k+1}$;
-# - $M_k = \frac12(3I - Z_k Y_k)$ gives $\delta Z_k \mathrel{-}= \frac12\,\delta M\,Y_k^T$ and $\delta Y_k \mathrel{-}= \frac12 Z_k^T\,\delta M$.
+# - $M_k = \frac12(3I - Z_k Y_k)$ gives $\delta Z_k \mathrel{-}= \frac12\,\delta M\,Y_k^T$ and $\delta Y_k \mathrel{-}= \frac12
+# Z_k^T\,\delta M$.
 #
 # At the end of the loop $\hat x = Z_T x_c/\sqrt t$ starts it: $\delta Z_T = g\,x_c^T/\sqrt t$ and $\delta Y_T = 0$. At its
 # beginning, $Y_0 = A/t$.

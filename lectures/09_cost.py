@@ -72,7 +72,8 @@ balance = flops / bandwidth
 print(f"balance: {balance:.1f} operations in the time of one byte")
 
 # %% [markdown]
-# **Arithmetic intensity** is operations per byte. Work with less than the balance is limited by memory: the processor waits. Work with more is
+# **Arithmetic intensity** is operations per byte. Work with less than the balance is limited by memory: the processor waits. Work with
+# more is
 # limited by arithmetic.
 #
 # - Batch norm, forward, 5 operations an element or so, 3 passes of 4 bytes: $5/12 \approx 0.4$.
@@ -113,7 +114,8 @@ plt.show()
 # Three forward and five backward. The sums must be finished before the first element of the result can be written, so $x$ is read twice:
 # no trick removes that, as long as $x$ does not fit into the cache.
 #
-# Composed from primitives, every op is a function of its own: it reads its inputs from memory and writes its result back. Let the tape count.
+# Composed from primitives, every op is a function of its own: it reads its inputs from memory and writes its result back. Let the tape
+# count.
 # A NumPy operation with $k$ inputs of $x$'s size makes $k+1$ passes.
 
 
@@ -140,7 +142,8 @@ assert large == 5                                                      # xc, xcÂ
 # %% [markdown]
 # ## What is kept
 #
-# Memory costs twice: the passes take time, and what backward needs must stay. A line of minigrad's tape keeps exactly what its rule names as
+# Memory costs twice: the passes take time, and what backward needs must stay. A line of minigrad's tape keeps exactly what its rule
+# names as
 # parameters. So the answer can be predicted, and read off:
 #
 # - composed: `xc` (for its square and for the product with `rstd`) and `xhat` (for the product with $\gamma$): 2 arrays like $x$;
@@ -233,8 +236,10 @@ print(f"composed / derived = {seconds['composed'] / seconds['derived']:.1f}")
 # %% [markdown]
 # ## Staying in the cache
 #
-# The derived form calls three kernels: `moments`, `paired_sums` and `combine`. Look at the last. It computes $a\,g + b\,(x - \mu) + c$. Written with
-# NumPy on whole arrays, each operation reads and writes the large arrays: after `g * a` has passed over 17 MB, its beginning is no longer in the
+# The derived form calls three kernels: `moments`, `paired_sums` and `combine`. Look at the last. It computes $a\,g + b\,(x - \mu) + c$.
+# Written with
+# NumPy on whole arrays, each operation reads and writes the large arrays: after `g * a` has passed over 17 MB, its beginning is no
+# longer in the
 # cache when the next operation wants it. Do the same *block by block*, and temporaries never reach memory:
 
 
@@ -278,12 +283,14 @@ ax.set_ylim(0, 1.25e3 * times["whole"])
 plt.show()
 
 # %% [markdown]
-# Temporaries are expensive twice: they are written and read, and each is *new memory*, which the system must find and clear. The small blocks
+# Temporaries are expensive twice: they are written and read, and each is *new memory*, which the system must find and clear. The small
+# blocks
 # reuse one buffer.
 #
 # ## Threads
 #
-# NumPy lets go of Python's lock while it works on an array, so two Python threads can work on two halves. One rule: BLAS has threads of its own,
+# NumPy lets go of Python's lock while it works on an array, so two Python threads can work on two halves. One rule: BLAS has threads of
+# its own,
 # and both together fight for the processors. minigrad holds BLAS at one thread and shares the work itself (`mg.set_num_threads`).
 
 # %%
@@ -298,18 +305,23 @@ print(f"one thread {1e3 * speeds[1]:.2f} ms, two {1e3 * speeds[2]:.2f} ms: {spee
 agree("two threads, against one", agreements[1], agreements[0], within=1e-5)
 
 # %% [markdown]
-# Not twice as fast, and it cannot be: two threads share one memory. How far they get is a property of the machine, which is why this line asserts
+# Not twice as fast, and it cannot be: two threads share one memory. How far they get is a property of the machine, which is why this
+# line asserts
 # no number.
 #
 # ## On a GPU
 #
 # The same file, with one word changed: `mg.use("cupy")`. What changes in the reasoning?
 #
-# - **Bandwidth is the same law** with other numbers: an H100 copies at about 3,000 GB/s, a hundred times a processor core. The eight passes stay eight.
-# - **Calls are not free.** Launching a kernel costs some microseconds. Composed batch norm launches dozens; that is why fused kernels matter even more.
-# - **The clock lies.** A call returns before the work is done. `time.perf_counter()` around it measures the launch. Wait for the device (CUDA events, or
+# - **Bandwidth is the same law** with other numbers: an H100 copies at about 3,000 GB/s, a hundred times a processor core. The eight
+# passes stay eight.
+# - **Calls are not free.** Launching a kernel costs some microseconds. Composed batch norm launches dozens; that is why fused kernels
+# matter even more.
+# - **The clock lies.** A call returns before the work is done. `time.perf_counter()` around it measures the launch. Wait for the device
+# (CUDA events, or
 #   a synchronization before each reading of the clock).
-# - **Looking costs.** `loss.item()`, `float(t)`, `if t > 0` wait until the device has finished everything, and copy. One look a step can cost more than the
+# - **Looking costs.** `loss.item()`, `float(t)`, `if t > 0` wait until the device has finished everything, and copy. One look a step
+# can cost more than the
 #   step. The training loop of `scripts/train.py` looks once per log interval, and a test with a strict stand-in for CuPy proves that.
 #
 # Here is such a look on the tape of minigrad. The stand-in in `tests/fakecupy` counts them; on NumPy it costs nothing, so you never notice.
