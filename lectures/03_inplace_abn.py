@@ -146,7 +146,7 @@ def d_x_printed(d_y, d_gamma, d_beta, y, gamma, beta, rstd, m):
 
 
 def corrected(d_y, d_gamma, d_beta, y, gamma, beta, rstd, m):
-    return gamma * rstd * (d_y - y * d_gamma / (m * gamma) - (d_beta - beta * d_gamma / gamma) / m)
+    return rstd * (gamma * d_y - (y - beta) * d_gamma / m - gamma * d_beta / m)
 
 
 task = derivation.load_task("03_inplace_abn")
