@@ -20,7 +20,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lectures bench lint gpu-test site clean
+.PHONY: help demo test test-slow lectures bench lint gpu-test site release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,12 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 
 site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
 	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")
+
+release: $(VENV)/.demo  ## make the students' tree, without solutions, in build/release
+	@$(PY) -m lectures.release
+
+study: $(VENV)/.demo  ## measure the derivation checker: mutants, equivalent rewrites, 10,000 seeds (some minutes)
+	@$(PY) -m lectures.study --jobs $(WORKERS)
 
 clean:  ## remove everything that make created, the virtual environment included
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

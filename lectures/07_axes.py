@@ -267,11 +267,15 @@ assert FAST or (accuracy["group_norm"][2] > 0.9 and accuracy["batch_norm"][64] >
 fig, ax = plt.subplots(figsize=(6.5, 3.6))
 ax.loglog(sizes, [noise[s]["batch norm"] for s in sizes], "o-", base=2, label="batch norm")
 ax.loglog(sizes, noise[sizes[0]]["batch norm"] * np.sqrt(sizes[0] / np.array(sizes)), ":", color="0.4", label=r"$\propto 1/\sqrt{\mathrm{batch\ size}}$")
-ax.set(xlabel="batch size", ylabel="standard deviation of a normalized pixel", title="The company a sample keeps")
+ax.set(xlabel="batch size", ylabel="standard deviation of a normalized pixel", title="The company a sample keeps", xticks=sizes, xticklabels=sizes)
+ax.minorticks_off()
 ax.legend()
 plt.show()
 
 # %% [markdown]
+# On images as easy as these the noise does no harm: batch norm learns them in pairs as well. It is larger networks, and statistics of a few
+# samples for each of many steps, that made people look for layers without a batch.
+#
 # ## Both forms of each, trained
 
 # %%

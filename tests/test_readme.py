@@ -15,6 +15,33 @@ def test_its_python_runs(block, capsys):
     assert "xc" in capsys.readouterr().out
 
 
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_page_on_layers_makes_a_layer_that_is_right():
+    import layers
+    try:
+        exec(compile("\n".join(blocks("layers.md")), "layers.md", "exec"), {"__name__": "layers_page"})
+        assert layers.REGISTRY["peak_norm"].default == "one_line"
+    finally:
+        layers.REGISTRY.pop("peak_norm", None)
+
+
+def test_the_page_on_homework_makes_a_homework_that_its_solution_passes():
+    from minigrad import derivation
+    task, lines = {}, {}
+    exec(compile(blocks("homework.md")[0], "homework.md", "exec"), task)
+    exec(compile(blocks("homework.md")[1], "homework.md", "exec"), lines)
+    assert derivation.check(task["TASK"], lines)
+
+
+@pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_links_of_the_other_pages_exist(page):
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / page).read_text(encoding="utf-8")):
+        assert (ROOT / "docs" / link).exists(), link
+
+
 def test_its_links_and_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"make (\w+) ", TEXT):
