@@ -18,7 +18,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = ("minigrad", "composed", "PyTorch", "Chainer", "MyGrad", "HIPS/autograd", "DeZero")
 LABELS = {"minigrad": "minigrad, derived batch norm", "composed": "minigrad, composed batch norm"}
 BATCHES, WIDTHS = (16, 32, 64, 128, 256, 512), (0.5, 1.0, 1.5, 2.0, 2.5)
+PROCESSES = 3  # of each setting of the growth figure
 REST = 0.03  # seconds before each turn, in which the last one's threads stop waiting for work
 # Which instructions the libraries may use makes more of a difference than anything else. None: the variable is taken away.
 INSTRUCTIONS: dict[str, dict[str, str | None]] = {
@@ -131,6 +132,22 @@ def flops(batch: int = 64) -> float:
     return sum(2 * 9 * i * o * pixels * times for i, o, pixels, times in layers_) * batch
 
 
+def growth(key: str, values: Sequence[float], pythons: dict[str, str]) -> dict[Any, float]:
+    """Median ms of a step for each batch or width: all in turns, in several processes each, because one may be slow from beginning to end."""
+    seconds: dict[Any, list[float]] = {v: [] for v in values}
+    for _ in range(PROCESSES):
+        with contextlib.ExitStack() as stack:
+            started = {v: stack.enter_context(running(("minigrad",), 2, pythons, **{key: v}))["minigrad"] for v in values}
+            for p in started.values():
+                p.turn(3, count=False)
+            for _ in range(3):
+                for v, p in started.items():
+                    p.turn(max(2, min(12, 768 // (v if key == "batch" else 64))))
+            for v, p in started.items():
+                seconds[v].append(p.ms)
+    return {v: median(found) for v, found in seconds.items()}
+
+
 def figure(rows: dict[str, dict[int, float]], growth: tuple[dict[int, float], dict[float, float]]) -> None:
     """Bars of all frameworks; time against batch and width."""
     import matplotlib
@@ -212,17 +229,10 @@ def main() -> None:
             lines.append(f"| {instructions} | {' | '.join(cells)} | {peak['GFLOP/s']:.0f} | {peak['GB/s']:.0f} | {flops() / peak['GFLOP/s'] / 1e6:.0f} |")
         lines += ["", f"The convolutions of a step are {flops() / 1e9:.2f} GFLOP; a copy counts bytes read and written."]
 
-    batches: dict[int, float] = {}
-    widths: dict[float, float] = {}
-    for setting, found in [*(({"batch": b}, batches) for b in BATCHES), *(({"width": w}, widths) for w in WIDTHS)]:
-        with running(("minigrad",), 2, pythons, **setting) as processes:
-            p = processes["minigrad"]
-            p.turn(3, count=False)
-            for _ in range(max(4, options.rounds // 2)):
-                p.turn(3)
-            found[next(iter(setting.values()))] = p.ms
+    batches, widths = (growth(key, values, pythons) for key, values in (("batch", BATCHES), ("width", WIDTHS)))
     per_image = [t / b for b, t in batches.items()]
-    lines += ["", f"Growth, 2 threads: ms an image at batch {', '.join(map(str, batches))}: {', '.join(f'{t:.3f}' for t in per_image)} "
+    lines += ["", f"Growth, 2 threads, median of {PROCESSES} processes: ms an image at batch {', '.join(map(str, batches))}: "
+              f"{', '.join(f'{t:.3f}' for t in per_image)} "
               f"(from the median {min(per_image) / median(per_image) - 1:+.0%} to {max(per_image) / median(per_image) - 1:+.0%}). "
               f"ms a step at width {', '.join(map(str, widths))}: {', '.join(f'{t:.0f}' for t in widths.values())}.",
               "", "![All frameworks](training_step.png)", "", "![Growth](training_step_growth.png)", ""]
