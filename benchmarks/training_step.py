@@ -132,23 +132,26 @@ def flops(batch: int = 64) -> float:
     return sum(2 * 9 * i * o * pixels * times for i, o, pixels, times in layers_) * batch
 
 
-def growth(key: str, values: Sequence[float], pythons: dict[str, str]) -> dict[Any, float]:
-    """Median ms of a step for each batch or width: all in turns, in several processes each, because one may be slow from beginning to end."""
+def growth(key: str, values: Sequence[float], pythons: dict[str, str], threads: int = 2) -> dict[Any, float]:
+    """Median ms of a step for each batch or width: all in turns, in several processes each, because one may be slow from beginning to end.
+
+    Every turn has about as many images, so that what a process pays to come back after the others weighs the same in all.
+    """
     seconds: dict[Any, list[float]] = {v: [] for v in values}
     for _ in range(PROCESSES):
         with contextlib.ExitStack() as stack:
-            started = {v: stack.enter_context(running(("minigrad",), 2, pythons, **{key: v}))["minigrad"] for v in values}
+            started = {v: stack.enter_context(running(("minigrad",), threads, pythons, **{key: v}))["minigrad"] for v in values}
             for p in started.values():
                 p.turn(3, count=False)
             for _ in range(3):
                 for v, p in started.items():
-                    p.turn(max(2, min(12, 768 // (v if key == "batch" else 64))))
+                    p.turn(max(2, round(1024 / (v if key == "batch" else 64))))
             for v, p in started.items():
                 seconds[v].append(p.ms)
     return {v: median(found) for v, found in seconds.items()}
 
 
-def figure(rows: dict[str, dict[int, float]], growth: tuple[dict[int, float], dict[float, float]]) -> None:
+def figure(rows: dict[str, dict[int, float]], batches: dict[int, dict[int, float]], widths: dict[float, float]) -> None:
     """Bars of all frameworks; time against batch and width."""
     import matplotlib
     matplotlib.use("Agg")
@@ -165,15 +168,16 @@ def figure(rows: dict[str, dict[int, float]], growth: tuple[dict[int, float], di
         plt.close(fig)
 
         fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-        per_image = {b: t / b for b, t in growth[0].items()}
-        middle = median(per_image.values())
-        left.axhspan(0.8 * middle, 1.2 * middle, color="0.93", label="within 20 % of the median")
-        left.plot(list(per_image), list(per_image.values()), "o-")
+        for i, (threads, times) in enumerate(batches.items()):
+            per_image = {b: t / b for b, t in times.items()}
+            middle = median(per_image.values())
+            left.axhspan(0.8 * middle, 1.2 * middle, color=f"C{i}", alpha=0.12, lw=0)
+            left.plot(list(per_image), list(per_image.values()), "o-", color=f"C{i}", label=f"{threads} thread{'s' * (threads > 1)}; 20 % about the median")
         left.set(xscale="log", xlabel="batch size", ylabel="ms an image", title="Growth with the batch", xticks=list(per_image), xticklabels=list(per_image))
-        left.set_ylim(0, 1.5 * max(per_image.values()))
+        left.set_ylim(0, 1.5 * max(t / b for times in batches.values() for b, t in times.items()))
         left.minorticks_off()
-        left.legend(loc="lower right")
-        squares, times = np.array(list(growth[1])) ** 2, np.array(list(growth[1].values()))
+        left.legend(loc="upper right")
+        squares, times = np.array(list(widths)) ** 2, np.array(list(widths.values()))
         slope, start = np.polyfit(squares, times, 1)
         right.plot(squares, start + slope * squares, color="0.7", label=f"{start:.0f} ms + {slope:.0f} ms · width²")
         right.plot(squares, times, "o")
@@ -229,17 +233,19 @@ def main() -> None:
             lines.append(f"| {instructions} | {' | '.join(cells)} | {peak['GFLOP/s']:.0f} | {peak['GB/s']:.0f} | {flops() / peak['GFLOP/s'] / 1e6:.0f} |")
         lines += ["", f"The convolutions of a step are {flops() / 1e9:.2f} GFLOP; a copy counts bytes read and written."]
 
-    batches, widths = (growth(key, values, pythons) for key, values in (("batch", BATCHES), ("width", WIDTHS)))
-    per_image = [t / b for b, t in batches.items()]
-    lines += ["", f"Growth, 2 threads, median of {PROCESSES} processes: ms an image at batch {', '.join(map(str, batches))}: "
-              f"{', '.join(f'{t:.3f}' for t in per_image)} "
-              f"(from the median {min(per_image) / median(per_image) - 1:+.0%} to {max(per_image) / median(per_image) - 1:+.0%}). "
-              f"ms a step at width {', '.join(map(str, widths))}: {', '.join(f'{t:.0f}' for t in widths.values())}.",
+    batches = {n: growth("batch", BATCHES, pythons, n) for n in counts[:2]}
+    widths = growth("width", WIDTHS, pythons)
+    lines += ["", f"Growth, medians of {PROCESSES} processes: ms an image at batch {', '.join(map(str, BATCHES))}:", ""]
+    for n, times in batches.items():
+        per_image = [t / b for b, t in times.items()]
+        lines.append(f"- {n} thread{'s' * (n > 1)}: {', '.join(f'{t:.3f}' for t in per_image)} "
+                     f"(from the median {min(per_image) / median(per_image) - 1:+.0%} to {max(per_image) / median(per_image) - 1:+.0%})")
+    lines += ["", f"ms a step at width {', '.join(map(str, WIDTHS))}, 2 threads: {', '.join(f'{t:.0f}' for t in widths.values())}.",
               "", "![All frameworks](training_step.png)", "", "![Growth](training_step_growth.png)", ""]
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "training_step.md").write_text("\n".join(lines), encoding="utf-8")
-    figure(rows, (batches, widths))
+    figure(rows, batches, widths)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def test_a_dtype_that_grows_is_named():
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ("d_y, gama", "did you mean 'gamma'"), ("d_xhat", "is what this line is to compute"), ("d_mu", "cannot be used"), ("*args", "has no name"), ("d_beta", "cannot be used")])
+    ("d_y, gama", "did you mean 'gamma'"), ("d_xhat", "is what this line is to compute"), ("d_mu", "cannot be used"), ("*args", "has no name"),
+    ("d_beta", "cannot be used")])
 def test_arguments_that_cannot_be_filled_are_explained(arguments, words):
     found = judge(f"def d_xhat({arguments}): return 0", "d_xhat")
     assert found.verdict == "error" and words in found.message

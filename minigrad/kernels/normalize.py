@@ -13,7 +13,7 @@ memory, and share the blocks between threads. Elsewhere they are the same formul
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from math import prod
 from typing import Any
@@ -27,7 +27,7 @@ Axes = tuple[int, ...]
 Undo = Callable[[Array, Array], tuple[Array, Array]]
 
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
-_THREAD_BYTES = 1 << 21  # below this a second thread costs more than it brings
+_THREAD_BYTES = 1 << 19  # below this a second thread costs more than it brings
 _MOST_ROWS = 1 << 10  # under a mean down the first axis: each tenfold of rows that are added one by one costs a digit
 _NEAR = 4.0  # standard deviations: to subtract a mean that is nearer to 0 only in the end costs 2 bits at most
 _LONG = 512  # elements: from here on an inner loop is worth starting
@@ -38,10 +38,14 @@ def _rows(small: Any, ndim: int, start: int, stop: int) -> Any:
     return small[start:stop] if getattr(small, "ndim", 0) == ndim and small.shape[0] > 1 else small
 
 
-def _varies(small: Any, ndim: int) -> list[bool]:
+def _varies(small: Any, ndim: int) -> tuple[bool, ...]:
     """Along which of `ndim` axes a small array changes."""
-    shape = getattr(small, "shape", ())
-    return [n != 1 for n in (1,) * (ndim - len(shape)) + shape]
+    return _changes(getattr(small, "shape", ()), ndim)
+
+
+@lru_cache
+def _changes(shape: Axes, ndim: int) -> tuple[bool, ...]:
+    return tuple(n != 1 for n in (1,) * (ndim - len(shape)) + shape)
 
 
 def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False,
@@ -82,8 +86,7 @@ class _direct:
     """
 
     def __init__(self, x: Array, *small: Any) -> None:
-        varies = list(zip(*(_varies(s, x.ndim) for s in small)))[::-1]
-        self.long = prod(n for n, _ in zip(x.shape[::-1], takewhile(lambda v: v == varies[0], varies))) >= _LONG
+        self.long = _inner_loop(x.shape, tuple(_varies(s, x.ndim) for s in small)) >= _LONG
         self.before = np.getbufsize()
 
     def __enter__(self) -> None:  # each thread has a buffer size of its own
@@ -93,6 +96,13 @@ class _direct:
     def __exit__(self, *_: object) -> None:
         if self.long:
             np.setbufsize(self.before)
+
+
+@lru_cache
+def _inner_loop(shape: Axes, small: tuple[tuple[bool, ...], ...]) -> int:
+    """Elements in a row of an array of this shape over which the small ones either change all the time or never."""
+    varies = list(zip(*small))[::-1]
+    return prod(n for n, _ in zip(shape[::-1], takewhile(lambda v: v == varies[0], varies)))
 
 
 def _applies(xp: Any, x: Array) -> bool:
@@ -112,7 +122,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         centred = x - mu
         return mu, (centred * centred).mean(axis=axes, keepdims=True)
     rest = prod(x.shape[i] for i in axes if i != 0)
-    plain, products = _sums(x, axes)
+    plain, products = _sums(x.shape, axes)
     direct = _direct(x, x[tuple(slice(0, 1 if i in axes else None) for i in range(x.ndim))])
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array, int]:
@@ -150,7 +160,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         return h.sum(axis=axes, keepdims=True), (h * _times(_minus(x, mu), r)).sum(axis=axes, keepdims=True)
 
     direct = _direct(x, mu, w, r)
-    plain, products = _sums(x, axes)
+    plain, products = _sums(x.shape, axes)
     after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
     def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
@@ -237,12 +247,19 @@ def _is_near(near: Array, mu: Array, x: Array, axes: Axes) -> bool:
     """Whether `near` is within 4 root mean squares of x − mu over `axes`, where mu is one number, judged by a sample of x."""
     if any(_varies(mu, x.ndim)[i] for i in axes):
         return False
-    sparse = max(1, min(256, prod(x.shape[i] for i in axes) // 32))  # one of how many elements is looked at
-    steps = [1] * x.ndim
+    sample = x[_sparsely(x.shape, axes)] - mu
+    count = prod(sample.shape[i] for i in axes)
+    return bool((np.square(near / _NEAR) * count <= np.add.reduce(np.square(sample), axis=axes, keepdims=True)).all())
+
+
+@lru_cache
+def _sparsely(shape: Axes, axes: Axes) -> tuple[slice, ...]:
+    """One of up to 256 elements, and at least 32 where there are so many, over `axes`."""
+    sparse = max(1, min(256, prod(shape[i] for i in axes) // 32))
+    steps = [1] * len(shape)
     for i in axes:
-        steps[i] = min(x.shape[i], sparse // prod(steps))
-    sample = x[tuple(slice(step // 2, None, step) for step in steps)] - mu
-    return bool(np.all(np.square(near / _NEAR) <= np.square(sample).mean(axis=axes, keepdims=True)))
+        steps[i] = min(shape[i], sparse // prod(steps))
+    return tuple(slice(step // 2, None, step) for step in steps)
 
 
 def _part(g: Array, x: Array, start: int, stop: int, first: Undo | None) -> tuple[Array, Array]:
@@ -261,18 +278,19 @@ def _times(x: Array, w: Array) -> Array:
 # -- sums inside a block ------------------------------------------------------------------------------------------------
 
 
-def _sums(x: Array, axes: Axes) -> tuple[Callable[[Array], Array], Callable[[Array, Array, Array], Array]]:
-    """Functions of blocks of rows of x: a -> Σ a, and (a, b, spare) -> Σ a·b, over `axes`.
+@lru_cache
+def _sums(shape: Axes, axes: Axes) -> tuple[Callable[[Array], Array], Callable[[Array, Array, Array], Array]]:
+    """Functions of blocks of rows of an array of this shape: a -> Σ a, and (a, b, spare) -> Σ a·b, over `axes`.
 
     They are dot products along the last axes where these are summed; elsewhere `spare` takes the elements of a·b.
     """
-    lead = x.ndim
+    lead = len(shape)
     while lead > 1 and lead - 1 in axes:
         lead -= 1
-    n = prod(x.shape[lead:])
-    runs = (-1, *x.shape[1:lead], n)
+    n = prod(shape[lead:])
+    runs = (-1, *shape[1:lead], n)
     outer = tuple(i for i in axes if i < lead)
-    kept = (1 if 0 in axes else -1, *(1 if i in axes else size for i, size in enumerate(x.shape[1:], 1)))
+    kept = (1 if 0 in axes else -1, *(1 if i in axes else size for i, size in enumerate(shape[1:], 1)))
 
     def dots(a: Array, b: Array) -> Array:
         products = np.vecdot(a, b)

@@ -11,7 +11,7 @@ from .threads import share
 
 Array = Any
 
-_THREAD_BYTES = 1 << 20  # of the result; below this a second thread costs more than it brings
+_THREAD_BYTES = 1 << 19  # of the result; below this a second thread costs more than it brings
 
 
 def spread(xp: Any, ufunc: Callable[..., Array], a: Array, b: Array) -> Array:
