@@ -50,9 +50,8 @@ def minigrad(arrays, images, labels, threads, form="derived"):
         return [nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1), layers.BatchNorm2d(weight.shape[0], eps=EPS, form=form), nn.ReLU()]
     first, second, third, linear = arrays[0], arrays[4], arrays[8], arrays[12]
     model = nn.Sequential(*block(first), *block(second), nn.MaxPool2d(2), *block(third), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(linear.shape[1], 10))
-    for (name, p), a in zip(model.named_parameters(), arrays):
-        assert p.shape == a.shape, name
-        p.data[...] = a
+    names = [name for name, _ in model.named_parameters()]
+    model.load_state_dict({**model.state_dict(), **dict(zip(names, arrays))})
     optimizer = mg.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     x, t = mg.tensor(images), mg.tensor(labels)
 

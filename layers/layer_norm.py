@@ -66,7 +66,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any
     return reshape(dx, x.shape), reshape(d_gamma, gamma.shape), reshape(d_beta, gamma.shape)
 
 
-one_line = mg.by_hand(save=statistics, backward=backward)(layer_norm)
+one_line = mg.by_hand(save=statistics, backward=backward, fused=mg.FusedRows(centred=True))(layer_norm)
 
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:

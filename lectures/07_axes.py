@@ -89,8 +89,7 @@ for name, axes in (("batch norm", (0, 2, 3)), ("layer norm", (1, 2, 3)), ("insta
     xhat = centred / mg.sqrt(mg.mean(centred * centred, axes, keepdims=True) + EPS)
     agree(name, pull_back(HAT, X, axes), mg.grad(xhat, [t], mg.tensor(HAT))[0])
 
-# %% alt="Four drawings of a box of samples by channels: batch norm marks a column, layer norm a row, instance norm a cell, group norm
-# part of a row"
+# %% alt="Four drawings of a box of samples by channels: batch norm marks a column, layer norm a row, instance norm a cell, group norm part of a row"
 fig, axes_ = plt.subplots(1, 4, figsize=(11, 2.8))
 for ax, (name, part) in zip(axes_, {"batch norm": np.s_[:, 2:3], "layer norm": np.s_[1:2, :], "instance norm": np.s_[1:2, 2:3],
                                     "group norm": np.s_[1:2, 2:4]}.items()):

@@ -21,9 +21,9 @@ class ByHand(Primitive):
     """An op with one backward for all its inputs, and a cache of forward statistics."""
 
     def __init__(self, forward: Callable[..., Any], save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]],
-                 overwrites: str | None = None) -> None:
+                 overwrites: str | None = None, fused: Any = None) -> None:
         super().__init__(forward, {})
-        self.save, self.rebuild = save, rebuild
+        self.save, self.rebuild, self.fused = save, rebuild, fused
         self.given_by_us = {"saved", "into"} & {*self.keywords}  # keywords of the forward that are none of the op's
         for name in self.given_by_us:
             self.keywords.remove(name)
@@ -57,11 +57,18 @@ class ByHand(Primitive):
         more = [n for n, _ in self.save_names if n not in names and n not in self.rebuild]
         more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
         keep: dict[str, Any] = {}
-        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return backward(g, saved, "
-             f"{', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)})", {"backward": backward}, keep)
+        given = f"g, saved, {', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)}"
+        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return fused({given}) or backward({given})",
+             {"fused": self._fused_backward, "backward": backward}, keep)
         return keep["joint"]
 
+    def _fused_backward(self, g: Any, saved: Any, *kept: Any, **keywords: Any) -> tuple[Any, ...] | None:
+        xp = NAMESPACES.get(type(g)) if self.fused is not None else None  # None while a tape records
+        return None if xp is None else self.fused.backward(xp, g, saved, *kept, **keywords)
+
     def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+        if self.fused is not None and (found := self.fused.forward(xp, *arrays, **meta)) is not None:
+            return found
         cache = self.run_save(arrays, meta)
         more = {"saved": cache} if "saved" in self.given_by_us else {}
         if self.overwrites is not None:
@@ -85,7 +92,7 @@ class ByHand(Primitive):
 
 
 def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None,
-            overwrites: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+            overwrites: str | None = None, fused: Any = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Turn ``forward(xp, *inputs, **keywords)`` into an op with one hand-derived backward for all inputs.
 
     Args:
@@ -98,6 +105,9 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
         overwrites: name of an input, kept by no rule, whose buffer the forward may reuse. The forward's keyword parameter
             ``into`` is then a function: call it, after all checks, for the array to write the output into. It returns the
             input's own array where nobody else needs it, and else a new one (see `donation`).
+        fused: the same formulas in fewer passes over memory, for the arrays of some backend: an object with
+            ``forward(xp, *inputs, **keywords) -> (output, saved)`` and ``backward(xp, cotangent, saved, *kept, **keywords)``,
+            each of which may return None where it does not apply. Never asked while a tape records a backward.
 
     >>> import minigrad as mg
     >>> def mean_of(x): return (mg.mean(x),)
@@ -110,7 +120,7 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
     tensor([-1., -1.,  2.], dtype=float32)
     """
     def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        p = ByHand(forward, save, backward, rebuild or {}, overwrites)
+        p = ByHand(forward, save, backward, rebuild or {}, overwrites, fused)
         return as_function(p, lambda *args, **meta: call(p, args, meta)[0])
     return decorate
 

@@ -18,7 +18,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, `import fakecupy`, whatever the import mode
 
+from cuda_twins import TWINS
 from fakecupy import FakeCupy
+from fakecupy import cuda as fake_cuda
+
+fake_cuda.TWINS.update(TWINS)  # in the place of minigrad's CUDA kernels
 
 BACKENDS = ("numpy", "fake", "cupy")
 SELECTED = pytest.StashKey[dict]()  # backend name -> why it is left out, or None

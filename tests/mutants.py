@@ -146,6 +146,8 @@ _ELEMENTWISE = [
     ("sigmoid", "a", "tanh's rule", lambda g, out: g * (1.0 - out * out)),
     ("relu", "a", "lost mask", lambda g: g),
     ("relu", "a", "mask turned round", lambda g, out: g * (out <= 0)),
+    ("gate", "g", "lost slope", lambda h, y: where(y > 0, h, 0.0)),
+    ("gate", "g", "gate turned round", lambda h, y, slope: where(y > 0, h * slope, h)),
     ("leaky_relu", "a", "branches exchanged", lambda g, out, slope: where(out > 0, g * slope, g)),
     ("leaky_relu", "a", "lost slope", lambda g, out: where(out > 0, g, 0.0)),
     ("elu", "a", "lost term", lambda g, out: where(out > 0, g, g * out)),

@@ -20,6 +20,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.kernels import pool
 from minigrad.ops import linalg, neural, shape
+from minigrad.ops.elementwise import _gate
 from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
@@ -203,6 +204,9 @@ case("where", "row of conditions", lambda m, a, b: m.where(like(a, _MASK[0]), a,
 case("where", "number if false", lambda m, a: m.where(like(a, _MASK), a, 0.5), normal((3, 4)))
 case("where", "number if true", lambda m, a: m.where(like(a, _MASK), -2.0, a), normal((3, 4)))
 case("where", "0d and matrix", lambda m, a, b: m.where(like(a, _MASK), a, b), normal((), (3, 4)))
+for slope in (0.0, 0.3):
+    case("gate", f"slope {slope}", lambda m, g, slope=slope: _gate(g, like(g, np.where(_MASK, 1, -1).astype("float64")), slope=slope),
+         normal((3, 4)), lambda g, slope=slope: np.where(_MASK, g, g * g.dtype.type(slope)))
 case("where", "condition computed", lambda m, a: m.where(a > 0, a * a, -a), away_from_zero((3, 4)))
 case("astype", "there and back", lambda m, x: x.astype("float32").astype(str(x.dtype)), normal((3, 4)), half=False, order=1, tolerance=1e-2)
 

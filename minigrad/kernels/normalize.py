@@ -7,7 +7,8 @@
 x, g are large and of one shape. The others are small and broadcast to it; None stands for mu = 0, w = 1, r = 1, c = 0.
 Subtracting mu first, rather than multiplying out, is what keeps float32 right when the mean is large. On NumPy all three
 walk over the first axis in blocks that stay in the cache, so that large arrays are read once and temporaries never reach
-memory, and share the blocks between threads. Elsewhere they are the same formulas on whole arrays.
+memory, and share the blocks between threads. On CuPy they are CUDA kernels (see cuda/), elsewhere, and where these do not
+apply, the same formulas on whole arrays.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .cuda import normalize as cuda
 from .threads import share
 
 Array = Any
@@ -118,6 +120,9 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     Rounding never makes the variance negative.
     """
     if not _applies(xp, x):
+        found = cuda.moments(xp, x, axes)
+        if found is not None:
+            return found
         mu = x.mean(axis=axes, keepdims=True)
         centred = x - mu
         return mu, (centred * centred).mean(axis=axes, keepdims=True)
@@ -156,6 +161,9 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         return s, t * r
     if not _applies(xp, x):
         g, x = (g, x) if first is None else first(g, x)
+        found = cuda.paired_sums(xp, g, x, mu, w, r, axes)
+        if found is not None:
+            return found
         h = _times(g, w)
         return h.sum(axis=axes, keepdims=True), (h * _times(_minus(x, mu), r)).sum(axis=axes, keepdims=True)
 
@@ -188,12 +196,14 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
     """
     if not _applies(xp, x):
         g, x = (g, x) if first is None else first(g, x)
-        result = _minus(x, mu) * b
-        result = _times(result, w) if g is None else result + _times(g, w) * a
-        result = result if c is None else result + c
-        if out is not None:
-            out[...] = result
-            result = out
+        result = cuda.combine(xp, g, x, mu, a, b, c, w, out)
+        if result is None:
+            result = _minus(x, mu) * b
+            result = _times(result, w) if g is None else result + _times(g, w) * a
+            result = result if c is None else result + c
+            if out is not None:
+                out[...] = result
+                result = out
         if then is not None:
             then(result)
         return result

@@ -151,15 +151,21 @@ def sigmoid(xp: Any, a: Array) -> Array:
     return 0.5 * (1.0 + xp.tanh(0.5 * a))
 
 
-@elementwise(a=lambda g, out: where(out > 0, g, 0.0))
+@elementwise(g=lambda h, y, slope: _gate(h, y, slope=slope))
+def _gate(xp: Any, g: Array, y: Array, *, slope: float = 0.0) -> Array:
+    """g where y > 0, else slope·g: the derivative of relu and leaky_relu. y only opens and closes the gate: a constant."""
+    return select.gate(xp, g, y, slope)
+
+
+@elementwise(a=lambda g, out: _gate(g, out))
 def relu(xp: Any, a: Array) -> Array:
     """max(a, 0), with derivative 0 at 0. Keeps its output only."""
     return spread(xp, xp.maximum, a, 0)
 
 
-@elementwise(a=lambda g, out, slope: where(out > 0, g, g * slope))
+@elementwise(a=lambda g, out, slope: _gate(g, out, slope=slope))
 def _leaky_relu(xp: Any, a: Array, *, slope: float) -> Array:
-    return spread(xp, xp.maximum, a, spread(xp, xp.multiply, a, slope)) if slope <= 1 else xp.where(a > 0, a, a * slope)
+    return select.leaky(xp, a, slope)
 
 
 def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:

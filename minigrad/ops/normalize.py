@@ -18,6 +18,7 @@ from .. import backend
 from ..backend import Array
 from ..errors import describe, error
 from ..kernels import normalize
+from ..kernels.cuda import rows
 from ..primitive import primitive
 from ..tensor import Tensor
 from .broadcasting import sum_to
@@ -113,4 +114,25 @@ def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, f
     return _combine(g, x, mu, a, b, c, w, first=first)
 
 
-__all__ = ["combine", "moments", "paired_sums"]
+class FusedRows:
+    """Layer norm (`centred`) and RMS norm in one kernel a direction, on CuPy, for `by_hand(fused=)`; elsewhere it does not apply.
+
+    Their formulas are in the layers' own files; this is the same with x read once forward, and g and x once backward.
+    """
+
+    def __init__(self, *, centred: bool) -> None:
+        self.centred = centred
+
+    def forward(self, xp: Any, x: Array, gamma: Array, beta: Array | None = None, *, eps: float) -> tuple[Array, tuple[Array, ...]] | None:
+        """y and the rows' statistics: mean and variance, or the mean square alone."""
+        found = rows.forward(xp, x, gamma, beta, eps, self.centred)
+        return None if found is None else (found[0], found[1:] if self.centred else found[2:])
+
+    def backward(self, xp: Any, g: Array, saved: tuple[Array, ...], x: Array, gamma: Array, *, eps: float) -> tuple[Array, ...] | None:
+        """dx, dγ and, if `centred`, dβ."""
+        mean, variance = saved if self.centred else (None, *saved)
+        found = rows.backward(xp, g, x, gamma, mean, variance, eps, self.centred)
+        return None if found is None else found if self.centred else found[:2]
+
+
+__all__ = ["FusedRows", "combine", "moments", "paired_sums"]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import Array
+from ..kernels.cuda import training as cuda
 from .optimizer import BLOCK, Optimizer
 
 
@@ -60,6 +61,16 @@ class SGD(Optimizer):
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, maximize=maximize))
 
+    def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
+        names = ["momentum_buffer"] if group["momentum"] else []
+        initial = [bool(names) and "momentum_buffer" not in state for state, _, _ in todo]
+        if len({*initial}) != 1 or not cuda.updatable(xp, todo):
+            return False
+        arrays = [(p, g, *_buffers(xp, state, p, names)) for state, p, g in todo]
+        cuda.update(xp, "sgd", arrays, float(group["lr"]), float(group["momentum"]), 1.0 - group["dampening"], float(group["weight_decay"]),
+                    -1.0 if group["maximize"] else 1.0, bool(group["nesterov"]), initial[0])
+        return True
+
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
         lr, momentum, dampening = float(group["lr"]), group["momentum"], group["dampening"]
         if p.size <= 4 * BLOCK and not (momentum or group["weight_decay"] or group["maximize"]):  # nothing to keep between the passes
@@ -95,6 +106,18 @@ class Adam(Optimizer):
                  weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize))
+
+    def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
+        times = {state.get("step", 0) + 1 for state, _, _ in todo}
+        if group["amsgrad"] or len(times) != 1 or not cuda.updatable(xp, todo):
+            return False
+        lr, (beta1, beta2), t, decay = float(group["lr"]), group["betas"], times.pop(), float(group["weight_decay"])
+        arrays = [(p, g, *_buffers(xp, state, p, ["exp_avg", "exp_avg_sq"])) for state, p, g in todo]
+        cuda.update(xp, "adam", arrays, 1.0 - beta1, float(beta2), 1.0 - beta2, float(group["eps"]), 0.0 if self._decoupled else decay,
+                    1.0 - lr * decay if self._decoupled else 1.0, -1.0 if group["maximize"] else 1.0, math.sqrt(1 - beta2**t), lr / (1 - beta1**t))
+        for state, _, _ in todo:
+            state["step"] = t
+        return True
 
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
         state["step"] = t = state.get("step", 0) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import backend
@@ -101,6 +101,7 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         writer = f"{type(self).__name__}.step"
         for group in self.param_groups:
+            todo: list[tuple[dict[str, Any], Array, Array]] = []
             for p in group["params"]:
                 if p._grad is None:
                     continue
@@ -110,8 +111,16 @@ class Optimizer:
                 if type(g) is not type(array) or (state and any(backend.is_array(a) and type(a) is not type(array) for a in state.values())):
                     raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
                                 needs="all on one backend", fix="call model.to(...) before the first step")
-                self._update(backend.namespace(array), group, state, array, g)
+                todo.append((state, array, g))
+            if todo and not self._update_together(backend.namespace(todo[0][1]), group, todo):
+                for state, array, g in todo:
+                    self._update(backend.namespace(array), group, state, array, g)
+            for _, array, _ in todo:
                 record_write(array, writer)
+
+    def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
+        """Update all (state, parameter, gradient) in one go where there is a kernel for them; False, and nothing done, if not."""
+        return False
 
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
         """Write the new values into the array `p`; `g` is its gradient and must not change."""

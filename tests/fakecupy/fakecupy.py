@@ -419,7 +419,7 @@ class FakeCupy(Namespace):
         self.strict = strict
         self.compile_requests = []  # cuda.CompileRequest, in the order in which they were made
         self._counters, self._syncs_forbidden = [], False
-        for name, cls in cuda.kernel_classes(self.compile_requests).items():
+        for name, cls in cuda.kernel_classes(self.compile_requests, lambda: self._note("launches")).items():
             setattr(self, name, cls)
         self.cuda = cuda.namespace(self._sync)
         self.get_default_memory_pool = lambda: _MEMORY_POOL

@@ -1,0 +1,282 @@
+"""The CUDA kernels: their source, run on the CPU by an emulator, against their twins; the twins against plain formulas; NVRTC.
+
+Every launch of a layer, an activation or an optimizer on the fake device is run twice here: by the NumPy twin, and by the
+CUDA source itself (tests/cuda_on_cpu), compiled with g++, on copies between guard zones.
+"""
+
+import ctypes
+import glob
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cuda_on_cpu
+import layers
+import minigrad as mg
+from cuda_twins import TWINS
+from fakecupy import cuda as fake_cuda
+from helpers import to_device, to_host
+from minigrad import optim
+from minigrad.kernels import normalize, select
+from minigrad.kernels.cuda import launch, training
+from minigrad.kernels.cuda import normalize as planning
+
+GUARD = 64  # elements before and after each array that a kernel gets
+needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="no g++")
+FILES = ("normalize", "rows", "training")
+
+
+def kernels_in(source):
+    return re.findall(r"__launch_bounds__\(THREADS\)\s+(\w+)\(", source)
+
+
+# -- the source against the twins ---------------------------------------------------------------------------------------
+
+
+class Emulation:
+    """Runs each launch by the emulator too, and compares every array afterwards."""
+
+    def __init__(self, folder):
+        self.folder, self.seen = folder, []
+
+    def __call__(self, kernel, grid, block, arguments, run):
+        guarded, copies = [], []
+        for a in arguments:
+            if hasattr(a, "_values"):
+                a = a._values
+                copies.append(self._guarded(guarded, a))
+            elif isinstance(a, np.ndarray):
+                copies.append(self._copied_table(guarded, a.copy(), kernel))
+            else:
+                copies.append(a)
+        run()
+        cuda_on_cpu.run(kernel.code, kernel.options, self.folder, kernel.name, grid, block, copies)
+        self.seen.append((kernel.name, guarded[0][0].dtype.char))
+        cancels = self._cancels(arguments) if kernel.name == "rows_backward" else 0
+        for original, copy, whole in guarded:
+            assert np.isnan(whole[:GUARD]).all() and np.isnan(whole[-GUARD:]).all(), f"{kernel.name} wrote outside of an array"
+            scale = max(cancels, np.abs(original[np.isfinite(original)]).max(initial=1e-30))
+            bound = 200 * np.finfo(original.dtype).eps * scale
+            np.testing.assert_allclose(copy, original.reshape(-1), rtol=0, atol=bound, err_msg=kernel.name)
+
+    @staticmethod
+    def _cancels(arguments):
+        """The size of the three terms of dx, which may cancel: in rows of two elements they all but vanish."""
+        g, _, w, _, variance = (a if a is None else a._values for a in arguments[:5])
+        return np.abs(g).max() * np.abs(w).max() / np.sqrt(variance.min() + arguments[8])
+
+    @staticmethod
+    def _guarded(guarded, a):
+        """A copy between NaN, aligned or not like the original; the same copy for the same array."""
+        for original, copy, _ in guarded:
+            if original is a or (original.ctypes.data == a.ctypes.data and original.size == a.size):
+                return copy
+        raw = np.full(a.size + 2 * GUARD + 32, np.nan, a.dtype)
+        shift = (a.ctypes.data - (raw.ctypes.data + GUARD * a.itemsize)) % 16 // a.itemsize
+        whole = raw[shift:shift + a.size + 2 * GUARD]
+        copy = whole[GUARD:GUARD + a.size]
+        copy[...] = a.reshape(-1)
+        guarded.append((a, copy, whole))
+        return copy
+
+    def _copied_table(self, guarded, table, kernel):
+        kind = ctypes.c_float if "-DREAL=float" in kernel.options else ctypes.c_double
+        for name in ("p", "g", "first", "second"):
+            for i, size in enumerate(table["size"][0]):
+                if table[name][0, i]:
+                    a = np.ctypeslib.as_array((kind * int(size)).from_address(int(table[name][0, i])))
+                    table[name][0, i] = self._guarded(guarded, a).ctypes.data
+        return table
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def emulation(folder):
+    """All launches on the fake device are compared with the CUDA source."""
+    observer = Emulation(folder)
+    fake_cuda.OBSERVERS.append(observer)
+    yield observer
+    fake_cuda.OBSERVERS.remove(observer)
+
+
+SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
+    ((3, 5, 4, 10), (0, 2, 3)), ((2, 3, 7, 7), (0, 2, 3)), ((4, 33), (1,)), ((4, 36), (1,)), ((70, 40), (0,)), ((130, 7), (0,)), ((2, 1, 9000), (0, 2)),
+    ((1, 2, 4096), (0, 2)), ((2, 3, 5, 8), (2, 3)), ((2, 3, 5, 8), (3,)), ((6, 1, 1), (0,)), ((1, 1), (0, 1)), ((5,), (0,)), ((3, 1, 4), (0, 2)),
+    ((1, 40000), (1,)), ((300, 260), (0,)),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "axes"), SHAPES, ids=str)
+def test_moments_and_sums_are_those_of_the_source_and_of_numpy(emulation, fake_device, rng, shape, axes, dtype):
+    xp = fake_device
+    x, g = (rng.normal(m, 1.5, shape).astype(dtype) for m in (100.0, 0.3))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    mu, r = rng.normal(100, 1, kept).astype(dtype), rng.uniform(0.5, 2, kept).astype(dtype)
+    w = rng.uniform(0.5, 2, tuple(n if i in axes else 1 for i, n in enumerate(shape))).astype(dtype)
+    tolerance = 3e-5 if dtype == "float32" else 1e-13
+    for found, wanted in zip(normalize.moments(xp, to_device(xp, x), axes), (x.mean(axes, "f8", keepdims=True), x.var(axes, "f8", keepdims=True))):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(to_host(found), wanted, rtol=tolerance, atol=tolerance * 10)
+    for weights in ((mu, None, None), (mu, w, r), (None, None, r), (None, w, None)):
+        given = [None if a is None else to_device(xp, a) for a in weights]
+        mu_, w_, r_ = (default if a is None else a.astype("f8") for a, default in zip(weights, (0.0, 1.0, 1.0)))
+        h, xhat = g * w_, (x - mu_) * r_
+        for found, wanted in zip(normalize.paired_sums(xp, to_device(xp, g), to_device(xp, x), *given, axes), (h, h * xhat)):
+            size = np.abs(wanted).sum(axes, keepdims=True)
+            assert (np.abs(to_host(found) - wanted.sum(axes, keepdims=True)) <= tolerance * size).all()
+    assert emulation.seen or 1 in {x.size}
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 10), (2, 3, 7, 7), (4, 33), (6, 1, 1), (2, 4, 3, 8), (1,)], ids=str)
+def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng, shape, dtype):
+    xp = fake_device
+    x, g = (rng.normal(size=shape).astype(dtype) for _ in range(2))
+    tolerance = 2e-6 if dtype == "float32" else 1e-14
+    for _ in range(6):
+        mu, a, b, c, w = (rng.normal(size=tuple(n if rng.random() < 0.5 else 1 for n in shape)).astype(dtype) for _ in range(5))
+        given = [to_device(xp, s) for s in (mu, a, b, c, w)]
+        found = normalize.combine(xp, to_device(xp, g), to_device(xp, x), *given)
+        np.testing.assert_allclose(to_host(found), a * w * g + b * (x - mu) + c, rtol=tolerance, atol=20 * tolerance)
+        found = normalize.combine(xp, None, to_device(xp, x), given[0], None, given[2], None, None)
+        np.testing.assert_allclose(to_host(found), b * (x - mu), rtol=tolerance, atol=20 * tolerance)
+        out = to_device(xp, x)
+        assert normalize.combine(xp, to_device(xp, g), out, None, given[1], given[2], None, None, out=out) is out
+        np.testing.assert_allclose(to_host(out), a * g + b * x, rtol=tolerance, atol=20 * tolerance)
+    assert {name for name, _ in emulation.seen} == {"combine"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", list(layers.REGISTRY))
+def test_layers_run_the_source(emulation, fake_device, rng, name, dtype):
+    """Every case of every layer, forward and backward; the gradients are NumPy's."""
+    layer = layers.REGISTRY[name]
+    for title, arrays, keywords in layer.cases(dtype, rng):
+        results = []
+        for backend in ("numpy", "fake"):
+            keywords_ = {k: mg.tensor(v, backend=backend) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+            inputs = [mg.tensor(a, requires_grad=True, backend=backend) for a in arrays]
+            y = layer.form("derived")(*inputs, **keywords_)
+            cotangent = np.random.default_rng(1).normal(size=y.shape).astype(dtype)
+            results.append([t.numpy() for t in (y, *mg.grad(y, inputs, mg.tensor(cotangent, backend=backend)))])
+        for ours, theirs in zip(*results):
+            scale = max(1.0, np.abs(theirs).max(initial=0))
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=scale * (2e-3 if dtype == "float32" else 1e-9), err_msg=title)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1, 4, 1000, 4099])
+def test_activations_are_those_of_the_source(emulation, fake_device, rng, size, dtype):
+    xp = fake_device
+    x, g = (rng.normal(size=size).astype(dtype) for _ in range(2))
+    x[0] = np.nan
+    for slope in (0.0, 0.2, 1.5):
+        np.testing.assert_allclose(to_host(select.leaky(xp, to_device(xp, x), slope)), np.where(x > 0, x, x * x.dtype.type(slope)), rtol=1e-6)
+        np.testing.assert_allclose(to_host(select.gate(xp, to_device(xp, g), to_device(xp, x), slope)), np.where(x > 0, g, g * x.dtype.type(slope)), rtol=1e-6)
+    assert len(emulation.seen) == 6
+
+
+OPTIMIZERS = [lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9, dampening=0.3, weight_decay=0.01),
+              lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, maximize=True), lambda p: optim.Adam(p, 0.01, weight_decay=0.1),
+              lambda p: optim.AdamW(p, 0.01, betas=(0.8, 0.95))]
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=["plain", "momentum", "nesterov", "adam", "adamw"])
+def test_optimizers_take_one_launch_for_48_parameters(emulation, fake_device, rng, make, dtype):
+    arrays = [rng.normal(size=s).astype(dtype) for s in ((3,), (5000,), (), (64, 64), *[(2, 3)] * 46)]
+    results = []
+    for backend in ("numpy", "fake"):
+        parameters = [mg.tensor(a, requires_grad=True, backend=backend) for a in arrays]
+        optimizer = make(parameters)
+        draws = np.random.default_rng(2)
+        for _ in range(3):
+            for p in parameters:
+                p.grad = mg.tensor(draws.normal(size=p.shape).astype(dtype), backend=backend)
+            with fake_device.no_sync(), fake_device.count() as counts:
+                optimizer.step()
+            assert counts.launches <= (2 if backend == "fake" else 0) + (4 * 50 if not emulation.seen[2:] else 0)
+        results.append([p.numpy() for p in parameters])
+    assert len(emulation.seen) == 6  # 50 parameters: two tables a step
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 if dtype == "float32" else 1e-14)
+
+
+def test_every_kernel_has_a_twin():
+    assert {name for file in FILES for name in kernels_in(launch.source(file))} == set(TWINS)
+
+
+@needs_compiler
+def test_the_emulator_finds_a_barrier_that_some_threads_miss(folder):
+    source = ('const int THREADS = 64;\nextern "C" __global__ void __launch_bounds__(THREADS) broken(float* x)'
+              "{ if (threadIdx.x < 7) __syncthreads(); x[threadIdx.x] = 1; __shfl_xor_sync(~0u, 1.f, 1); if (threadIdx.x < 9) __syncthreads(); }")
+    code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, cuda_on_cpu\n"
+            f"cuda_on_cpu.run({source!r}, (), {folder!r}, 'broken', (1,), (64,), [np.zeros(64, 'f4')])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "never reach" in done.stderr
+
+
+# -- when kernels apply -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["float16", "transposed", "empty", "mixed", "interleaved"])
+def test_what_kernels_are_not_made_for_is_left_to_array_operations(fake_device, rng, change):
+    xp = fake_device
+    x = xp.asarray(rng.normal(size=(0 if change == "empty" else 4, 3, 5)).astype("float16" if change == "float16" else "float32"))
+    mu = xp.asarray(np.zeros((1, 3, 1), "float64" if change == "mixed" else x.dtype))
+    x = x.transpose(2, 1, 0) if change == "transposed" else x
+    axes = (1,) if change == "interleaved" else (0, 2)
+    if change != "mixed":
+        assert planning.moments(xp, x, axes if change != "interleaved" else ()) is None
+    assert change == "interleaved" or planning.paired_sums(xp, x, x, mu, None, None, axes) is None
+    assert change == "interleaved" or planning.combine(xp, None, x, mu, None, mu, None, None, None) is None
+
+
+def test_the_tables_of_python_and_cuda_are_alike():
+    source = launch.source("training")
+    assert f"const int MANY = {training.MANY};" in source and f"const int CHUNK = {training.CHUNK};" in source
+    assert f"const int THREADS = {launch.THREADS};" in source and f"const int TILE = {launch.TILE};" in source
+    assert training.TABLE.itemsize <= 4000  # of 4 KB of arguments
+
+
+# -- compiled for the devices -------------------------------------------------------------------------------------------
+
+
+def nvrtc():
+    found = [f for folder in sys.path for f in glob.glob(f"{folder}/nvidia/**/libnvrtc.so.*", recursive=True) if "alt" not in Path(f).name]
+    return ctypes.CDLL(found[0]) if found else None
+
+
+@pytest.mark.skipif(nvrtc() is None, reason="NVRTC is not installed: pip install 'minigrad[cuda-check]'")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("file", FILES)
+def test_nvrtc_compiles_the_source(file, dtype, architecture):
+    library, program = nvrtc(), ctypes.c_void_p()
+    source = launch.source(file)
+    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
+    options = [o.encode() for o in (*launch.options(dtype), f"--gpu-architecture={architecture}")]
+    code = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, log)
+    assert code == 0 and "warning" not in log.value.decode(), log.value.decode()
+    library.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    binary = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetCUBIN(program, binary)
+    assert all(name.encode() in binary.raw for name in kernels_in(source))
