@@ -7,14 +7,13 @@ language joins through `register(name, module)`.
 
 from __future__ import annotations
 
-import importlib
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .errors import BackendError, describe, error
+from .kernels.cuda.find import import_cupy
 
 Array = Any  # an array of any registered backend: numpy.ndarray, cupy.ndarray, ...
 DType = np.dtype
@@ -49,21 +48,8 @@ def get(name: str) -> Any:
         if name != "cupy":
             raise error(BackendError, "backend", got=f"the name {name!r}", needs=f"one of {sorted({*NAMES, 'cupy'})}",
                         fix="check the spelling, or call minigrad.backend.register(name, module) first")
-        register("cupy", _import_cupy())
+        register("cupy", import_cupy())
     return NAMES[name]
-
-
-def _import_cupy() -> ModuleType:
-    needs = "CuPy 14, an NVIDIA driver and a GPU"
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError as e:
-        raise error(BackendError, "use('cupy')", got=f"an import error: {e}", needs=needs,
-                    fix="pip install 'minigrad[cuda13]' (or [cuda12] for a CUDA 12 driver; never both)") from e
-    if not cupy.cuda.is_available():
-        raise error(BackendError, "use('cupy')", got=f"CuPy {cupy.__version__}, but no usable GPU", needs=needs,
-                    fix="check nvidia-smi and that the extra's CUDA version fits the driver, or stay with use('numpy')")
-    return cupy
 
 
 class use:

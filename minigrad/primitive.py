@@ -183,11 +183,14 @@ def _one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
 
 def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exception) -> Exception:
     """The library's error with the op's name, shapes and dtypes, unless it explains itself already."""
-    if "\n  needs: " in str(e) or (not isinstance(e, (ValueError, TypeError, IndexError, ArithmeticError)) and "LinAlgError" not in type(e).__name__):
+    known = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError)
+    if "\n  needs: " in str(e) or (not isinstance(e, known) and "LinAlgError" not in type(e).__name__):
         return e
-    kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError) if isinstance(e, k)), ValueError)
+    kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError, MemoryError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
-    return error(kind, p.name, got=", ".join(words), needs=f"inputs that fit each other ({e})", fix=f"check the shapes; see help(minigrad.{p.name})")
+    needs, fix = ("more memory than there is", "a smaller batch; see docs/gpu.md for what CuPy keeps") if kind is MemoryError else (
+        "inputs that fit each other", f"check the shapes; see help(minigrad.{p.name})")
+    return error(kind, p.name, got=", ".join(words), needs=f"{needs} ({e})", fix=fix)
 
 
 def _fast_unary(p: Primitive) -> Callable[..., Any]:

@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `import helpers`, `import fakecupy`, whatever the import mode
 
 from cuda_twins import TWINS
+
 from fakecupy import FakeCupy
 from fakecupy import cuda as fake_cuda
 

@@ -1,11 +1,19 @@
 """The suite runs where it says it runs: the fixtures of conftest.py give what their docstrings promise."""
 
+import re
+import sys
+import types
+
 import numpy as np
 import pytest
 from conftest import BACKENDS, SELECTED, select
 from hypothesis import settings
 
+import layers
+import minigrad as mg
 from helpers import random_cotangent, relative_error, to_device, to_host
+from minigrad import backend
+from minigrad.errors import BackendError
 
 DRAWN = {}
 
@@ -90,3 +98,39 @@ def test_relative_error_refuses_another(other):
 def test_random_cotangent_has_the_shape_and_dtype_and_varies(rng):
     g = random_cotangent(rng, (4, 5), np.float32)
     assert g.shape == (4, 5) and g.dtype == np.float32 and g.std() > 0.5
+
+
+@pytest.mark.parametrize(("driver", "words"), [
+    (0, "for CUDA 13, no NVIDIA driver and no usable GPU|install the driver, then check nvidia-smi"),
+    (12080, r"a driver for CUDA 12 and no usable GPU|pip install 'minigrad\[cuda12\]'; or install a newer driver"),
+    (13020, "a driver for CUDA 13 and no usable GPU|a GPU must be visible"),
+])
+def test_cupy_without_a_usable_gpu_says_what_is_missing(monkeypatch, driver, words):
+    runtime = types.SimpleNamespace(driverGetVersion=lambda: driver, runtimeGetVersion=lambda: 13020)
+    cuda = types.SimpleNamespace(is_available=lambda: False, runtime=runtime)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(__version__="14.2.0", cuda=cuda))
+    monkeypatch.delitem(backend.NAMES, "cupy", raising=False)
+    with pytest.raises(BackendError) as failed:
+        backend.get("cupy")
+    for part in words.split("|"):
+        assert re.search(part, str(failed.value)), str(failed.value)
+
+
+def test_cupy_that_is_not_installed_names_the_extras(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(backend.NAMES, "cupy", raising=False)
+    with pytest.raises(BackendError, match=r"minigrad\[cuda13\].*cuda12"):
+        backend.get("cupy")
+
+
+def test_running_out_of_memory_names_the_op_and_the_sizes(fake_device, monkeypatch):
+    class OutOfMemoryError(MemoryError):
+        """cupy.cuda.memory.OutOfMemoryError is a MemoryError too."""
+
+    def empty(*args, **keywords):
+        raise OutOfMemoryError("Out of memory allocating 4,294,967,296 bytes (allocated so far: 80,000,000,000 bytes).")
+    x = mg.tensor(np.ones((4, 3, 8, 8), "float32"), requires_grad=True, backend="fake")
+    gamma = mg.tensor(np.ones(3, "float32"), backend="fake")
+    monkeypatch.setattr(fake_device, "empty", empty, raising=False)
+    with pytest.raises(MemoryError, match=r"(?s)(moments|batch_norm).*shape.*4, 3, 8, 8.*allocating 4,294,967,296 bytes.*a smaller batch"):
+        layers.REGISTRY["batch_norm"].form("derived")(x, gamma, gamma, eps=1e-5)

@@ -35,8 +35,8 @@ IMPORT_ORDER = [
     {"minigrad.donation"},
     {"minigrad.tensor"},
     {"minigrad.storage"},
-    {"minigrad.kernels"},
     {"minigrad.backend"},
+    {"minigrad.kernels"},
     {"minigrad.errors"},
     {"minigrad.datasets"},
 ]

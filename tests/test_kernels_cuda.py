@@ -11,13 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cuda_on_cpu
 import numpy as np
 import pytest
+from cuda_twins import TWINS
 
-import cuda_on_cpu
 import layers
 import minigrad as mg
-from cuda_twins import TWINS
 from fakecupy import cuda as fake_cuda
 from helpers import to_device, to_host
 from minigrad import optim
