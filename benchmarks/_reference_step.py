@@ -39,8 +39,8 @@ def by_hand(parameters, gradients, velocities):
         p -= np.float32(LR) * v
 
 
-def minigrad(arrays, images, labels, threads, form="derived"):
-    """Our own, with Modules and the optimizer, as a user writes it."""
+def minigrad(arrays, images, labels, threads, form="derived", look=True):
+    """Our own, with Modules and the optimizer, as a user writes it; `look`: the loss as a number, which waits for a device."""
     import layers
     import minigrad as mg
     from minigrad import nn
@@ -53,14 +53,14 @@ def minigrad(arrays, images, labels, threads, form="derived"):
     names = [name for name, _ in model.named_parameters()]
     model.load_state_dict({**model.state_dict(), **dict(zip(names, arrays))})
     optimizer = mg.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-    x, t = mg.tensor(images), mg.tensor(labels)
+    x, t = (mg.tensor(a, backend=mg.backend.current_name()) for a in (images, labels))
 
     def step():
         loss = mg.cross_entropy(model(x), t)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss.item() if look else loss
     return step
 
 
@@ -69,7 +69,7 @@ def composed(*setting_and_threads):
     return minigrad(*setting_and_threads, form="composed")
 
 
-def torch(arrays, images, labels, threads):
+def torch(arrays, images, labels, threads, look=True):
     """PyTorch, eager."""
     import torch
     from torch import nn
@@ -90,7 +90,7 @@ def torch(arrays, images, labels, threads):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss.item() if look else loss
     return step
 
 

@@ -6,6 +6,7 @@ CUDA source itself (tests/cuda_on_cpu), compiled with g++, on copies between gua
 
 import ctypes
 import glob
+import importlib
 import re
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from minigrad import optim
 from minigrad.kernels import normalize, select
 from minigrad.kernels.cuda import launch, training
 from minigrad.kernels.cuda import normalize as planning
+from minigrad.kernels.reduce import sum_over
+
+matmul = importlib.import_module("minigrad.kernels.matmul")
 
 GUARD = 64  # elements before and after each array that a kernel gets
 needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="no g++")
@@ -280,3 +284,23 @@ def test_nvrtc_compiles_the_source(file, dtype, architecture):
     binary = ctypes.create_string_buffer(size.value)
     library.nvrtcGetCUBIN(program, binary)
     assert all(name.encode() in binary.raw for name in kernels_in(source))
+
+
+# -- products and sums in the order that suits a device -------------------------------------------------------------------
+
+
+def test_large_transposed_stacks_are_multiplied_one_by_one(fake_device, rng):
+    a, b = rng.normal(size=(3, 8, 9000)), rng.normal(size=(3, 8, 9000))
+    with fake_device.count() as counted:
+        y = matmul.matmul(fake_device, fake_device.asarray(a), fake_device.asarray(b).transpose(0, 2, 1))
+    np.testing.assert_allclose(to_host(y), a @ b.transpose(0, 2, 1), rtol=1e-12)
+    assert counted.launches == 6
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 3), (0, 3), (2, 3), (0, 1, 2, 3), (1, 3), (0,), (3,), (0, 1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_in_two_stages_are_numpys(xp, rng, axes, keepdims):
+    a = rng.normal(size=(3, 4, 5, 6))
+    found = sum_over(xp, to_device(xp, a), axes, keepdims)
+    np.testing.assert_allclose(to_host(found), a.sum(axes, keepdims=keepdims), rtol=0, atol=1e-12)
+    assert found.shape == a.sum(axes, keepdims=keepdims).shape

@@ -12,6 +12,7 @@ from typing import Any
 from .. import backend
 from ..backend import NAMESPACES, Array
 from ..errors import error
+from ..kernels.reduce import sum_over
 from ..plan import Primitive
 from ..primitive import _one_float_dtype, primitive
 from ..tensor import Tensor, state
@@ -29,7 +30,7 @@ def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
         return a.reshape(shape)
     if a.dtype == backend.float16:
         return xp.add.reduce(a, axis=axes, dtype=backend.float32).astype(a.dtype).reshape(shape)
-    out = xp.add.reduce(a, axis=axes)
+    out = sum_over(xp, a, axes)
     return out if out.shape == shape else out.reshape(shape)
 
 

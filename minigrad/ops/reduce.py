@@ -12,6 +12,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import error
+from ..kernels.reduce import sum_over
 from ..primitive import primitive
 from .broadcasting import _broadcast_to
 from .elementwise import astype, exp, sqrt
@@ -37,7 +38,7 @@ def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
 def _sum(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
         return a.sum(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
-    return a.sum(axis=axis, keepdims=keepdims)
+    return sum_over(xp, a, axis, keepdims)
 
 
 def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -49,7 +50,7 @@ def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
         return a.mean(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
-    return xp.add.reduce(a, axis=axis, keepdims=keepdims) / _count(a.shape, axis)
+    return sum_over(xp, a, axis, keepdims) / _count(a.shape, axis)
 
 
 def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
