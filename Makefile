@@ -20,7 +20,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lectures bench lint gpu-test site release study clean
+.PHONY: help demo test test-slow lectures bench lint gpu-test cuda-check site release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,10 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 	@$(if $(CUDA),$(call install,.[cuda$(CUDA)]))
 	@$(PY) -c "import cupy" 2>/dev/null || { echo "CuPy is missing: make gpu-test CUDA=12, or CUDA=13, to fit your driver."; exit 1; }
 	@$(PYTEST) $(PYTEST_ARGS) --backend cupy
+	@MINIGRAD_LECTURE_BACKEND=cupy $(PYTEST) $(PYTEST_ARGS) -m notebook
+
+cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC and run them on the CPU; needs no GPU
+	@$(PYTEST) $(PYTEST_ARGS) tests/test_kernels_cuda.py
 
 site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
 	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")
@@ -91,6 +95,10 @@ $(VENV)/.test: $(SETUP)
 $(VENV)/.lint: $(SETUP)
 	@$(call install,.[lint])
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.cuda: $(SETUP)
+	@$(call install,.[test,cuda-check])
+	@touch $(VENV)/.demo $(VENV)/.test $@
 
 $(VENV)/.site: $(SETUP)
 	@$(call install,.[notebooks])

@@ -31,6 +31,7 @@ from minigrad import data, derivation, nn, optim
 
 HOMEWORK = Path(__file__).resolve().parent / "homework"
 FAST = os.environ.get("MINIGRAD_LECTURE") == "fast"  # fewer steps, the same story
+BACKEND = os.environ.get("MINIGRAD_LECTURE_BACKEND", "numpy")  # where networks are trained
 
 plt.style.use("minigrad.minigrad")
 warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")  # a drawn tape places its boxes by itself
@@ -172,27 +173,28 @@ def train_tiny_cnn(norm: str = "batch_norm", forms: tuple[str, str] = ("composed
         mg.seed(seed)
         return models.build("tiny_cnn", norm=norm, form=form, in_channels=1, size=8, **options).astype(dtype)
 
-    first, second = forms
-    result = Trainings({form: [] for form in forms}, models={form: network(form) for form in forms})
-    twin = network(second)
-    optimizers = {form: optim.SGD(model.parameters(), lr=lr, momentum=0.9) for form, model in result.models.items()}
-    times: dict[str, list[float]] = {form: [] for form in forms}
-    for x, t in _batches(images, labels, steps, seed):
-        twin.load_state_dict(result.models[first].state_dict())
-        reference = _gradients(twin, x, t)[1]
-        for form, model in result.models.items():
-            start = time.perf_counter()
-            loss, gradients, kept = _gradients(model, x, t)
-            times[form].append(time.perf_counter() - start)
-            result.kept.setdefault(form, kept)
-            result.loss[form].append(loss)
-            if form == first:
-                result.agreement.append(max(relative_error(b, a) for a, b in zip(gradients, reference, strict=True)))
-            for parameter, g in zip(model.parameters(), gradients, strict=True):
-                parameter.grad = g
-            optimizers[form].step()
-    result.seconds = {form: median(spent) for form, spent in times.items()}
-    result.accuracy = {form: _accuracy(model, dtype) for form, model in result.models.items()}
+    with mg.use(BACKEND):
+        first, second = forms
+        result = Trainings({form: [] for form in forms}, models={form: network(form) for form in forms})
+        twin = network(second)
+        optimizers = {form: optim.SGD(model.parameters(), lr=lr, momentum=0.9) for form, model in result.models.items()}
+        times: dict[str, list[float]] = {form: [] for form in forms}
+        for x, t in _batches(images, labels, steps, seed):
+            twin.load_state_dict(result.models[first].state_dict())
+            reference = _gradients(twin, x, t)[1]
+            for form, model in result.models.items():
+                start = time.perf_counter()
+                loss, gradients, kept = _gradients(model, x, t)
+                times[form].append(time.perf_counter() - start)
+                result.kept.setdefault(form, kept)
+                result.loss[form].append(loss)
+                if form == first:
+                    result.agreement.append(max(relative_error(b, a) for a, b in zip(gradients, reference, strict=True)))
+                for parameter, g in zip(model.parameters(), gradients, strict=True):
+                    parameter.grad = g
+                optimizers[form].step()
+        result.seconds = {form: median(spent) for form, spent in times.items()}
+        result.accuracy = {form: _accuracy(model, dtype) for form, model in result.models.items()}
     return result
 
 
@@ -218,6 +220,6 @@ def _accuracy(model: nn.Module, dtype: str) -> float:
     images, labels = data.digits("test")
     model.eval()
     with mg.no_grad():
-        guesses = mg.argmax(model(mg.tensor(images.astype(dtype))), 1).numpy()
+        guesses = mg.argmax(model(mg.tensor(images.astype(dtype), backend=BACKEND)), 1).numpy()
     model.train()
     return float((guesses == labels).mean())

@@ -26,6 +26,13 @@ def environment(**more):
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MPLBACKEND", "MINIGRAD_LECTURE")} | more
 
 
+def test_networks_of_lectures_train_on_every_backend(backend, monkeypatch):
+    monkeypatch.setattr(classroom, "BACKEND", backend)
+    trained = classroom.train_tiny_cnn(steps=2)
+    assert {model.parameters().__next__().backend for model in trained.models.values()} == {backend}
+    assert max(trained.agreement) < 1e-4
+
+
 # -- the sources -------------------------------------------------------------------------------------------------------
 
 

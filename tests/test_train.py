@@ -267,3 +267,14 @@ def test_twenty_kills_change_nothing(tmp_path):
 
 def test_the_readme_has_the_table_of_all_options():
     assert options_module.table() in (ROOT / "README.md").read_text("utf-8")
+
+
+# -- on every backend ------------------------------------------------------------------------------------------------------
+
+
+def test_the_script_trains_where_it_is_told(backend, tmp_path, capsys):
+    try:
+        assert run("--backend", backend, "--max-steps", 4, "--out", tmp_path / "run") == 0
+    finally:
+        mg.use("numpy")
+    assert (tmp_path / "run" / "last.safetensors").exists()
