@@ -13,6 +13,8 @@ import minigrad as mg
 from minigrad import derivation
 from minigrad.derivation import Limits, Line, Task
 
+HOMEWORK = Path(__file__).resolve().parents[1] / "lectures" / "homework"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -242,3 +244,13 @@ def test_the_command(tmp_path):
                          (("02_batch_norm",), "missing"), (("02_batch_norm", file, "--line", "d_nothing"), "no line")):
         done = command(*wrong)
         assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_a_file_prints_itself_is_shown_once_and_no_line_is_taken_for_a_slip(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("print('hello')\ndef d_beta(d_y):\n    print('inside')\n    return d_y.sum(0)\n", "utf-8")
+    text = str(derivation.check(derivation.load_task(HOMEWORK / "02_batch_norm"), str(file)))
+    assert text.count("hello") == 1 and "inside" in text and "did you mean" not in text
+    file.write_bytes(b"\xb6 not a program")
+    text = str(derivation.check(derivation.load_task(HOMEWORK / "02_batch_norm"), str(file)))
+    assert text.count("UTF-8") == 1 and "None" not in text

@@ -69,7 +69,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         broken = student.syntax_of(file)
         if broken is not None:
             report.status = "syntax error"
-            report.message = f"line {broken['line']}: {broken['text']}"
+            report.message = f"line {broken['line']}: {broken['text']}" if broken["line"] else broken["text"]
     rng = np.random.default_rng(seed)
     probes = list(_probes(task, rng))
     for name in names:
@@ -78,6 +78,9 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
             report.lines.append(LineReport(name, "error", line.points, message=f"the file cannot be read: {report.message}", at=broken))
             continue
         report.lines.append(_judge(task, name, line, probes, file or functions, limits or Limits()))
+        guess = report.lines[-1].message.rpartition("; did you mean ")[2].strip("'?")
+        if report.lines[-1].verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
+            report.lines[-1].message = report.lines[-1].message.rpartition(";")[0]
     if report.lines and all(x.verdict == "not implemented" for x in report.lines) and report.status == "ok":
         report.status, report.message = "blank", "no line is written yet"
     return report

@@ -109,6 +109,11 @@ def _edits(tree: ast.FunctionDef, numbers: set[str]) -> Iterator[Edit]:
             yield "sign", n, ast.BinOp(n.left, ast.Sub() if isinstance(n.op, ast.Add) else ast.Add(), n.right)
         if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.USub):
             yield "sign", n, n.operand
+        if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add) and isinstance(n.right, ast.Name) and n.right.id.startswith("eps"):
+            if isinstance(n.left, ast.BinOp) and isinstance(n.left.op, ast.Pow):  # a**p + ε
+                yield "epsilon misplaced", n, ast.BinOp(ast.BinOp(n.left.left, ast.Add(), n.right), ast.Pow(), n.left.right)
+            if isinstance(n.left, ast.Call) and len(n.left.args) == 1:  # sqrt(a) + ε
+                yield "epsilon misplaced", n, ast.Call(n.left.func, [ast.BinOp(n.left.args[0], ast.Add(), n.right)], n.left.keywords)
         if isinstance(n, ast.Attribute) and n.attr in ("sum", "mean"):
             yield ("mean for sum", n, ast.Attribute(n.value, "sum", n.ctx)) if n.attr == "mean" else ("sum for mean", n, ast.Attribute(n.value, "mean", n.ctx))
     for n in nodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 GOOD = ("right", "rounding")
@@ -65,10 +66,16 @@ class Report:
     def __str__(self) -> str:
         wide = max((len(x.line) for x in self.lines), default=4)
         rows = [f"{self.task}: {self.earned} of {self.points} points" + (f"  ({self.status}: {self.message})" if self.status != "ok" else "")]
+        if self.status == "syntax error":  # the same for every line
+            return rows[0]
+        # Each line runs the whole file anew: what the file prints itself is shown once.
+        printed = zip(*(x.printed.splitlines() for x in self.lines)) if len(self.lines) > 1 else ()
+        by_file = [line for line, *others in takewhile(lambda same: len({*same}) == 1, printed)]
+        rows += [f"  | {line}" for line in by_file[:10]]
         for x in self.lines:
             head = f"  {x.line:<{wide}}  {x.verdict}" + (f" ({x.code})" if x.code else "")
             rows.append(head + (f": {x.text()}" if x.message else ""))
-            rows += [f"  {'':<{wide}}  | {line}" for line in x.printed.splitlines()[:10]]
+            rows += [f"  {'':<{wide}}  | {line}" for line in x.printed.splitlines()[len(by_file):][:10]]
         return "\n".join(rows)
 
     __repr__ = __str__
