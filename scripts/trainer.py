@@ -173,6 +173,7 @@ class Trainer:
         """
         self.prepare_folder()
         result = {}
+        interval = self.options.checkpoint_interval or self.per_epoch
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=self.options.quiet, smoothing=0.05) as bar:
             self._since = time.perf_counter()
             while self.step < self.steps and not self.stopping:
@@ -182,14 +183,13 @@ class Trainer:
                     bar.update()
                     if self.step % self.options.log_interval == 0 or self.step == self.steps:
                         bar.set_postfix(self.look())
-                    interval = self.options.checkpoint_interval
-                    if interval and self.step % interval == 0 and self.step < self.steps:
+                    if self.step % interval == 0 and self.step % self.per_epoch and self.step < self.steps:
                         self.save()
                     if self.step >= self.steps or self.stopping:
                         break
                 if self.step % self.per_epoch == 0 or self.step == self.steps:
                     result = self.test()
-                    if not self.options.checkpoint_interval or self.step == self.steps:
+                    if self.step % interval == 0 or self.step == self.steps:  # after the test: who resumes here has its row
                         self.save()
         if self.stopping and self.step < self.steps:
             self.save()

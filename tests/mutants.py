@@ -312,18 +312,20 @@ _NEURAL = [
         _conv2d_input(g, w, shape=x_shape, stride=stride[::-1], padding=padding, dilation=dilation, groups=groups)),
     ("conv2d", "x", "dilation exchanged", lambda g, w, x_shape, stride, padding, dilation, groups:
         _conv2d_input(g, w, shape=x_shape, stride=stride, padding=padding, dilation=dilation[::-1], groups=groups)),
+    ("conv2d", "b", "mean over the batch", lambda g: _sum(g, axis=(0, 2, 3), keepdims=False) / g.shape[0]),
+    ("conv2d", "b", "sum over the batch alone", lambda g: _sum(g, axis=(0,), keepdims=False)[:, 0, 0]),
     ("conv2d", "w", "image flipped", lambda g, x, w_shape, stride, padding, dilation, groups:
         _conv2d_weight(_flipped(x), g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("conv2d", "w", "mean over the batch", lambda g, x, w_shape, stride, padding, dilation, groups:
         _conv2d_weight(x, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups) / x.shape[0]),
     ("conv2d_input", "g", "kernel flipped", lambda h, w, stride, padding, dilation, groups:
-        _conv2d(h, _flipped(w), stride=stride, padding=padding, dilation=dilation, groups=groups)),
+        _conv2d(h, _flipped(w), None, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("conv2d_input", "w", "sign", lambda h, g, w_shape, stride, padding, dilation, groups:
         -_conv2d_weight(h, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("conv2d_weight", "x", "kernel flipped", lambda h, g, x_shape, stride, padding, dilation, groups:
         _conv2d_input(g, _flipped(h), shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("conv2d_weight", "g", "factor 2", lambda h, x, stride, padding, dilation, groups:
-        2.0 * _conv2d(x, h, stride=stride, padding=padding, dilation=dilation, groups=groups)),
+        2.0 * _conv2d(x, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("max_pool2d", "x", "shared by the window", lambda g, x_shape, kernel, stride, padding:
         _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
     ("max_pool2d", "x", "overlaps overwrite", lambda g, index, x_shape, kernel, stride, padding:

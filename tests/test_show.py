@@ -48,7 +48,7 @@ def batch_norm_inputs(rng, n=8, c=4, dtype="float32"):
 def small_cnn_loss(rng):
     h, labels = constant(rng, 2, 3, 8, 8), mg.tensor([1, 0], backend=mg.backend.current_name())
     variables = []  # keep them alive, as a Module would
-    for k, (c, o) in enumerate([(3, 4), (4, 6)]):
+    for k, (c, o) in enumerate([(3, 4), (4, 6), (6, 6)]):
         weight = variable(rng, o, c, 3, 3, name=f"conv{k}.weight")
         bias = variable(rng, o, name=f"conv{k}.bias")
         variables += [weight, bias]

@@ -265,6 +265,20 @@ def test_twenty_kills_change_nothing(tmp_path):
     assert content(tmp_path / "whole") == content(tmp_path / "run")
 
 
+def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_test_when_resumed(tmp_path):
+    common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps an epoch: a checkpoint falls on its last
+    assert run("--out", tmp_path / "whole", *common) == 0
+    trainer = Trainer(train.parse([*SMALL, "--out", str(tmp_path / "run"), *map(str, common)])[0])
+
+    def killed():
+        raise RuntimeError("killed")
+    trainer.test = killed
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.run()
+    assert run("--resume", tmp_path / "run" / "last.safetensors") == 0
+    assert content(tmp_path / "whole") == content(tmp_path / "run")
+
+
 def test_the_readme_has_the_table_of_all_options():
     assert options_module.table() in (ROOT / "README.md").read_text("utf-8")
 

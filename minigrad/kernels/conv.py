@@ -27,17 +27,17 @@ Array = Any
 Pair = tuple[int, int]
 
 
-def conv2d_forward(xp: Any, x: Array, w: Array, *, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Array:
-    """y[n, o, i, j] = sum_ckl w[o, c, k, l] x[n, c, i*stride + k*dilation - padding, ...], x being 0 outside.
+def conv2d_forward(xp: Any, x: Array, w: Array, b: Array = None, *, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Array:
+    """y[n, o, i, j] = b[o] + sum_ckl w[o, c, k, l] x[n, c, i*stride + k*dilation - padding, ...], x being 0 outside.
 
-    Args: x (N, C, H, W); w (O, C/groups, kh, kw), same dtype. Output channels come in ``groups`` blocks, each of which
+    Args: x (N, C, H, W); w (O, C/groups, kh, kw), same dtype; b (O,) or None. Output channels come in ``groups`` blocks, each of which
         sees its own block of C/groups input channels.
     Returns: y (N, O, oh, ow), new and C-contiguous, oh = (H + 2*padding - dilation*(kh - 1) - 1) // stride + 1.
     """
     (H, W), (kh, kw) = x.shape[2:], w.shape[2:]
     oh = (H + 2 * padding[0] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
     ow = (W + 2 * padding[1] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
-    y = _correlate(xp)(xp, _wide(xp, x), _wide(xp, w), (oh, ow), padding, stride, dilation, groups)
+    y = _correlate(xp)(xp, _wide(xp, x), _wide(xp, w), (oh, ow), padding, stride, dilation, groups, b)
     return y.astype(x.dtype, copy=False)
 
 
@@ -119,14 +119,18 @@ _COLUMNS = 2**28  # elements of columns at a time: the whole batch of an ordinar
 
 
 def correlate(
-    xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int
+    xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int, b: Array = None
 ) -> Array:
-    """y (N, O, *size), as above."""
+    """y (N, O, *size), as above, plus b (O,)."""
     (O, Cg, kh, kw), N = w.shape, x.shape[0]
     y = xp.empty((N, O, *size), dtype=x.dtype)
     w = w.reshape(groups, O // groups, Cg * kh * kw)
     for n, cols in _columns(xp, x, (kh, kw), size, before, stride, dilation, groups):
-        y[n] = _matmul(xp, w, cols).reshape(O, n.stop - n.start, *size).swapaxes(0, 1)
+        product = _matmul(xp, w, cols).reshape(O, n.stop - n.start, *size).swapaxes(0, 1)
+        if b is None:
+            y[n] = product
+        else:
+            xp.add(product, b.reshape(O, 1, 1), out=y[n])
     return y
 
 
@@ -199,7 +203,7 @@ _BLOCK = 3 * 2**18  # elements of columns and results at a time: 3 MB of float32
 
 
 def correlate_cpu(
-    xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int
+    xp: Any, x: Array, w: Array, size: Pair, before: Pair, stride: Pair, dilation: Pair, groups: int, b: Array = None
 ) -> Array:
     """The same as ``correlate``, with NumPy."""
     (O, Cg, kh, kw), (N, C) = w.shape, x.shape[:2]
@@ -218,6 +222,8 @@ def correlate_cpu(
                     result = xp.empty(O * prod(area), dtype=x.dtype)
                 part = result[: O * prod(area)].reshape(groups, O // groups, prod(area))
             xp.matmul(w, cols.reshape(groups, Cg * kh * kw, prod(area)), out=part)
+            if b is not None:
+                part += b.reshape(groups, O // groups, 1)
             if area != (1, *size):
                 place[...] = part.reshape(O, *area)[..., : size[1]].swapaxes(0, 1)
 

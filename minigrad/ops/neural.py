@@ -44,13 +44,14 @@ def _images(op: str, x: Any, ndim: int = 4) -> None:
 @primitive(x=lambda g, w, x_shape, stride, padding, dilation, groups:
                _conv2d_input(g, w, shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
            w=lambda g, x, w_shape, stride, padding, dilation, groups:
-               _conv2d_weight(x, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups))
-def _conv2d(xp: Any, x: Array, w: Array, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
-    return conv.conv2d_forward(xp, x, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
+               _conv2d_weight(x, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
+           b=lambda g: _sum(g, axis=(0, 2, 3), keepdims=False))
+def _conv2d(xp: Any, x: Array, w: Array, b: Array, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+    return conv.conv2d_forward(xp, x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 @primitive(g=lambda h, w, stride, padding, dilation, groups:
-               _conv2d(h, w, stride=stride, padding=padding, dilation=dilation, groups=groups),
+               _conv2d(h, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
            w=lambda h, g, w_shape, stride, padding, dilation, groups:
                _conv2d_weight(h, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups))
 def _conv2d_input(xp: Any, g: Array, w: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
@@ -60,7 +61,7 @@ def _conv2d_input(xp: Any, g: Array, w: Array, *, shape: Any, stride: Any, paddi
 @primitive(x=lambda h, g, x_shape, stride, padding, dilation, groups:
                _conv2d_input(g, h, shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
            g=lambda h, x, stride, padding, dilation, groups:
-               _conv2d(x, h, stride=stride, padding=padding, dilation=dilation, groups=groups))
+               _conv2d(x, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups))
 def _conv2d_weight(xp: Any, x: Array, g: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     return conv.conv2d_weight(xp, x, g, shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
@@ -95,12 +96,9 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
             raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} "
                                                       f"with dilation {dilation}",
                         needs="a kernel that fits into the padded image", fix="more padding, a smaller kernel, or fewer pooling layers before")
-    y = _conv2d(x, weight, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    if bias is None:
-        return y
-    if tuple(bias.shape) != (weight.shape[0],):
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise error(ValueError, "conv2d", got=f"bias: {describe(bias)}", needs=f"shape ({weight.shape[0]},)", fix="one bias for each output channel")
-    return y + reshape(bias, (1, -1, 1, 1))
+    return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 # -- pooling --------------------------------------------------------------------------------------------------------------
