@@ -20,7 +20,7 @@ from .elementwise import exp, softplus
 from .linalg import matmul
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
 from .reduce import sum as sum_
-from .shape import _reshape, expand_dims, getitem, reshape, squeeze, swapaxes, take_along_axis
+from .shape import _reshape, expand_dims, getitem, squeeze, swapaxes, take_along_axis
 
 Pair = int | tuple[int, int]
 
