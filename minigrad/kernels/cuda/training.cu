@@ -61,6 +61,33 @@ __device__ __forceinline__ Share share_of(const Table& table, Int count)
     return {i, start, start + CHUNK < size ? start + CHUNK : size};
 }
 
+// Can all of these be loaded 16 bytes at a time? A null pointer can. (Every block begins at a multiple of CHUNK.)
+__device__ __forceinline__ bool aligned(const void* a, const void* b, const void* c, const void* d)
+{
+    return (((unsigned long long)a | (unsigned long long)b | (unsigned long long)c | (unsigned long long)d) & 15) == 0;
+}
+
+template <int V>
+__device__ __forceinline__ void sgd_at(Int e, REAL* p, const REAL* g, REAL* v, REAL lr, REAL momentum, REAL undamped, REAL decay, REAL sign,
+                                       Int nesterov, Int initial)
+{
+    REAL ps[V], gs[V], vs[V];
+    load<V>(ps, p + e);
+    load<V>(gs, g + e);
+    if (v && !initial) load<V>(vs, v + e);
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+        REAL d = sign * gs[k] + decay * ps[k];
+        if (v) {
+            vs[k] = initial ? d : momentum * vs[k] + undamped * d;
+            d = nesterov ? d + momentum * vs[k] : vs[k];
+        }
+        ps[k] -= lr * d;
+    }
+    if (v) store<V>(v + e, vs);
+    store<V>(p + e, ps);
+}
+
 // v = momentum v + undamped d, p -= lr (nesterov ? d + momentum v : v), with d = sign g + decay p. `initial`: v = d.
 extern "C" __global__ void __launch_bounds__(THREADS)
 sgd(const Table table, Int count, REAL lr, REAL momentum, REAL undamped, REAL decay, REAL sign, Int nesterov, Int initial)
@@ -68,16 +95,31 @@ sgd(const Table table, Int count, REAL lr, REAL momentum, REAL undamped, REAL de
     const Share s = share_of(table, count);
     REAL *p = table.p[s.parameter], *v = table.first[s.parameter];
     const REAL* g = table.g[s.parameter];
-    for (Int e = s.start + threadIdx.x; e < s.stop; e += THREADS) {
-        const REAL value = p[e];
-        REAL d = sign * g[e] + decay * value;
-        if (v) {
-            const REAL next = initial ? d : momentum * v[e] + undamped * d;
-            v[e] = next;
-            d = nesterov ? d + momentum * next : next;
-        }
-        p[e] = value - lr * d;
+    const Int end = aligned(p, g, v, nullptr) ? s.stop - s.stop % VEC : s.start;  // of what is taken VEC at a time
+    for (Int e = s.start + (Int)threadIdx.x * VEC; e < end; e += THREADS * VEC)
+        sgd_at<VEC>(e, p, g, v, lr, momentum, undamped, decay, sign, nesterov, initial);
+    for (Int e = end + threadIdx.x; e < s.stop; e += THREADS) sgd_at<1>(e, p, g, v, lr, momentum, undamped, decay, sign, nesterov, initial);
+}
+
+template <int V>
+__device__ __forceinline__ void adam_at(Int e, REAL* p, const REAL* g, REAL* m, REAL* v, REAL weight1, REAL beta2, REAL weight2, REAL eps,
+                                        REAL decay, REAL shrink, REAL sign, REAL root, REAL rate)
+{
+    REAL ps[V], gs[V], ms[V], vs[V];
+    load<V>(ps, p + e);
+    load<V>(gs, g + e);
+    load<V>(ms, m + e);
+    load<V>(vs, v + e);
+#pragma unroll
+    for (int k = 0; k < V; ++k) {
+        const REAL value = ps[k] * shrink, d = sign * gs[k] + decay * value;
+        ms[k] += weight1 * (d - ms[k]);
+        vs[k] = beta2 * vs[k] + weight2 * (d * d);
+        ps[k] = value - rate * (ms[k] / (sqrt(vs[k]) / root + eps));
     }
+    store<V>(m + e, ms);
+    store<V>(v + e, vs);
+    store<V>(p + e, ps);
 }
 
 // Adam; weight1 = 1 - beta1, weight2 = 1 - beta2, rounded once; shrink = 1 - lr weight_decay for AdamW and 1 else;
@@ -88,11 +130,8 @@ adam(const Table table, Int count, REAL weight1, REAL beta2, REAL weight2, REAL 
     const Share s = share_of(table, count);
     REAL *p = table.p[s.parameter], *m = table.first[s.parameter], *v = table.second[s.parameter];
     const REAL* g = table.g[s.parameter];
-    for (Int e = s.start + threadIdx.x; e < s.stop; e += THREADS) {
-        const REAL value = p[e] * shrink, d = sign * g[e] + decay * value;
-        const REAL mean = m[e] + weight1 * (d - m[e]), square = beta2 * v[e] + weight2 * (d * d);
-        m[e] = mean;
-        v[e] = square;
-        p[e] = value - rate * (mean / (sqrt(square) / root + eps));
-    }
+    const Int end = aligned(p, g, m, v) ? s.stop - s.stop % VEC : s.start;
+    for (Int e = s.start + (Int)threadIdx.x * VEC; e < end; e += THREADS * VEC)
+        adam_at<VEC>(e, p, g, m, v, weight1, beta2, weight2, eps, decay, shrink, sign, root, rate);
+    for (Int e = end + threadIdx.x; e < s.stop; e += THREADS) adam_at<1>(e, p, g, m, v, weight1, beta2, weight2, eps, decay, shrink, sign, root, rate);
 }
