@@ -39,6 +39,7 @@ def pytest_addoption(parser):
     parser.addoption("--backend", action="append", choices=(*BACKENDS, "all"), metavar="NAME",
                      help="run on this backend: numpy, fake, cupy or all; may be repeated "
                           "(default: numpy and fake, and cupy where there is a GPU)")
+    parser.addoption("--emulate-cuda", action="store_true", help="run every CUDA launch on the fake device by its source too, and compare (needs g++)")
 
 
 def pytest_configure(config):
@@ -84,6 +85,19 @@ def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
         selected = metafunc.config.stash[SELECTED]
         metafunc.parametrize("backend", [name for name in BACKENDS if not selected[name]], indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emulated_cuda(request, tmp_path_factory):
+    """With --emulate-cuda: all launches of the session, compared with the source."""
+    observers = []
+    if request.config.getoption("--emulate-cuda"):
+        import cuda_on_cpu
+        observers = [cuda_on_cpu.Emulation(str(tmp_path_factory.mktemp("cuda")))]
+    fake_cuda.OBSERVERS.extend(observers)
+    yield
+    for observer in observers:
+        fake_cuda.OBSERVERS.remove(observer)
 
 
 @pytest.fixture(scope="session", autouse=True)

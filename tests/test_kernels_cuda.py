@@ -19,6 +19,7 @@ from cuda_twins import TWINS
 
 import layers
 import minigrad as mg
+import models
 from fakecupy import cuda as fake_cuda
 from helpers import to_device, to_host
 from minigrad import optim
@@ -29,7 +30,6 @@ from minigrad.kernels.reduce import sum_over
 
 matmul = importlib.import_module("minigrad.kernels.matmul")
 
-GUARD = 64  # elements before and after each array that a kernel gets
 needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None, reason="no g++")
 FILES = ("normalize", "rows", "training")
 
@@ -41,62 +41,6 @@ def kernels_in(source):
 # -- the source against the twins ---------------------------------------------------------------------------------------
 
 
-class Emulation:
-    """Runs each launch by the emulator too, and compares every array afterwards."""
-
-    def __init__(self, folder):
-        self.folder, self.seen = folder, []
-
-    def __call__(self, kernel, grid, block, arguments, run):
-        guarded, copies = [], []
-        for a in arguments:
-            if hasattr(a, "_values"):
-                a = a._values
-                copies.append(self._guarded(guarded, a))
-            elif isinstance(a, np.ndarray):
-                copies.append(self._copied_table(guarded, a.copy(), kernel))
-            else:
-                copies.append(a)
-        run()
-        cuda_on_cpu.run(kernel.code, kernel.options, self.folder, kernel.name, grid, block, copies)
-        self.seen.append((kernel.name, guarded[0][0].dtype.char))
-        cancels = self._cancels(arguments) if kernel.name == "rows_backward" else 0
-        for original, copy, whole in guarded:
-            assert np.isnan(whole[:GUARD]).all() and np.isnan(whole[-GUARD:]).all(), f"{kernel.name} wrote outside of an array"
-            scale = max(cancels, np.abs(original[np.isfinite(original)]).max(initial=1e-30))
-            bound = 200 * np.finfo(original.dtype).eps * scale
-            np.testing.assert_allclose(copy, original.reshape(-1), rtol=0, atol=bound, err_msg=kernel.name)
-
-    @staticmethod
-    def _cancels(arguments):
-        """The size of the three terms of dx, which may cancel: in rows of two elements they all but vanish."""
-        g, _, w, _, variance = (a if a is None else a._values for a in arguments[:5])
-        return np.abs(g).max() * np.abs(w).max() / np.sqrt(variance.min() + arguments[8])
-
-    @staticmethod
-    def _guarded(guarded, a):
-        """A copy between NaN, aligned or not like the original; the same copy for the same array."""
-        for original, copy, _ in guarded:
-            if original is a or (original.ctypes.data == a.ctypes.data and original.size == a.size):
-                return copy
-        raw = np.full(a.size + 2 * GUARD + 32, np.nan, a.dtype)
-        shift = (a.ctypes.data - (raw.ctypes.data + GUARD * a.itemsize)) % 16 // a.itemsize
-        whole = raw[shift:shift + a.size + 2 * GUARD]
-        copy = whole[GUARD:GUARD + a.size]
-        copy[...] = a.reshape(-1)
-        guarded.append((a, copy, whole))
-        return copy
-
-    def _copied_table(self, guarded, table, kernel):
-        kind = ctypes.c_float if "-DREAL=float" in kernel.options else ctypes.c_double
-        for name in ("p", "g", "first", "second"):
-            for i, size in enumerate(table["size"][0]):
-                if table[name][0, i]:
-                    a = np.ctypeslib.as_array((kind * int(size)).from_address(int(table[name][0, i])))
-                    table[name][0, i] = self._guarded(guarded, a).ctypes.data
-        return table
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return str(tmp_path_factory.mktemp("cuda"))
@@ -105,7 +49,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def emulation(folder):
     """All launches on the fake device are compared with the CUDA source."""
-    observer = Emulation(folder)
+    observer = cuda_on_cpu.Emulation(folder)
     fake_cuda.OBSERVERS.append(observer)
     yield observer
     fake_cuda.OBSERVERS.remove(observer)
@@ -232,7 +176,7 @@ def test_the_emulator_finds_a_barrier_that_some_threads_miss(folder):
     source = ('const int THREADS = 64;\nextern "C" __global__ void __launch_bounds__(THREADS) broken(float* x)'
               "{ if (threadIdx.x < 7) __syncthreads(); x[threadIdx.x] = 1; __shfl_xor_sync(~0u, 1.f, 1); if (threadIdx.x < 9) __syncthreads(); }")
     code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import numpy as np, cuda_on_cpu\n"
-            f"cuda_on_cpu.run({source!r}, (), {folder!r}, 'broken', (1,), (64,), [np.zeros(64, 'f4')])")
+            f"cuda_on_cpu.run_source({source!r}, (), {folder!r}, 'broken', (1,), (64,), [np.zeros(64, 'f4')])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "never reach" in done.stderr
 
@@ -307,3 +251,28 @@ def test_sums_in_two_stages_are_numpys(xp, rng, axes, keepdims):
     found = sum_over(xp, to_device(xp, a), axes, keepdims)
     np.testing.assert_allclose(to_host(found), a.sum(axes, keepdims=keepdims), rtol=0, atol=1e-12)
     assert found.shape == a.sum(axes, keepdims=keepdims).shape
+
+
+# -- a whole step ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("norm", [*models.parts.NORMS])
+def test_no_training_step_waits_for_the_device_or_copies_to_it(fake_device, rng, norm, optimizer):
+    with mg.use("fake"):
+        model = models.build("tiny_cnn", norm=norm, in_channels=1, size=8, width=0.5, slope=0.01)
+        x, t = mg.tensor(rng.normal(size=(8, 1, 8, 8)).astype("float32"), backend="fake"), mg.tensor(np.arange(8) % 10, backend="fake")
+    trained = getattr(optim, optimizer)(model.parameters(), lr=0.01)
+
+    def step():
+        loss = mg.cross_entropy(model(x), t)
+        trained.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        trained.step()
+        return loss
+    step()
+    with fake_device.no_sync(), fake_device.count() as counts:
+        loss = step()
+    assert (counts.syncs, counts.h2d, counts.d2h, counts.implicit) == (0, 0, 0, 0), counts.log
+    assert np.isfinite(loss.item())
