@@ -96,9 +96,9 @@ $(VENV)/.lint: $(SETUP)
 	@$(call install,.[lint])
 	@touch $(VENV)/.demo $@
 
-$(VENV)/.cuda: $(SETUP)
-	@$(call install,.[test,cuda-check])
-	@touch $(VENV)/.demo $(VENV)/.test $@
+$(VENV)/.cuda: $(VENV)/.test
+	@$(call install,.[cuda-check])
+	@touch $@
 
 $(VENV)/.site: $(SETUP)
 	@$(call install,.[notebooks])

@@ -49,10 +49,12 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def emulation(folder):
     """All launches on the fake device are compared with the CUDA source."""
-    observer = cuda_on_cpu.Emulation(folder)
-    fake_cuda.OBSERVERS.append(observer)
+    already = list(fake_cuda.OBSERVERS)  # with --emulate-cuda
+    observer = already[0] if already else cuda_on_cpu.Emulation(folder)
+    observer.seen.clear()
+    fake_cuda.OBSERVERS[:] = [observer]
     yield observer
-    fake_cuda.OBSERVERS.remove(observer)
+    fake_cuda.OBSERVERS[:] = already
 
 
 SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
