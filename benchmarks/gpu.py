@@ -76,11 +76,22 @@ class Torch:
         with contextlib.suppress(ImportError):
             import torch
             self.torch = torch if torch.cuda.is_available() else None
+        if self.torch is not None:  # float32 means float32, in both
+            self.torch.backends.cudnn.allow_tf32 = self.torch.backends.cuda.matmul.allow_tf32 = False
 
     def time(self, make: Callable[[Any], Step]) -> float | None:
-        """Median ms of the step that ``make(torch)`` gives, on the device."""
+        """Median ms of the step that ``make(torch)`` gives, on the device; None if it cannot run."""
         if self.torch is None:
             return None
+        try:
+            return self._time(make)
+        except Exception as e:  # an old version, a compiler that is missing, too little memory: this figure is left out
+            print(f"PyTorch left out here: {type(e).__name__}: {str(e).splitlines()[0][:100] if str(e) else ''}")
+            return None
+        finally:
+            self.torch.cuda.empty_cache()
+
+    def _time(self, make: Callable[[Any], Step]) -> float:
         with self.torch.device("cuda"):
             step = make(self.torch)
             for _ in range(3):
@@ -93,19 +104,11 @@ class Torch:
                 stop.record()
                 stop.synchronize()
                 times.append(start.elapsed_time(stop))
-        del step
-        self.torch.cuda.empty_cache()
         return median(times)
 
     def compiled(self, make: Callable[[Any], Step]) -> float | None:
-        """The same through torch.compile; None where it does not work."""
-        if self.torch is None:
-            return None
-        try:
-            return self.time(lambda torch: torch.compile(make(torch)))
-        except Exception as e:  # its compiler needs tools that the machine may lack
-            print(f"torch.compile left out: {type(e).__name__}")
-            return None
+        """The same through torch.compile."""
+        return self.time(lambda torch: torch.compile(make(torch)))
 
 
 def normal(shape: tuple[int, ...], backend: str, seed: int, mean: float = 0.0) -> Any:
@@ -299,10 +302,8 @@ def measure(backend: str, small: bool, repeats: int) -> dict[str, Any]:
     found = {"device": device_name(xp), "library": f"{backend} {getattr(xp, '__version__', '')}", "torch": getattr(torch.torch, "__version__", None),
             "roofline": roof, "norms": norms(backend, clock, torch, small, roof["copy GB/s"]), "whitening": whitening(backend, clock, torch, small),
             "steps": steps(backend, clock, torch, small)}
-    wrong = [r for key in ("norms", "whitening") for r in found[key] if not r["error"] < 1e-4]
-    wrong += [r for r in found["steps"] if not (r["first loss differs from NumPy's by"] or 0.0) < 1e-3]
-    if wrong:
-        raise AssertionError(f"wrong results, so times mean nothing: {wrong}")
+    found["wrong"] = [r for key in ("norms", "whitening") for r in found[key] if not r["error"] < 1e-4]
+    found["wrong"] += [r for r in found["steps"] if not (r["first loss differs from NumPy's by"] or 0.0) < 1e-3]
     return found
 
 
@@ -320,12 +321,16 @@ def main(arguments: list[str] | None = None) -> None:
     lines = [f"# {found['device']}", "", f"{found['library']}, PyTorch {found['torch']}; float32, medians of {options.repeats}. "
              f"Copy {roof['copy GB/s']:.0f} GB/s, GEMM {roof['GEMM TFLOP/s']:.1f} TFLOP/s."
              + (" A rehearsal on small arrays: the times mean nothing." if options.small else ""), ""]
+    if found["wrong"]:
+        lines += [f"**Wrong results, whose times mean nothing: {found['wrong']}**", ""]
     for title, key in (("Normalizers, forward and backward", "norms"), ("Whitening", "whitening"), ("Training steps", "steps")):
         lines += [f"## {title}", "", *table(found[key])]
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     (options.out / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
+    if found["wrong"]:
+        raise SystemExit(f"wrong results, whose times mean nothing: {found['wrong']}")
 
 
 if __name__ == "__main__":

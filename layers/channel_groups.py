@@ -91,7 +91,7 @@ def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: 
     def several(start: int, stop: int) -> None:
         for i in range(start, stop):
             out[:, cut[i].start:cut[i].stop] = part(i)
-    share(several, len(cut), 1)
+    _shared(x, several, len(cut))
     return out
 
 
@@ -103,7 +103,12 @@ def measured(layer: str, f: Callable[[Any], tuple[Any, ...]], group_size: int | 
         return [statistic for s in cut[start:stop] for statistic in f(matrices(x, s))]
     if isinstance(x, Tensor):  # the tape is written by one thread
         return tuple(several(0, len(cut)))
-    return tuple(statistic for part in share(several, len(cut), 1) for statistic in part)
+    return tuple(statistic for part in _shared(x, several, len(cut)) for statistic in part)
+
+
+def _shared(x: Any, work: Callable[[int, int], Any], count: int) -> list[Any]:
+    """On the host stacks are shared between threads; a device has streams for that, and CuPy's current one belongs to this thread."""
+    return share(work, count, 1) if backend.name_of(x) == "numpy" else [work(0, count)]
 
 
 def identity(sigma: Any) -> Any:

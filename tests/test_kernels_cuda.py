@@ -10,6 +10,7 @@ import importlib
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cuda_on_cpu
@@ -23,7 +24,7 @@ import models
 from fakecupy import cuda as fake_cuda
 from helpers import to_device, to_host
 from minigrad import optim
-from minigrad.kernels import normalize, select
+from minigrad.kernels import normalize, select, threads
 from minigrad.kernels.cuda import launch, training
 from minigrad.kernels.cuda import normalize as planning
 from minigrad.kernels.reduce import sum_over
@@ -278,3 +279,59 @@ def test_no_training_step_waits_for_the_device_or_copies_to_it(fake_device, rng,
         loss = step()
     assert (counts.syncs, counts.h2d, counts.d2h, counts.implicit) == (0, 0, 0, 0), counts.log
     assert np.isfinite(loss.item())
+
+
+# -- what goes wrong between steps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [OPTIMIZERS[1], OPTIMIZERS[4]], ids=["momentum", "adamw"])
+def test_buffers_of_another_dtype_than_their_parameters_never_reach_a_kernel(fake_device, rng, make):
+    """A model that changes its dtype between two steps: the kernels would read beyond the ends of the old buffers."""
+    start, results = rng.normal(size=(6, 5)).astype("float32"), []
+    for backend in ("numpy", "fake"):
+        with mg.use(backend):
+            model = mg.nn.Linear(5, 6)
+        model.weight.data[...] = mg.backend.from_numpy(start, backend)
+        model.bias.data[...] = 0
+        optimizer = make(model.parameters())
+        for dtype in ("float32", "float64"):
+            model.astype(dtype)
+            x = mg.tensor(np.arange(10.0).reshape(2, 5).astype(dtype), backend=backend)
+            optimizer.zero_grad()
+            mg.sum(mg.tanh(model(x))).backward()
+            optimizer.step()
+        results.append(model.weight.numpy())
+    np.testing.assert_allclose(results[1], results[0], rtol=0, atol=1e-6)
+
+
+def test_a_first_step_that_fails_is_a_first_step_when_tried_again(fake_device, monkeypatch):
+    p = mg.tensor(np.ones(3, "float32"), requires_grad=True, backend="fake")
+    optimizer = optim.SGD([p], lr=1.0, momentum=0.9, dampening=0.5)
+    p.grad = mg.tensor(np.ones(3, "float32"), backend="fake")
+    with monkeypatch.context() as broken:
+        broken.setattr(training, "launch", lambda *a: (_ for _ in ()).throw(RuntimeError("no compiler")))
+        with pytest.raises(RuntimeError, match="no compiler"):
+            optimizer.step()
+    optimizer.step()
+    np.testing.assert_array_equal(p.numpy(), 0)  # v = d at first, not (1 - dampening) d
+
+
+def test_numbers_of_numpy_have_the_kernels_width(fake_device):
+    p = mg.tensor(np.ones(3), requires_grad=True, backend="fake")
+    p.grad = mg.tensor(np.ones(3), backend="fake")
+    optim.Adam([p], lr=0.5, betas=(np.float32(0.9), np.float32(0.99))).step()
+    assert p.dtype == "float64" and np.isfinite(p.numpy()).all() and abs(p.numpy() - 0.5).max() < 1e-6
+
+
+def test_work_for_a_device_is_issued_by_one_thread(fake_device, rng, monkeypatch):
+    """CuPy's current stream belongs to a thread; groups of two sizes are two stacks, which on the host two threads take."""
+    seen = set()
+    observe = lambda kernel, grid, block, arguments, run: (seen.add(threading.current_thread()), run())
+    monkeypatch.setattr(fake_cuda, "OBSERVERS", [observe])
+    original = type(fake_device.zeros(1))._wrap.__func__
+    monkeypatch.setattr(type(fake_device.zeros(1)), "_wrap", classmethod(lambda cls, v, xp: (seen.add(threading.current_thread()), original(cls, v, xp))[1]))
+    x = mg.tensor(rng.normal(size=(8, 5)), requires_grad=True, backend="fake")
+    monkeypatch.setattr(threads, "_threads", 2)
+    y = layers.REGISTRY["decorrelated_batch_norm"].form("derived")(x, eps=1e-3, group_size=2)
+    mg.grad(y, [x], mg.tensor(rng.normal(size=(8, 5)), backend="fake"))
+    assert seen == {threading.current_thread()}

@@ -66,9 +66,11 @@ class SGD(Optimizer):
         initial = [bool(names) and "momentum_buffer" not in state for state, _, _ in todo]
         if len({*initial}) != 1 or not cuda.updatable(xp, todo):
             return False
-        arrays = [(p, g, *_buffers(xp, state, p, names)) for state, p, g in todo]
+        arrays = [(p, g, *(state[n] if n in state else xp.empty(p.shape, dtype=p.dtype) for n in names)) for state, p, g in todo]
         cuda.update(xp, "sgd", arrays, float(group["lr"]), float(group["momentum"]), 1.0 - group["dampening"], float(group["weight_decay"]),
                     -1.0 if group["maximize"] else 1.0, bool(group["nesterov"]), initial[0])
+        for (state, _, _), (_, _, *buffers) in zip(todo, arrays):
+            state.update(zip(names, buffers))
         return True
 
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:

@@ -145,6 +145,6 @@ def namespace(sync):
     cuda.Device, cuda.Stream = Device, Stream
     cuda.is_available = lambda: True
     cuda.get_current_stream = lambda: Stream.null
-    cuda.runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, is_hip=False,
+    cuda.runtime = types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0, is_hip=False,
                                          deviceSynchronize=lambda: sync("deviceSynchronize"))
     return cuda

@@ -75,6 +75,7 @@ class MemoryPointer:
 
     mem: Memory
     ptr: int
+    device_id: int = 0
 
 
 # Live arrays by the id of their NumPy array, and owners and allocations by the id of the NumPy array that owns the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,27 @@ THREADS = 256  # of every block: as in normalize.cu
 TILE = 16  # elements that a thread keeps in registers: as in normalize.cu
 BLOCKS = 2048  # enough for every multiprocessor of a large GPU, several times
 _PARTS = {"normalize": ("normalize",), "rows": ("normalize", "rows"), "training": ("normalize", "training")}
-_modules: WeakKeyDictionary[Any, dict[tuple[str, str], Any]] = WeakKeyDictionary()
+_kernels: WeakKeyDictionary[Any, dict[tuple[str, str, str], Any]] = WeakKeyDictionary()
 
 
 def usable(xp: Any, x: Array, *others: Any) -> bool:
-    """Can kernels work on these: arrays of CuPy, float32 or float64 and all of one dtype, C-contiguous and not empty? None is ignored."""
+    """Can kernels work on these: arrays of the current device, float32 or float64 and all of one dtype, C-contiguous, not empty? None is ignored."""
     if xp is np or not hasattr(xp, "RawModule") or x.dtype.char not in "fd" or not x.size:
         return False
-    return all(a is None or (type(a) is type(x) and a.dtype == x.dtype and a.flags.c_contiguous) for a in (x, *others))
+    device = xp.cuda.runtime.getDevice()  # a kernel is launched there, wherever its pointers point
+    return all(a is None or (type(a) is type(x) and a.dtype == x.dtype and a.flags.c_contiguous and a.data.device_id == device) for a in (x, *others))
 
 
 @cache
 def source(file: str) -> str:
     """The CUDA source of a module: its file, after those whose helpers it uses."""
     return "\n".join(Path(__file__).with_name(f"{name}.cu").read_text("utf-8") for name in _PARTS[file])
+
+
+@cache
+def names(file: str) -> list[str]:
+    """The kernels in a module's source."""
+    return re.findall(r"__launch_bounds__\(THREADS\)\s+(\w+)\(", source(file))
 
 
 def options(dtype: Any) -> tuple[str, ...]:
@@ -39,12 +47,13 @@ def options(dtype: Any) -> tuple[str, ...]:
 
 def launch(xp: Any, file: str, name: str, dtype: Any, grid: tuple[int, ...], *arguments: Any) -> None:
     """Run a kernel: arrays and None (a null pointer) as pointers, integers as long long, floats as the kernel's REAL, records by value."""
-    modules = _modules.setdefault(xp, {})
-    key = (file, dtype.char)
-    if key not in modules:
-        modules[key] = xp.RawModule(code=source(file), options=options(dtype))
-    modules[key].get_function(name)(grid, (THREADS,), tuple([
-        np.int64(a) if isinstance(a, (bool, int)) else dtype.type(a) if isinstance(a, float) else a for a in arguments]))
+    kernels = _kernels.setdefault(xp, {})
+    key = (file, dtype.char, name)
+    if key not in kernels:
+        module = xp.RawModule(code=source(file), options=options(dtype))
+        kernels.update({(file, dtype.char, n): module.get_function(n) for n in names(file)})
+    kernels[key](grid, (THREADS,), tuple([
+        np.int64(a) if isinstance(a, (int, np.integer, np.bool_)) else dtype.type(a) if isinstance(a, (float, np.floating)) else a for a in arguments]))
 
 
 def vectors(dtype: Any, length: int, *arrays: Array | None) -> bool:

@@ -41,9 +41,11 @@ def _grid(x: Array, vector: bool) -> tuple[int]:
 
 
 def updatable(xp: Any, todo: Sequence[tuple[Any, Array, Array]]) -> bool:
-    """Can `update` do all of these (state, parameter, gradient): arrays of one dtype, of which none appears twice?"""
-    return (all(usable(xp, p, g) and p.dtype == todo[0][1].dtype and all(usable(xp, a) for a in state.values() if hasattr(a, "dtype"))
-                for state, p, g in todo) and len({p.data.ptr for _, p, _ in todo}) == len(todo))
+    """Can `update` do all of these (state, parameter, gradient): buffers like their parameter, all of one dtype, and no parameter twice?"""
+    def fits(state: Any, p: Array, g: Array) -> bool:
+        others = [g, *(a for a in state.values() if hasattr(a, "dtype"))]
+        return usable(xp, p, *others) and p.dtype == todo[0][1].dtype and all(a.shape == p.shape for a in others)
+    return all(fits(*one) for one in todo) and len({p.data.ptr for _, p, _ in todo}) == len(todo)
 
 
 def update(xp: Any, kernel: str, arrays: Sequence[tuple[Array, ...]], *numbers: Any) -> None:
