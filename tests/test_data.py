@@ -296,6 +296,7 @@ def test_wheel_contains_the_data_and_loads_it_elsewhere(tmp_path):
     zipfile.ZipFile(wheel).extractall(site)
     names = {p.relative_to(site).as_posix() for p in site.rglob("*")}
     assert {"minigrad/py.typed", "minigrad/minigrad.mplstyle"} <= names
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "minigrad").rglob("*.cu")} <= names
     assert {f"minigrad/datasets/{p.name}" for p in (ROOT / "datasets").iterdir() if p.suffix} <= names
     assert "datasets" not in names
     result = run_in(tmp_path / "elsewhere", LOAD, site)
