@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = ("minigrad", "composed", "PyTorch", "Chainer", "MyGrad", "HIPS/autograd", "DeZero")
 LABELS = {"minigrad": "minigrad, derived batch norm", "composed": "minigrad, composed batch norm"}
 BATCHES, WIDTHS = (16, 32, 64, 128, 256, 512), (0.5, 1.0, 1.5, 2.0, 2.5)
-PROCESSES = 3  # of each setting of the growth figure
+PROCESSES = 3  # of each setting: one may be fast or slow from beginning to end, by where its memory lies
 REST = 0.03  # seconds before each turn, in which the last one's threads stop waiting for work
 # Which instructions the libraries may use makes more of a difference than anything else. None: the variable is taken away.
 INSTRUCTIONS: dict[str, dict[str, str | None]] = {
@@ -120,6 +120,19 @@ def interleaved(processes: dict[str, Process], rounds: int, steps: int = 3) -> N
             p.turn(steps)
 
 
+def measured(frameworks: Iterable[str], threads: int, pythons: dict[str, str], rounds: int, **setting: Any) -> dict[str, tuple[float, int, str]]:
+    """Framework -> (median ms of a step, peak bytes, NumPy's version), over several processes of each."""
+    seconds: dict[str, list[float]] = {}
+    found: dict[str, tuple[float, int, str]] = {}
+    for _ in range(PROCESSES):
+        with running(frameworks, threads, pythons, **setting) as processes:
+            interleaved(processes, -(-rounds // PROCESSES))
+            for name, p in processes.items():
+                seconds.setdefault(name, []).extend(p.seconds)
+                found[name] = (0.0, max(p.peak, found.get(name, (0, 0))[1]), p.versions["numpy"])
+    return {name: (1e3 * median(seconds[name]), *rest) for name, (_, *rest) in found.items()}
+
+
 def roofline(instructions: str) -> dict[str, float]:
     """GEMM peak and copy bandwidth of one thread, as NumPy reaches them."""
     command = [*pinned(1), sys.executable, str(WORKER), "roofline"]
@@ -200,16 +213,14 @@ def main() -> None:
     peaks: dict[str, int] = {}
     versions: dict[str, str] = {}
     for n in counts:
-        with running(PEERS if n == 2 else ("minigrad", "composed", "PyTorch"), n, pythons) as processes:
-            interleaved(processes, options.rounds)
-            for name, p in processes.items():
-                rows.setdefault(name, {})[n] = p.ms
-                if n == 2:
-                    peaks[name], versions[name] = p.peak, p.versions["numpy"]
+        for name, (ms, peak_bytes, version) in measured(PEERS if n == 2 else ("minigrad", "composed", "PyTorch"), n, pythons, options.rounds).items():
+            rows.setdefault(name, {})[n] = ms
+            if n == 2:
+                peaks[name], versions[name] = peak_bytes, version
     lines = ["# One training step", "",
              f"{processor()}, Python {platform.python_version()}, NumPy {versions['minigrad']}"
              + (f" ({versions['Chainer']} for Chainer)" if "Chainer" in versions else "")
-             + f"; float32, batch 64. Each framework in its own process, interleaved, medians of {3 * options.rounds} steps, ms."
+             + f"; float32, batch 64. Each framework in its own process, interleaved, medians of {3 * options.rounds} steps in {PROCESSES} processes, ms."
              + (f" OPENBLAS_CORETYPE={os.environ['OPENBLAS_CORETYPE']} is set: NumPy's BLAS does not use all that the processor has."
                 if "OPENBLAS_CORETYPE" in os.environ else ""), "",
              "| framework | " + " | ".join(f"{n} thread{'s' * (n > 1)}" for n in counts) + " | times minigrad, 2 threads | peak memory, MB |",
@@ -225,10 +236,9 @@ def main() -> None:
         for instructions in INSTRUCTIONS:
             cells = []
             for n in counts:
-                with running(("minigrad", "PyTorch"), n, pythons, instructions=instructions) as processes:
-                    interleaved(processes, options.rounds)
-                    ours, theirs = processes["minigrad"].ms, processes["PyTorch"].ms
-                    cells.append(f"{ours:.1f} / {theirs:.1f} = {ours / theirs:.2f}")
+                pair = measured(("minigrad", "PyTorch"), n, pythons, options.rounds, instructions=instructions)
+                ours, theirs = pair["minigrad"][0], pair["PyTorch"][0]
+                cells.append(f"{ours:.1f} / {theirs:.1f} = {ours / theirs:.2f}")
             peak = roofline(instructions)
             lines.append(f"| {instructions} | {' | '.join(cells)} | {peak['GFLOP/s']:.0f} | {peak['GB/s']:.0f} | {flops() / peak['GFLOP/s'] / 1e6:.0f} |")
         lines += ["", f"The convolutions of a step are {flops() / 1e9:.2f} GFLOP; a copy counts bytes read and written."]
