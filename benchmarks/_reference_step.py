@@ -223,16 +223,60 @@ def roofline():
     return {"GFLOP/s": 2 * 1024**3 / best(lambda: a @ b) / 1e9, "GB/s": 2 * big[0].nbytes / best(lambda: np.copyto(big[0], big[1])) / 1e9}
 
 
+def profile(step, steps=20):
+    """ms a step in each of minigrad's kernels (with one thread all work is in this one), and in numpy.matmul within them."""
+    import cProfile
+    import importlib
+    import pstats
+    conv = importlib.import_module("minigrad.kernels.conv")
+    spent = [0.0]
+
+    class Products:  # a namespace that times its matmul
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        def matmul(self, *arguments, **keywords):
+            start = time.perf_counter()
+            result = np.matmul(*arguments, **keywords)
+            spent[0] += time.perf_counter() - start
+            return result
+    for name in ("correlate_cpu", "correlate_weight_cpu"):
+        setattr(conv, name, (lambda original: lambda xp, *arguments: original(Products(), *arguments))(getattr(conv, name)))
+    for _ in range(5):
+        step()
+    spent[0] = 0.0
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    whole, products = time.perf_counter() - start, spent[0]
+    profiler = cProfile.Profile()
+    profiler.enable()
+    for _ in range(steps):
+        step()
+    profiler.disable()
+    parts = {"correlate_cpu": "convolution, forward and dx", "correlate_weight_cpu": "convolution, dw", "moments": "moments", "paired_sums": "paired sums",
+             "combine": "combine", "spread": "relu", "gate": "relu's backward", "max_pool2d_forward": "max pooling", "max_pool2d_backward": "max pooling's backward",
+             "matmul": "linear layer"}
+    found = {}
+    for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
+        if "kernels" in file and name in parts:
+            found[parts[name]] = found.get(parts[name], 0.0) + cumulative / steps * 1e3
+    return {"ms a step": whole / steps * 1e3, "of that numpy.matmul in convolutions": products / steps * 1e3, "kernels": found}
+
+
 def main():
     """Announce versions, then answer each line: {"steps": n} with losses and seconds, {"peak": 1} with the process's peak bytes."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("framework", choices=(*FRAMEWORKS, "roofline"))
+    parser.add_argument("framework", choices=(*FRAMEWORKS, "roofline", "profile"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
     options = parser.parse_args()
     if options.framework == "roofline":
         print(json.dumps(roofline()), flush=True)
+        return
+    if options.framework == "profile":
+        print(json.dumps(profile(minigrad(*setting(options.batch, options.width), options.threads))), flush=True)
         return
     step = FRAMEWORKS[options.framework](*setting(options.batch, options.width), options.threads)
     print(json.dumps({"numpy": np.__version__, "python": sys.version.split()[0]}), flush=True)
