@@ -255,7 +255,8 @@ def profile(step, steps=20):
         step()
     profiler.disable()
     parts = {"correlate_cpu": "convolution, forward and dx", "correlate_weight_cpu": "convolution, dw", "moments": "moments", "paired_sums": "paired sums",
-             "combine": "combine", "spread": "relu", "gate": "relu's backward", "max_pool2d_forward": "max pooling", "max_pool2d_backward": "max pooling's backward",
+             "combine": "combine", "spread": "relu", "gate": "relu's backward", "max_pool2d_forward": "max pooling",
+             "max_pool2d_backward": "max pooling's backward",
              "matmul": "linear layer"}
     found = {}
     for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
