@@ -50,13 +50,13 @@ def where(xp: Any, cond: Array, a: Array | float, b: Array | float) -> Array:
 
 def gate(xp: Any, g: Array, y: Array, slope: float) -> Array:
     """g where y > 0, else slope·g (0 for slope 0, whatever g is)."""
-    found = cuda.gate(xp, g, y, slope)
+    found = None if xp is np else cuda.gate(xp, g, y, slope)
     return where(xp, y > 0, g, g * slope if slope else 0) if found is None else found
 
 
 def leaky(xp: Any, x: Array, slope: float) -> Array:
     """x where x > 0, else slope·x, for a slope of at least 0."""
-    found = cuda.leaky(xp, x, slope)
+    found = None if xp is np else cuda.leaky(xp, x, slope)
     if found is not None:
         return found
     return spread(xp, xp.maximum, x, spread(xp, xp.multiply, x, slope)) if slope <= 1 else xp.where(x > 0, x, x * slope)

@@ -152,12 +152,12 @@ def sigmoid(xp: Any, a: Array) -> Array:
 
 
 @elementwise(g=lambda h, y, slope: _gate(h, y, slope=slope))
-def _gate(xp: Any, g: Array, y: Array, *, slope: float = 0.0) -> Array:
+def _gate(xp: Any, g: Array, y: Array, *, slope: float) -> Array:
     """g where y > 0, else slope·g: the derivative of relu and leaky_relu. y only opens and closes the gate: a constant."""
     return select.gate(xp, g, y, slope)
 
 
-@elementwise(a=lambda g, out: _gate(g, out))
+@elementwise(a=lambda g, out: _gate(g, out, slope=0.0))
 def relu(xp: Any, a: Array) -> Array:
     """max(a, 0), with derivative 0 at 0. Keeps its output only."""
     return spread(xp, xp.maximum, a, 0)

@@ -112,10 +112,11 @@ class Optimizer:
                     raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
                                 needs="all on one backend", fix="call model.to(...) before the first step")
                 todo.append((state, array, g))
-            if todo and not self._update_together(backend.namespace(todo[0][1]), group, todo):
-                for state, array, g in todo:
+            xp = backend.namespace(todo[0][1]) if todo else backend.np
+            together = xp is not backend.np and self._update_together(xp, group, todo)
+            for state, array, g in todo:
+                if not together:
                     self._update(backend.namespace(array), group, state, array, g)
-            for _, array, _ in todo:
                 record_write(array, writer)
 
     def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
