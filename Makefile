@@ -54,7 +54,7 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 	@MINIGRAD_LECTURE_BACKEND=cupy $(PYTEST) $(PYTEST_ARGS) -m notebook
 
 cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC and run them on the CPU; needs no GPU
-	@$(PYTEST) $(PYTEST_ARGS) tests/test_kernels_cuda.py
+	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) tests/test_kernels_cuda.py
 
 site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
 	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")

@@ -254,3 +254,14 @@ def test_what_a_file_prints_itself_is_shown_once_and_no_line_is_taken_for_a_slip
     file.write_bytes(b"\xb6 not a program")
     text = str(derivation.check(derivation.load_task(HOMEWORK / "02_batch_norm"), str(file)))
     assert text.count("UTF-8") == 1 and "None" not in text
+
+
+def test_a_homework_module_that_misses_a_package_says_so_and_not_that_it_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "course_of_mine").mkdir()
+    (tmp_path / "course_of_mine" / "week1.py").write_text("import package_that_nobody_has\n", "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="package_that_nobody_has"):
+        derivation.load_task("course_of_mine.week1")
+    for absent in ("course_of_mine.week2", "no_course.week1"):
+        with pytest.raises(FileNotFoundError, match="no homework"):
+            derivation.load_task(absent)

@@ -129,7 +129,7 @@ def _notes(log: Path) -> list[tuple[str, str]]:
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[:1000]:
         try:
             kind, text = json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError):  # not a line of the guards'
             continue
         found.append((kind, text))
     return found

@@ -104,8 +104,9 @@ def load_task(name: str | os.PathLike[str]) -> Task:
     if all(part.isidentifier() for part in text.split(".")) and "." in text:
         try:
             return _task_in(importlib.import_module(text), text)
-        except ModuleNotFoundError:
-            pass
+        except ModuleNotFoundError as e:
+            if not f"{text}.".startswith(f"{e.name}."):  # the module is there, and misses something itself
+                raise
     known = available()
     raise error(FileNotFoundError, "derivation", got=f"no homework {text!r}{nearest(text, known)}",
                 needs="one of " + ", ".join(known) if known else "a folder homework/NAME with a task.py in it",

@@ -12,10 +12,9 @@ import numpy as np
 
 Array = Any
 
-THREADS = 256  # of every block: as in normalize.cu
-TILE = 16  # elements that a thread keeps in registers: as in normalize.cu
+THREADS = 256  # of every block: as in common.cu
+TILE = 16  # elements that a thread keeps in registers: as in common.cu
 BLOCKS = 2048  # enough for every multiprocessor of a large GPU, several times
-_PARTS = {"normalize": ("normalize",), "rows": ("normalize", "rows"), "training": ("normalize", "training")}
 _kernels: WeakKeyDictionary[Any, dict[tuple[str, str, str], Any]] = WeakKeyDictionary()
 
 
@@ -29,8 +28,8 @@ def usable(xp: Any, x: Array, *others: Any) -> bool:
 
 @cache
 def source(file: str) -> str:
-    """The CUDA source of a module: its file, after those whose helpers it uses."""
-    return "\n".join(Path(__file__).with_name(f"{name}.cu").read_text("utf-8") for name in _PARTS[file])
+    """The CUDA source of a module: its file, after the helpers that all share."""
+    return "\n".join(Path(__file__).with_name(f"{name}.cu").read_text("utf-8") for name in ("common", file))
 
 
 @cache

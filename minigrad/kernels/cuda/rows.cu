@@ -1,6 +1,6 @@
 // Layer norm and RMS norm of rows of at most THREADS*TILE elements: forward reads x once, backward reads g and x once.
 //
-// A block holds a whole row in registers. Compiled as normalize.cu, whose helpers stand before this text. x, g, y, dx (R, L)
+// A block holds a whole row in registers. x, g, y, dx (R, L)
 // contiguous; w, b (L,), b may be null; mean, variance (R,). For RMS norm (centred = 0) there is no mean, and the "variance"
 // is the mean square.
 

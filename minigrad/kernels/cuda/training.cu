@@ -1,6 +1,4 @@
 // Activations and optimizer steps: one pass over memory each, of 16 bytes a load.
-//
-// Compiled as normalize.cu, whose helpers stand before this text.
 
 template <int V> __device__ void leaky_all(const REAL* x, REAL* y, REAL slope, Int size)
 {
