@@ -2,8 +2,9 @@
 
 Batch norm's input, say, is the result of a convolution, which keeps its own *input* for the backward. Once normalized,
 nobody will look at it again, and a new array for the output is one array too many. An op made with
-``@by_hand(overwrites="x")`` may take such a buffer. "Nobody" is not a guess. CPython counts who holds an array, so the op
-writes in place only if x is the result of a taped op, owns its memory, and its array has a single holder: the Tensor x.
+``@by_hand(overwrites="x")`` may take such a buffer. "Nobody" is not a guess. CPython counts who holds an array
+(`ownership`), so the op writes in place only if x is the result of a taped op, owns its memory, and its array has a single holder: the
+Tensor x.
 A tape line that keeps the array is a second holder, and so is a view (through its ``.base``), a `record`, a Tensor made by
 ``detach``, and anybody who asked for ``x.data`` and still has it. Otherwise the op writes into a new array, with the same
 values. (Not seen on CuPy: what `as_strided` makes, which does not hold the array there.)
@@ -14,11 +15,10 @@ of whose values raises and names the op. Ordinary Tensors pay nothing for that c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import backend, storage
+from . import ownership, storage
 from .backend import Array
 from .errors import TapeError, error
 from .tensor import Tensor, state
@@ -54,26 +54,13 @@ def _take(donor: Any, op: str) -> Array:
     return array
 
 
-def _holders(tensor: Tensor) -> int:
-    return sys.getrefcount(tensor._data) if hasattr(sys, "getrefcount") else -1  # without counts nothing is ever free
-
-
-def _alone() -> int:
-    """What `_holders` counts when a Tensor, and the list of the arrays of the op that is being called, are the only ones."""
-    tensor = Tensor(backend.np.empty(1))
-    arrays = [tensor._data]
-    count = _holders(tensor)
-    del arrays
-    return count
-
-
-_ALONE = max(_alone(), 0)
+_TENSOR_AND_CALL = 2  # holders of an input that nobody else needs: the Tensor, and the list of arrays of the op that is being called
 
 
 def _free(donor: Any) -> bool:
     if not isinstance(donor, Tensor) or donor.is_leaf or not state.recording:
         return False
-    if id(donor._data) in storage._checksums or _holders(donor) != _ALONE:  # a buffer that is watched for writes, or shared
+    if id(donor._data) in storage._checksums or ownership.others([donor._data]) != _TENSOR_AND_CALL:  # watched for writes, or shared
         return False
     flags = donor._data.flags
     return bool(flags.owndata and flags.c_contiguous and getattr(flags, "writeable", True))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from . import backend, ops, storage
+from . import backend, ops, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import NonFiniteError, TapeError, describe, error
 from .primitive import watchers
@@ -60,14 +60,18 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
             continue
         notes = line._notes
         if notes is not None:
-            g = _noted(line, notes, g)
-        if targets is not None and line in targets:
-            found[line] = g
+            g = _noted(line, notes, g, deposit=targets is None)
         plan: Any = line.plan
         saved = line.saved
+        if targets is not None and line in targets:
+            found[line] = g
+            if not any(p in needed for p in line.parents):  # type: ignore[operator]
+                continue  # its own rule is not asked, so it keeps what that needs
         if plan.is_leaf:
             if targets is None:
-                _deposit(saved(), g)
+                box = [g]
+                g = None
+                _deposit(saved(), box)
             continue
         if plan.is_output:
             main = line.parents[0]
@@ -120,10 +124,14 @@ def _deliver(grads: dict[Line, Any], line: Line, parent: Line, d: Any) -> None:
     grads[parent] = d if before is None else before + d
 
 
-def _noted(line: Line, notes: dict[str, Any], g: Any) -> Any:
-    """Run the hooks of a line on its complete gradient, then fill a retained ``.grad``."""
-    for hook in notes.get("hooks", ()):
-        new = hook(g if isinstance(g, Tensor) else Tensor(g))
+def _noted(line: Line, notes: dict[str, Any], g: Any, deposit: bool) -> Any:
+    """Run the hooks of a line on its complete gradient, then fill a retained ``.grad`` (not in `grad`, which fills none)."""
+    for hook in tuple(notes.get("hooks", ())):
+        mine = g
+        if not isinstance(g, Tensor) or g._line is None:  # a copy: other branches may hold the same array
+            mine = Tensor(backend.np.array(g) if isinstance(g, backend.np.generic) else (g._data if isinstance(g, Tensor) else g).copy())
+            g = mine if isinstance(g, Tensor) else mine._data
+        new = hook(mine)
         if new is not None:
             if not isinstance(new, Tensor):
                 raise error(TypeError, "hook", got=describe(new), needs="a Tensor or None", fix="wrap the new gradient: minigrad.tensor(...)")
@@ -132,8 +140,8 @@ def _noted(line: Line, notes: dict[str, Any], g: Any) -> Any:
                             fix="keep the gradient's shape and dtype")
             g = new if isinstance(g, Tensor) else new._data
     retained = notes.get("retained")
-    if retained is not None:
-        _deposit(retained(), g)
+    if retained is not None and deposit:
+        _deposit(retained(), [g])  # `g` goes on, so the tensor gets a copy
     return g
 
 
@@ -144,33 +152,29 @@ def _filled(line: Line, parts: list[Any], create_graph: bool) -> tuple[Any, ...]
     return tuple((Tensor(z) if create_graph else z) if p is None else p for p, z in zip(parts, zeros, strict=True))
 
 
-def _deposit(tensor: Tensor | None, g: Any) -> None:
-    """Accumulate into ``tensor.grad``, out of place; a gradient never shares memory with anything else."""
+def _deposit(tensor: Tensor | None, box: list[Any]) -> None:
+    """Accumulate the one gradient in `box` into ``tensor.grad``, out of place; a gradient never shares memory with anything else."""
     if tensor is None:  # nobody holds the variable any more
         return
-    if tensor._grad is None:
-        if isinstance(g, Tensor):
-            tensor._grad = g
-        elif type(g) in NAMESPACES and g.base is None and sys.getrefcount(g) <= _OWN_REFERENCES:
-            tensor._grad = Tensor(g)
-        else:
-            tensor._grad = Tensor(_own_array(g))
+    if isinstance(box[0], Tensor):
+        tensor._grad = _of_its_own(box[0]) if tensor._grad is None else tensor._grad + box[0]
+    elif tensor._grad is None:
+        tensor._grad = Tensor(_own_array(box))
     else:
-        if isinstance(g, Tensor):
-            tensor._grad = tensor._grad + g
-        else:
-            with no_grad():
-                tensor._grad = Tensor(_own_array(tensor._grad._data + g, shared=False))
+        with no_grad():
+            tensor._grad = Tensor(_own_array([tensor._grad._data + box[0]]))
 
 
-def _own_array(g: Any, shared: bool = True) -> Array:
-    """`g` itself if it owns its memory and nobody else may hold it, else a copy."""
-    if type(g) not in NAMESPACES:
-        return backend.np.asarray(g)
-    return g.copy() if shared or g.base is not None else g
+def _of_its_own(g: Tensor) -> Tensor:
+    """A gradient under create_graph: on the tape it cannot be written to, a constant gets memory of its own."""
+    return g if g._line is not None else Tensor(g._data.copy())
 
 
-_OWN_REFERENCES = 3  # variable of _run, parameter of _deposit, argument of getrefcount: anybody else means shared memory
+def _own_array(box: list[Any]) -> Array:
+    """The array in `box` itself if it owns its memory and nobody else holds it, else a copy."""
+    if type(box[0]) not in NAMESPACES:
+        return backend.np.asarray(box[0])
+    return box[0] if box[0].base is None and not ownership.others(box) else box[0].copy()
 
 
 def _wrong_gradient(line: Line, parent: Line, d: Any) -> Exception:
@@ -277,18 +281,18 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
         found = _run(roots, targets, create_graph=create_graph,  # type: ignore[arg-type]
                      retain_graph=create_graph if retain_graph is None else retain_graph)
     result: list[Tensor | None] = []
-    asked: set[Line | None] = set()
     for i, x in enumerate(xs):
-        g = found.get(x._line)  # type: ignore[arg-type]
-        if g is None and not allow_unused:
+        line: Any = x._line
+        if line not in found and not allow_unused:
             raise error(TapeError, "grad", got=f"input number {i}, on which the output does not depend", needs="a path from the output to every input",
                         fix="check the computation, or pass allow_unused=True to get None")
-        if g is not None and not isinstance(g, Tensor):
-            # held by `found`, by this name and by getrefcount's argument; anybody else means shared memory
-            shared = sys.getrefcount(g) > 3 or x._line in asked
-            g = Tensor(_own_array(g, shared))
-        asked.add(x._line)
-        result.append(g)
+        if line in found and not isinstance(found[line], Tensor):
+            box = [found.pop(line)]
+            found[line] = Tensor(_own_array(box))
+            result.append(found[line])
+        else:  # unused, under create_graph, or an input that was asked for before
+            g = found.get(line)
+            result.append(g if g is None else _of_its_own(g))
     return tuple(result)
 
 

@@ -6,8 +6,9 @@ wrong place, so backward refuses and names the writer. A step without writes bet
 comparison a line.
 
 Writes that bypass the library through ``x.data`` of a leaf (``x.data[0] = 5``) leave no stamp. Handing out a NumPy buffer
-therefore marks it *exposed*, and from then on its checksum is compared whenever a line keeps it and before a backward.
-CuPy buffers are not watched this way: raw CuPy writes go undetected.
+therefore marks it *exposed*, and from then on its checksum is compared whenever an op uses it and before a backward. That ends
+as soon as nobody but its Tensor holds the buffer (see `ownership`): a look at the weights between two steps costs nothing
+later. CuPy buffers are not watched this way: raw CuPy writes go undetected.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ tick = _clock.__next__
 
 last_write = 0  # tick of the latest write to any buffer
 _writes: dict[int, tuple[int, str]] = {}  # id of the owning array -> (tick, writer)
-_checksums: dict[int, int] = {}  # id of an exposed owner -> checksum at the last look
+_checksums: dict[int, int | None] = {}  # id of an exposed owner -> checksum at the last look; None: whatever is found then is a write
 _alive: dict[int, Any] = {}  # id -> weak reference, which removes both entries when the buffer goes
 
 
@@ -45,7 +46,7 @@ def record_write(array: Any, writer: str) -> None:
     key = _watch(owner)
     last_write = tick()
     _writes[key] = (last_write, writer)
-    if key in _checksums:
+    if _checksums.get(key) is not None:
         _checksums[key] = _checksum(owner)
 
 
@@ -55,40 +56,51 @@ def written_since(array: Any, index: int) -> str | None:
     return stamp[1] if stamp is not None and stamp[0] > index else None
 
 
-def expose(array: Any) -> None:
-    """The caller is about to hand out a writable NumPy buffer."""
+def expose(array: Any, idle: bool = False) -> None:
+    """The caller is about to hand out a writable NumPy buffer. `idle`: only its Tensor holds it, and no tape line."""
     if backend.NAMESPACES.get(type(array)) is backend.np:
         owner = backend.owner(array)
         key = _watch(owner)
-        if key in _checksums:
+        if idle and owner is array:
+            _checksums[key] = None  # no line can be harmed by what happens before the next look
+        elif key in _checksums:
             _look(key, owner)
         else:
             _checksums[key] = _checksum(owner)
 
 
-def look(array: Any) -> None:
-    """Compare an exposed buffer with its last checksum; a difference is stamped as a raw write."""
+def look(array: Any, idle: bool = False) -> None:
+    """Compare an exposed buffer with its last checksum; a difference is stamped as a raw write.
+
+    `idle`: only its Tensor holds it. Then nobody can write any more, and it is no longer watched.
+    """
     if _checksums:
         owner = backend.owner(array)
-        if id(owner) in _checksums:
-            _look(id(owner), owner)
+        key = id(owner)
+        if key in _checksums:
+            _look(key, owner, last=idle and owner is array)
 
 
 def look_everywhere() -> None:
     """Look at every exposed buffer (before a backward)."""
     for key in list(_checksums):
-        owner = _alive[key]()
+        alive = _alive.get(key)  # another thread may free the buffer at any moment
+        owner = alive() if alive is not None else None
         if owner is not None:
             _look(key, owner)
 
 
-def _look(key: int, owner: Any) -> None:
+def _look(key: int, owner: Any, last: bool = False) -> None:
     global last_write
-    now = _checksum(owner)
-    if now != _checksums[key]:
-        _checksums[key] = now
+    before = _checksums.get(key)
+    now = None if before is None and last else _checksum(owner)
+    if before is None or now != before:
         last_write = tick()
         _writes[key] = (last_write, "a raw write through .data")
+    if last:
+        _checksums.pop(key, None)
+    else:
+        _checksums[key] = now
 
 
 def _checksum(owner: Any) -> int:

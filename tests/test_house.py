@@ -35,6 +35,7 @@ IMPORT_ORDER = [
     {"minigrad.donation"},
     {"minigrad.tensor"},
     {"minigrad.storage"},
+    {"minigrad.ownership"},
     {"minigrad.backend"},
     {"minigrad.kernels"},
     {"minigrad.errors"},
@@ -62,7 +63,7 @@ MAY_COMPARE_WITH = {("layers/report.py", "torch"): "a column of its own where wh
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled"}
 
 MAX_LINES_OF_A_FILE = 500
-MAX_CODE_LINES_OF_THE_ENGINE = 1300  # errors to engine, without ops/ and kernels/; blank lines and comments are free
+MAX_CODE_LINES_OF_THE_ENGINE = 1500  # errors to engine, without ops/ and kernels/; blank lines and comments are free
 
 
 # -- reading the tree --------------------------------------------------------------------------------------------------
