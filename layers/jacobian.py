@@ -191,7 +191,7 @@ def _layers(model: Any) -> list[tuple[str, Any]]:
 
 
 def _variable(x: Any) -> Any:
-    variable = x.clone()
+    variable = x.detach().clone()
     variable.requires_grad = True
     return variable
 

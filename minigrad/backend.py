@@ -80,21 +80,34 @@ def current_name() -> str:
 
 
 def is_array(value: object) -> bool:
-    """Is `value` an array of a known backend? (Registers CuPy when it meets its first CuPy array.)"""
-    if type(value) in NAMESPACES:
-        return True
+    """Is `value` an array of a known backend, and of no subclass? (Registers CuPy when it meets its first CuPy array.)"""
     if type(value).__module__.partition(".")[0] == "cupy" and hasattr(value, "shape"):
         get("cupy")
-    elif not isinstance(value, np.ndarray):  # a subclass such as memmap or matrix counts as NumPy
-        return False
-    if type(value) not in NAMESPACES:
-        NAMESPACES[type(value)], _NAME_OF_TYPE[type(value)] = (np, "numpy") if isinstance(value, np.ndarray) else (NAMES["cupy"], "cupy")
-    return True
+    return type(value) in NAMESPACES
+
+
+def plain(value: Any, op: str) -> Any:
+    """`value` as it may enter minigrad, for every door: an array of a subclass as the array that it is, anything else unchanged.
+
+    A memmap, a matrix or a record array without fields only adds methods, and operators of its own (``matrix * matrix``):
+    it is taken as the plain array with the same memory. Others hold more than their numbers, which would be lost.
+
+    Raises:
+        TypeError: a masked array, or another subclass; `op` is named.
+    """
+    if type(value) in NAMESPACES or not isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, (np.memmap, np.matrix, np.recarray)):
+        return np.asarray(value)
+    masked = isinstance(value, np.ma.MaskedArray)
+    raise error(TypeError, op, got=f"a {type(value).__module__}.{type(value).__name__}",
+                needs="a plain array: what this one knows besides its numbers would be lost",
+                fix="x.filled(0), and where needed the mask: numpy.ma.getmaskarray(x)" if masked else "numpy.asarray(x), if its numbers alone are meant")
 
 
 def namespace(array: Array) -> Any:
     """The module whose functions work on `array`."""
-    if not is_array(array):
+    if type(array) not in NAMESPACES and not is_array(array):
         raise error(TypeError, "backend", got=describe(array), needs="an array of a registered backend",
                     fix="make a tensor of it with minigrad.tensor(...)")
     return NAMESPACES[type(array)]
@@ -109,6 +122,7 @@ def name_of(array: Array) -> str:
 def asarray(value: Any, dtype: Any = None, name: str | None = None) -> Array:
     """An array on backend `name` (default: the current one). Copies only where the backend or dtype must change."""
     xp = get(name or _current)
+    value = plain(value, "asarray")
     if is_array(value) and NAMESPACES[type(value)] is not xp:
         value = to_numpy(value)
     return xp.asarray(value, dtype=dtype)
@@ -128,8 +142,8 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def owner(array: Array) -> Array:
     """The array that owns the buffer `array` looks into: itself, or the end of its chain of views."""
-    while getattr(array, "base", None) is not None and is_array(array.base):
-        array = array.base
+    while (base := getattr(array, "base", None)) is not None and (type(base) in NAMESPACES or isinstance(base, np.ndarray)):
+        array = base
     return array
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import backend, storage
+from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import BackendError, TapeError, describe, error
 from .plan import Align, Primitive, output_tensor
@@ -78,24 +78,21 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
             arrays.append(a)
         parents.append(line)
         bit <<= 1
+    plan = p.plan(mask, len(given)) if mask else None
+    if plan is not None and plan.steps:
+        arrays, meta = _own_arrays(p, plan, given, arrays, meta)
+        if _checksums:
+            _look(arrays)
     try:
         out, cache = p.forward_with_cache(xp, arrays, meta, given)
     except Exception as e:
         raise _explained(p, given, meta, e) from e
     if not taped:
         return out, cache
-    plan = p.plan(mask, len(given)) if mask else None
     result: Any
     if plan is None or not plan.steps:
         result = tuple(Tensor(_as_array(xp, o)) for o in out) if type(out) is tuple else Tensor(_as_array(xp, out))
     else:
-        for i in plan.kept_positions:
-            if not isinstance(given[i], Tensor) and type(given[i]) in NAMESPACES:
-                arrays[i] = given[i].copy()  # the caller's own array: what the tape keeps must not change under it
-        if _checksums:
-            for array in arrays:
-                if type(array) in NAMESPACES:
-                    storage.look(array)
         if type(out) is tuple:
             outs = tuple(_as_array(xp, o) for o in out)
             line = Line(plan, tuple(parents), plan.collect(arrays, outs, meta, cache), tuple((o.shape, o.dtype) for o in outs), None)
@@ -108,6 +105,33 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
     return result, cache
 
 
+def _own_arrays(p: Primitive, plan: Any, given: list[Any], arrays: list[Any], meta: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Copies in the place of arrays that the caller may change, where a line will keep them: raw inputs, and all in keywords.
+
+    A Tensor among the inputs needs no copy, because writes into it are known. An op made by hand may keep any input in its cache.
+    """
+    arrays = [a.copy() if type(g) in NAMESPACES and (i in plan.kept_positions or p.joint is not None) else a
+              for i, (g, a) in enumerate(zip(given, arrays, strict=True))]
+    return arrays, {k: _copied(v) for k, v in meta.items()} if meta else meta
+
+
+def _copied(value: Any) -> Any:
+    """A keyword's value with copies of the raw arrays in it."""
+    if type(value) in NAMESPACES:
+        return value.copy()
+    if type(value) in (tuple, list) and not all(type(v) is int for v in value):
+        return type(value)(_copied(v) for v in value)
+    return value
+
+
+def _look(arrays: list[Any]) -> None:
+    """Were those of the op's arrays written to that had been handed out? (Its Tensor and this list hold one that no line keeps.)"""
+    for i in range(len(arrays)):
+        if type(arrays[i]) in NAMESPACES:
+            idle = ownership.others([arrays[i]]) == 1 + sum(a is arrays[i] for a in arrays)
+            storage.look(arrays[i], idle)
+
+
 def _checked_keywords(p: Primitive, meta: dict[str, Any]) -> dict[str, Any]:
     """The keywords, Tensors among them as the raw constants they must be."""
     for k, v in meta.items():
@@ -115,6 +139,8 @@ def _checked_keywords(p: Primitive, meta: dict[str, Any]) -> dict[str, Any]:
             raise error(TypeError, p.name, got=f"the keyword {k!r}", needs=f"keywords among {p.keywords}", fix="check the spelling")
         if isinstance(v, Tensor):
             meta = {**meta, k: _constant(p, k, v)}
+        elif type(v) not in NAMESPACES and isinstance(v, backend.np.ndarray):
+            meta = {**meta, k: backend.plain(v, f"{p.name}, {k}=")}
     return meta
 
 
@@ -156,6 +182,8 @@ def _one_namespace(p: Primitive, given: list[Any]) -> Any:
         if isinstance(data, backend.np.generic):
             given[i] = data.item()
             continue
+        if type(data) not in NAMESPACES:
+            given[i] = data = backend.plain(data, p.name)
         if not backend.is_array(data):
             raise error(TypeError, p.name, got=describe(a), needs="Tensors, raw arrays or numbers", fix="make a tensor of it: minigrad.tensor(...)")
         mine = NAMESPACES[type(data)]
@@ -193,16 +221,22 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
     return error(kind, p.name, got=", ".join(words), needs=f"{needs} ({e})", fix=fix)
 
 
+def _only_numbers_in_keywords(p: Primitive) -> bool:
+    """May a line keep this op's keywords as they are? minigrad's own pass no arrays there; of others nobody knows."""
+    return not p.keywords or (p.forward.__module__ or "").startswith("minigrad.ops.")
+
+
 def _fast_unary(p: Primitive) -> Callable[..., Any]:
     """One raw array, or one Tensor on the tape; everything else goes the general way."""
     forward, plans = p.forward, p.plans
     several = False  # outputs; found out at the first call
+    numbers = _only_numbers_in_keywords(p)
 
     def apply(a: Any, **meta: Any) -> Any:
         nonlocal several
         if isinstance(a, Tensor):
             line = a._line
-            if line is not None and state.recording and not several and not watchers and not _checksums:
+            if line is not None and state.recording and not several and not watchers and not _checksums and numbers:
                 x = a._data
                 xp = NAMESPACES[type(x)]
                 try:
@@ -230,6 +264,7 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
 def _fast_binary(p: Primitive) -> Callable[..., Any]:
     """Two Tensors of one dtype, or a Tensor and a number, one of them on the tape; or raw arrays."""
     forward, plans, align = p.forward, p.plans, p.align
+    numbers = _only_numbers_in_keywords(p)
 
     def apply(a: Any, b: Any, **meta: Any) -> Any:
         if isinstance(a, Tensor):
@@ -257,7 +292,8 @@ def _fast_binary(p: Primitive) -> Callable[..., Any]:
             if type(a) in NAMESPACES and (type(b) is type(a) or type(b) is float or type(b) is int):
                 return _raw(p, NAMESPACES[type(a)], (a, b), meta)
             return call(p, (a, b), meta)[0]
-        if not mask or not state.recording or watchers or _checksums:
+        if not mask or not state.recording or watchers or _checksums or not numbers:
+            x = y = None  # `call` may ask who holds the arrays
             return call(p, (a, b), meta)[0]
         xp = NAMESPACES[kind]
         try:

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import backend, storage
+from . import backend, ownership, storage
 from .backend import Array
 from .errors import TapeError, describe, error
 
@@ -131,7 +131,7 @@ class Tensor(Methods):
     __hash__ = object.__hash__  # by identity, although == compares elements
 
     def __init__(self, data: Array, line: Line | None = None) -> None:
-        self._data = data
+        self._data = data if line is not None or type(data) in backend.NAMESPACES else _array_of(data)
         self._line = line
         self._grad: Tensor | None = None
 
@@ -141,7 +141,8 @@ class Tensor(Methods):
         """The raw array. Of a taped op's result, NumPy users get a read-only view: a line may still need the values."""
         if self._line is not None and not self._line.plan.is_leaf:
             return backend.read_only_view(self._data)
-        storage.expose(self._data)
+        idle = ownership.others([self._data]) == 1
+        storage.expose(self._data, idle)
         return self._data
 
     @data.setter
@@ -149,14 +150,15 @@ class Tensor(Methods):
         if self._line is not None and not self._line.plan.is_leaf:
             raise error(TapeError, "x.data = ...", got="the result of a taped op", needs="a leaf or a constant",
                         fix="compute a new tensor, or assign to x.detach().clone()")
-        array = value._data if isinstance(value, Tensor) else value
+        array = value._data if isinstance(value, Tensor) else backend.plain(value, "x.data = ...")
         if not backend.is_array(array):
             array = backend.asarray(array, self.dtype, self.backend)
         if array.shape != self.shape or array.dtype != self.dtype or type(array) is not type(self._data):
             raise error(ValueError, "x.data = ...", got=describe(array), needs=describe(self._data),
                         fix="reshape, astype or move the new value first")
         storage.record_write(self._data, "an assignment to .data")
-        self._data = array
+        if array is not self._data:  # ``x.data += ...`` has written already
+            self._data = array.copy()  # never the caller's own array, nor a read-only view of another Tensor's
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -219,10 +221,6 @@ class Tensor(Methods):
         """The same values as a constant: no gradient flows back from it. Shares memory."""
         return Tensor(self.data if self._line is not None and not self._line.plan.is_leaf else self._data)
 
-    def clone(self) -> Tensor:
-        """A constant with its own copy of the values; for a copy on the tape use ``x + 0``."""
-        return Tensor(self._data.copy())
-
     # -- gradients -----------------------------------------------------------------------------------------------------
     @property
     def requires_grad(self) -> bool:
@@ -263,13 +261,16 @@ class Tensor(Methods):
         self._grad = value
 
     def retain_grad(self) -> Tensor:
-        """Make `backward` fill ``.grad`` of this taped result too. Returns the tensor."""
-        self._need_line("retain_grad").note("retained", weakref.ref(self))
+        """Make `backward` fill ``.grad`` of this taped result too (a leaf's is filled anyway). Returns the tensor."""
+        line = self._need_line("retain_grad")
+        if not line.is_leaf:
+            line.note("retained", weakref.ref(self))
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned Tensor replaces it.
 
+        The hook's argument is a copy of its own: what the hook writes into it becomes this tensor's gradient, and no other's.
         Returns a function that removes the hook. A hook that changes the gradient makes it something else than the
         derivative: gradient checks will (rightly) fail.
         """
@@ -350,7 +351,7 @@ class Tensor(Methods):
             if self._line.name is not None:
                 twin._line.note("name", self._line.name)  # type: ignore[union-attr]
         if self._grad is not None:
-            twin._grad = self._grad.clone()
+            twin._grad = self._grad.detach().clone()
         memo[id(self)] = twin
         return twin
 
@@ -362,16 +363,37 @@ class Tensor(Methods):
         if self._line is not None and not (self.is_leaf and not state.recording):
             raise error(TapeError, "x[...] = value", got="a tensor that is on the tape", needs="a constant, or a leaf inside no_grad()",
                         fix="use minigrad.where(...) or concatenate to build a new tensor, or `with minigrad.no_grad():` for a leaf")
-        plain = value._data if isinstance(value, Tensor) else value
+        if isinstance(value, Tensor) and value._line is not None and state.recording:
+            raise error(TapeError, "x[...] = value", got=f"a value that requires grad ({value._line.op}) for a constant, which is not on the tape",
+                        needs="a value without a gradient: it would be lost here",
+                        fix="collect the values in a list and minigrad.stack or concatenate them, or choose with minigrad.where; "
+                            "to write the numbers alone: x[...] = value.detach()")
         index = tuple(_raw(k) for k in key) if isinstance(key, tuple) else _raw(key)
-        if backend.is_array(plain) and type(plain) is not type(self._data):
-            raise error(TypeError, "x[...] = value", got=describe(plain), needs=f"an array of backend {self.backend!r}", fix="move it with .to(...)")
-        self._data[index] = plain
-        storage.record_write(self._data, "x[...] = value")
+        self._write(index, _raw(value), "x[...] = value")
+
+    def _write(self, index: Any, values: Any, writer: str) -> None:
+        """Write raw `values` into the array of this leaf, and say so to the tape."""
+        if backend.is_array(values) and type(values) is not type(self._data):
+            raise error(TypeError, writer, got=describe(values), needs=f"an array of backend {self.backend!r}", fix="move it with .to(...)")
+        if not getattr(self._data.flags, "writeable", True):
+            raise error(ValueError, writer, got=f"{describe(self)}, whose memory is read-only", needs="memory of its own",
+                        fix="write into a copy: x.detach().clone()")
+        self._data[index] = values
+        storage.record_write(self._data, writer)
 
 
 def _raw(value: Any) -> Any:
-    return value._data if isinstance(value, Tensor) else value
+    return value._data if isinstance(value, Tensor) else backend.plain(value, "x[...] = value")
+
+
+def _array_of(data: Any) -> Array:
+    """What a Tensor may hold, of what was given to its constructor: NumPy's scalars become 0-d arrays."""
+    if isinstance(data, backend.np.generic):
+        return backend.np.asarray(data)
+    data = backend.plain(data, "Tensor")
+    if not backend.is_array(data):
+        raise error(TypeError, "Tensor", got=describe(data), needs="a raw array", fix="use minigrad.tensor for lists and numbers")
+    return data
 
 
 def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: str | None = None) -> Tensor:
@@ -391,7 +413,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: s
     >>> x.shape, str(x.dtype), x.backend
     ((1, 2), 'float32', 'numpy')
     """
-    from_array = _backend.is_array(raw := _raw(data))
+    from_array = _backend.is_array(raw := data._data if isinstance(data, Tensor) else _backend.plain(data, "tensor"))
     if not from_array:
         raw = _from_lists(raw)
         if dtype is None and raw.dtype == _backend.float64 and not isinstance(data, _backend.np.generic):
@@ -406,8 +428,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: s
 
 
 def _from_lists(data: Any) -> Any:
-    if isinstance(data, (list, tuple)) and data and any(isinstance(v, Tensor) for v in data):
-        raise error(TypeError, "tensor", got="a list of Tensors", needs="numbers", fix="use minigrad.stack([...]), which stays on the tape")
+    _refuse_losses(data)
     try:
         array = _backend.np.array(data)
     except ValueError as e:
@@ -417,8 +438,22 @@ def _from_lists(data: Any) -> Any:
     return array
 
 
+def _refuse_losses(data: Any) -> None:
+    """Refuse lists of Tensors, which would leave the tape, and of arrays that lose something as plain numbers."""
+    for value in data if isinstance(data, (list, tuple)) else ():
+        if type(value) is float or type(value) is int:
+            continue
+        if isinstance(value, Tensor):
+            raise error(TypeError, "tensor", got="a list of Tensors", needs="numbers", fix="use minigrad.stack([...]), which stays on the tape")
+        if isinstance(value, (list, tuple)):
+            _refuse_losses(value)
+        else:
+            _backend.plain(value, "tensor")
+
+
 def from_array(array: Array, requires_grad: bool = False, *, copy: bool = True) -> Tensor:
     """Wrap a raw array; with ``copy=False`` the Tensor shares its memory (and sees whatever you write there)."""
+    array = _backend.plain(array, "from_array")
     if not _backend.is_array(array):
         raise error(TypeError, "from_array", got=describe(array), needs="a raw array", fix="use minigrad.tensor for lists and numbers")
     if not copy:

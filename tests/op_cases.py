@@ -152,7 +152,7 @@ UNARY = [  # name, inputs, reference
     ("sin", normal, SAME), ("cos", normal, SAME), ("expm1", normal, SAME), ("abs", away_from_zero, SAME),
     ("log", lambda *s: uniform(0.5, 2, *s), SAME), ("sqrt", lambda *s: uniform(0.5, 2, *s), SAME),
     ("log1p", lambda *s: uniform(-0.5, 2, *s), SAME),
-    ("identity", normal, lambda x: x), ("sigmoid", normal, sigmoid),
+    ("identity", normal, lambda x: x), ("clone", normal, lambda x: x), ("sigmoid", normal, sigmoid),
     ("softplus", normal, lambda x: np.logaddexp(x, np.zeros_like(x))),
     ("relu", away_from_zero, lambda x: np.maximum(x, 0)),
     ("leaky_relu", away_from_zero, lambda x: np.where(x > 0, x, x * x.dtype.type(0.01))),

@@ -24,7 +24,7 @@ def load(what: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> KeyD
         raise error(TypeError, what, got=describe(state), needs="a dictionary of names and Tensors",
                     fix="pass model.state_dict()")
     missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
-    values = {k: v._data if isinstance(v, Tensor) else v for k, v in state.items() if k in own}
+    values = {k: v._data if isinstance(v, Tensor) else backend.plain(v, what) for k, v in state.items() if k in own}
     problems = [f"{kind}: {', '.join(map(str, names))}"
                 for kind, names in (("missing", missing), ("unexpected", unexpected)) if names and strict]
     problems += [f"{k}: {describe(v)}, to go into {describe(own[k])}"

@@ -56,6 +56,12 @@ def identity(xp: Any, a: Array) -> Array:
     return a.view() if hasattr(a, "view") else a
 
 
+@elementwise(a=lambda g: g)
+def clone(xp: Any, a: Array) -> Array:
+    """The same values in memory of their own, on the tape. For a constant copy: ``x.detach().clone()``."""
+    return a.copy()
+
+
 @floating(a=lambda g, a, exponent: g * (exponent * power(a, exponent=exponent - 1)) if exponent != 1 else g)
 def power_number(xp: Any, a: Array, *, exponent: float) -> Array:
     """a ** exponent for a Python number."""
@@ -337,6 +343,6 @@ def astype(a: Any, dtype: Any) -> Any:
     return (_astype if to_dtype.kind == "f" else _astype_constant)(a, dtype=to_dtype)
 
 
-__all__ = ["abs", "add", "astype", "clip", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity", "leaky_relu",
-           "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply", "negative", "not_equal", "power",
-           "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]
+__all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",
+           "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply",
+           "negative", "not_equal", "power", "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]

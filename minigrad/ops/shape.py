@@ -267,12 +267,11 @@ def getitem(a: Any, key: Any) -> Any:
 
     Index arrays are constants. A boolean mask waits for a GPU, because the size of the result depends on its values.
     """
-    parts = key if isinstance(key, tuple) else (key,)
-    if not any(isinstance(k, (Tensor, list)) or getattr(k, "shape", ()) != () for k in parts):
-        return _getitem(a, index=tuple(_plain(k) for k in parts))
+    parts = tuple(_plain(k) for k in (key if isinstance(key, tuple) else (key,)))
+    if not any(isinstance(k, (Tensor, list)) or hasattr(k, "shape") for k in parts):
+        return _getitem(a, index=parts)
     template, arrays = [], []
     for k in parts:
-        k = _plain(k)
         if isinstance(k, Tensor) or hasattr(k, "shape"):
             if k.dtype.kind not in "iub":
                 raise error(TypeError, "getitem", got=f"an index of dtype {k.dtype}", needs="integers or booleans", fix="astype('int64') first")
@@ -286,7 +285,13 @@ def getitem(a: Any, key: Any) -> Any:
 
 
 def _plain(k: Any) -> Any:
-    return int(k) if isinstance(k, backend.np.integer) else k
+    """One index, with Python numbers in the place of NumPy's: a 0-d array could change before the backward."""
+    if type(k) is slice:
+        ends = (k.start, k.stop, k.step)
+        return k if all(n is None or type(n) is int for n in ends) else slice(*(n if n is None else as_integer(n) for n in ends))
+    if isinstance(k, (backend.np.integer, backend.np.bool_)) or (isinstance(k, backend.np.ndarray) and k.ndim == 0 and k.dtype.kind in "iub"):
+        return k.item()
+    return k
 
 
 def _index_array(a: Any, values: list[Any]) -> Array:

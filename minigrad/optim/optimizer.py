@@ -186,7 +186,7 @@ class Optimizer:
             p = parameter.get(int(key))
             if p is None:
                 raise self._error(ValueError, f"a state of parameter {key}", f"numbers among {list(parameter)}", fix)
-            new[p] = {name: v._data if isinstance(v, Tensor) else v for name, v in values.items()}
+            new[p] = {name: v._data if isinstance(v, Tensor) else backend.plain(v, "load_state_dict") for name, v in values.items()}
             for name, v in new[p].items():
                 if backend.is_array(v):
                     if v.shape != p.shape or v.dtype != p.dtype:
