@@ -122,6 +122,7 @@ _ELEMENTWISE = [
     ("divide", "b", "kept a for out", lambda g, a, b: -g * a / b),
     ("negative", "a", "lost sign", lambda g: g),
     ("identity", "a", "factor 2", lambda g: g + g),
+    ("clone", "a", "factor 2", lambda g: g + g),
     ("power_number", "a", "exponent not lowered", lambda g, a, exponent: g * (exponent * power(a, exponent))),
     ("power_number", "a", "lost factor", lambda g, a, exponent: g * power(a, exponent - 1)),
     ("power_number", "a", "factor off by one", lambda g, a, exponent: g * ((exponent - 1) * power(a, exponent - 1))),

@@ -159,10 +159,19 @@ def test_an_input_that_comes_twice_is_copied(backend, rng):
 def test_a_buffer_that_is_watched_for_writes_is_copied(rng):
     """Its checksum would call the op's own write a raw write through .data."""
     x = mg.exp(variable(rng, 3)) + 1.0
-    x.detach().data  # noqa: B018 - whoever has asked for it may write there, as far as the library knows
+    handed_out = x.detach().data  # whoever has asked for it may write there, as far as the library knows
     z = tanh_in_place(x)
     (z * 1.0).backward(mg.tensor(rng.normal(size=3)))
     assert type(x) is mg.Tensor
+    del handed_out
+
+
+def test_once_nobody_else_can_write_it_is_taken_and_not_watched(rng):
+    x = mg.exp(variable(rng, 3)) + 1.0
+    x.detach().data  # noqa: B018
+    z = tanh_in_place(x)
+    (z * 1.0).backward(mg.tensor(rng.normal(size=3)))
+    assert type(x) is Taken
 
 
 def test_without_a_tape_it_is_copied(backend, rng):

@@ -412,10 +412,10 @@ def test_checks_without_power_are_found(house, statement, found):
 
 
 def test_long_files_and_a_large_engine_are_found(house):
-    root = house({"minigrad/engine.py": "x = 1\n" * 900 + "# free\n\n" * 900, "minigrad/tensor.py": "x = 1\n" * 400,
+    root = house({"minigrad/engine.py": "x = 1\n" * 1100 + "# free\n\n" * 900, "minigrad/tensor.py": "x = 1\n" * 400,
                   "minigrad/ops/shape.py": "x = 1\n" * 499, "minigrad/optim.py": "x = 1\n" * 499})
     assert [problem.split(":")[0] for problem in long_files(root)] == ["minigrad/engine.py"]
     assert engine_over_budget(root) == []
     (root / "minigrad" / "errors.py").write_text('"""Free."""\nx = 1\n')
     read.cache_clear()
-    assert engine_over_budget(root)[0].startswith("1301 code lines")
+    assert engine_over_budget(root)[0].startswith("1501 code lines")
