@@ -52,7 +52,7 @@ class Grader:
         """The report on an empty file. It tells lines and points, and that the checker works before anybody is judged by it."""
         outcome = self._check(homework, "lines.py", self.seed, lambda folder: (folder / "lines.py").touch())
         if outcome.report is None or not gradebook.fits(outcome.report, outcome.report, self.seed) or not outcome.report["lines"]:
-            why = outcome.failure or "its report is not understood"
+            why = outcome.failure or (outcome.report or {}).get("message") or "its report is not understood"
             raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{outcome.output}".rstrip())
         return outcome.report
 

@@ -125,9 +125,9 @@ def test_cancellation_is_rounding_not_wrong():
     assert found.verdict == "rounding" and found.earned == found.points and "digits" in found.message
 
 
-def test_a_dtype_that_grows_is_named():
+def test_a_dtype_that_grows_is_named_and_costs_nothing():
     found = judge("def d_xhat(d_y, gamma): return d_y * gamma * np.ones(1)", "d_xhat")
-    assert found.verdict == "wrong dtype" and "float64 for float32" in found.message
+    assert found.verdict == "right" and found.earned == found.points and "float64 for float32" in found.message
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -141,8 +141,10 @@ def test_arguments_that_cannot_be_filled_are_explained(arguments, words):
 def test_an_exception_is_shown_at_the_students_line(tmp_path):
     file = tmp_path / "lines.py"
     file.write_text("import numpy as np\nprint('hello')\n\n\ndef d_xhat(d_y, gamma):\n    z = d_y * gama\n    return z\n")
-    found = derivation.check(TASK, str(file), lines=["d_xhat"]).lines[0]
-    assert found.verdict == "error" and found.at == {"file": str(file), "line": 6, "source": "z = d_y * gama"} and found.printed == "hello\n"
+    report = derivation.check(TASK, str(file), lines=["d_xhat"])
+    found = report.lines[0]
+    assert found.verdict == "error" and found.at == {"file": str(file), "line": 6, "source": "z = d_y * gama"}
+    assert report.printed == "hello\n" and found.printed == ""  # the file is run once, not for each line
 
 
 @pytest.mark.parametrize(("body", "verdict", "words"), [

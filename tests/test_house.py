@@ -53,6 +53,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/check.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
+    "minigrad/derivation/inputs.py": "compares on the host, in float64",
     "minigrad/derivation/judge.py": "compares on the host, in float64",
     "minigrad/derivation/probe.py": "compares on the host, in float64",
     "minigrad/derivation/repair.py": "compares on the host, in float64",

@@ -16,6 +16,9 @@ from .sandbox import Outcome
 
 LONGEST_CELL = 500
 RIGHT = ("right", "rounding")
+# Statuses of this side. Those of the checker are minigrad.derivation's; docs/instructors.md explains all of them.
+STATUSES = ("missing", "ambiguous", "link", "not copied", "stopped", "no report", "not graded", "refused")
+FORMULA = "=+-@＝＋－＠"  # what a spreadsheet takes for the beginning of one
 
 
 class Row(NamedTuple):
@@ -85,7 +88,8 @@ def problem(report: dict[str, Any]) -> str:
     if report["status"] != "ok":
         return str(report["message"])
     if not wrong:
-        return "all right"
+        remarks = [f"{line['line']}: {line['message']}" for line in report["lines"] if line["message"]]
+        return "; ".join(["all right", *remarks])
     more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
     at = wrong[0].get("at") or {}
     place = f" (line {at['line']})" if "line" in at else ""
@@ -96,10 +100,10 @@ def problem(report: dict[str, Any]) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as one line of text that no spreadsheet takes for a formula.
+    """A value as one line of text that no spreadsheet takes for a formula, nor a part of it, where semicolons end a cell.
 
-    >>> cell("=HYPERLINK(1)"), cell("two\\nlines"), cell(3.0)
-    ("'=HYPERLINK(1)", 'two lines', '3')
+    >>> cell("=HYPERLINK(1)"), cell("right; =1+1"), cell("two\\nlines"), cell(3.0)
+    ("'=HYPERLINK(1)", "right; '=1+1", 'two lines', '3')
     """
     if isinstance(value, (int, float)):
         return f"{value:g}" if isinstance(value, float) else str(value)
@@ -107,7 +111,7 @@ def cell(value: object) -> str:
     text = str(value).encode("utf-8", "replace").decode()
     text = "".join(c if c.isprintable() else " " for c in text)
     text = text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL - 1] + "…"
-    return "'" + text if text.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else text
+    return re.sub(rf"(^|;)(\s*)(?=[{re.escape(FORMULA)}])", lambda at: f"{at[1]}'{at[2]}" if not at[1] else f"{at[1]}{at[2]}'", text)
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

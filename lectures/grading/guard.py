@@ -55,6 +55,9 @@ CHANGES: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
     "os.chown": ("change the owner of", ((0, 3),)), "os.utime": ("change the times of", ((0, 3),)), "os.chflags": ("change", ((0, None),)),
     "os.setxattr": ("change", ((0, None),)), "os.removexattr": ("change", ((0, None),)), "sqlite3.connect": ("write", ((0, None),))}
 LISTINGS = ("os.listdir", "os.scandir")
+# The checker runs each line of a loaded file in a fork with limits, and ends it at its deadline. It may, where no student's code asked for it.
+CHECKER = str(Path(__file__).resolve().parents[2] / "minigrad" / "derivation" / "child.py")
+CHECKERS = ("os.fork", "os.kill", "resource.setrlimit")
 
 
 class Refused(PermissionError):
@@ -178,6 +181,10 @@ def watch(policy: Policy, log: int) -> None:
                 return True, ""
         return event.startswith("ctypes."), ""
 
+    def checkers_own(event: str) -> bool:
+        callers = list(frames(sys._getframe(2)))
+        return event in CHECKERS and callers[0].f_code.co_filename == CHECKER and not any(students(frame.f_code) for frame in callers)
+
     def hook(event: str, args: tuple[Any, ...]) -> None:
         nonlocal awake
         if not awake:
@@ -186,7 +193,7 @@ def watch(policy: Policy, log: int) -> None:
                 note("awake", str(os.getpid()))
             return
         what = refusal(event, args, policy)
-        if what is None:
+        if what is None or checkers_own(event):
             return
         overlook, where = circumstances(event)
         if overlook and event.startswith("ctypes."):
@@ -248,7 +255,8 @@ def main() -> None:
     orders = json.loads(sys.stdin.buffer.read())
     channel = os.dup(1)                # no other program inherits it; standard output becomes the student's
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: os.close(channel))  # a student's process must not even hold it
+        held = [channel]               # a student's process must not even hold it; a fork of a fork does not, and may use its number
+        os.register_at_fork(after_in_child=lambda: os.close(held.pop()) if held else None)
     os.dup2(2, 1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

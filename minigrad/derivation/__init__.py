@@ -14,9 +14,9 @@ f: 0 of 1 points
   d_xc  wrong (factor): the whole line is 1/2 times what it should be [at x (5, 3)]
 """
 
+from .child import Limits
 from .judge import check
 from .report import LineReport, Report
-from .student import Limits
-from .task import Line, Task, available, load_task
+from .task import Line, Task, TaskError, available, load_task
 
-__all__ = ["Limits", "Line", "LineReport", "Report", "Task", "available", "check", "load_task"]
+__all__ = ["Limits", "Line", "LineReport", "Report", "Task", "TaskError", "available", "check", "load_task"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import Limits, available, check, load_task
+from . import Limits, Report, TaskError, available, check, load_task
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error("the file with your functions is missing")
         report = check(task, options.file, seed=None if options.seed < 0 else options.seed, lines=options.line,
                        limits=Limits(options.seconds, options.memory))
+    except TaskError as e:
+        report = Report(task.name, options.file, options.seed, status="not graded", message=str(e))
+        print(report.json() if options.json else e, file=sys.stdout if options.json else sys.stderr)
+        return 2
     except (OSError, TypeError, ValueError, KeyError) as e:
         print(e.args[0] if isinstance(e, KeyError) else e, file=sys.stderr)
         return 2

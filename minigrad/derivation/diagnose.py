@@ -25,6 +25,8 @@ from .changes import Change, Trial, axes_text, changes
 from .probe import Term
 
 CLOSE = 1e-8  # relative: far above rounding in float64, far below any change that means something
+SAME = 1e-5  # relative: a change or a factor that makes less than this difference is no explanation
+NEARLY = 1e-4  # relative: what is off by less, and cannot be explained, is an approximation
 NICE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 1.5, 2 / 3)
 
 
@@ -79,47 +81,48 @@ def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, st
     if all_near(coefficients, [first] * len(trials)):
         if abs(first) < 1e-6:
             return "missing path", "is missing"
+        if abs(first - 1) < SAME:
+            return None  # no explanation
         if abs(first + 1) < 1e-6:
             return "sign", "has the wrong sign"
         if abs(first - 2) < 1e-6:
             return "counted twice", "is counted twice"
-        number = next((f"{x:g}" if abs(x * 12 - round(x * 12)) > 1e-9 else _fraction(x) for x in NICE if abs(first - x) < 1e-6), f"{first:.6g}")
-        return "factor", f"is {number} times what it should be"
+        return "factor", f"is {_number(first)} times what it should be"
     tables = [sizes(t) for t in trials]
-    for name in tables[0]:
-        if not all(name in t for t in tables):
-            continue
-        n = [t[name] for t in tables]
-        if len(set(n)) == 1 and len(trials) > 1:
-            continue
+    everywhere = {name: [t[name] for t in tables] for name in tables[0] if all(name in t for t in tables)}
+    varying = {name: n for name, n in everywhere.items() if len(set(n)) > 1}
+    for name, n in varying.items():
         for sign, remark in ((1.0, ""), (-1.0, ", and its sign is wrong")):
             for wanted, code, words in (
-                    (n, "sum for mean", f"is {_n(name)} times too large: a sum where a mean (or a division by {_n(name)}) is needed"),
-                    ([1 / k for k in n], "mean for sum", f"is divided by {_n(name)}: a mean where a sum is needed"),
-                    ([k / (k - 1) for k in n], "n - 1 for n", f"divides by {_n(name)} − 1 where {_n(name)} is needed"),
-                    ([(k - 1) / k for k in n], "n for n - 1", f"divides by {_n(name)} where {_n(name)} − 1 is needed"),
-                    ([k**2 for k in n], "sum for mean", f"is {_n(name)}² times too large: twice a sum where a mean is needed"),
-                    ([1 / k**2 for k in n], "mean for sum", f"is divided by {_n(name)}²")):
+                    (n, "sum for mean", f"is {name} times too large: a sum where a mean (or a division by {name}) is needed"),
+                    ([1 / k for k in n], "mean for sum", f"is divided by {name}: a mean where a sum is needed"),
+                    ([k / (k - 1) for k in n], "n - 1 for n", f"divides by {name} − 1 where {name} is needed"),
+                    ([(k - 1) / k for k in n], "n for n - 1", f"divides by {name} where {name} − 1 is needed"),
+                    ([k**2 for k in n], "sum for mean", f"is {name}² times too large: twice a sum where a mean is needed"),
+                    ([1 / k**2 for k in n], "mean for sum", f"is divided by {name}²")):
                 if all_near(coefficients, [sign * w for w in wanted]):
                     return code, words + remark
-            ratio = [c / (sign * k) for c, k in zip(coefficients, n, strict=True)]
-            if all_near(ratio, [ratio[0]] * len(n)):
-                return "sum for mean", f"is {sign * ratio[0]:.4g}·{_n(name)} times what it should be{remark}"
-            ratio = [c * sign * k for c, k in zip(coefficients, n, strict=True)]
-            if all_near(ratio, [ratio[0]] * len(n)):
-                return "mean for sum", f"is {sign * ratio[0]:.4g}/{_n(name)} times what it should be{remark}"
-    return None
+    # Up to a factor. Where two sizes have one product in all cases, a times n is b over k: then only a simple factor tells which it is.
+    sign = float(np.sign(first))
+    if not sign or any(np.sign(c) != sign for c in coefficients):
+        return None
+    remark = ", and its sign is wrong" if sign < 0 else ""
+    loose: list[tuple[float, str, str]] = []
+    for name, n in varying.items():
+        for code, between, power in (("sum for mean", "·", -1), ("mean for sum", "/", 1)):
+            factor = abs(first) * n[0]**power
+            if all_near([abs(c) * k**power / factor for c, k in zip(coefficients, n, strict=True)], [1.0] * len(n)):
+                loose.append((factor, code, f"is {_number(sign * factor)}{between}{name} times what it should be{remark}"))
+    simple = [found for found in loose if any(abs(found[0] - x) < 1e-6 for x in NICE)] or loose
+    return simple[0][1:] if simple and len({code for _, code, _ in simple}) == 1 else None
 
 
-def _n(name: str) -> str:
-    return name
-
-
-def _fraction(x: float) -> str:
-    for d in (1, 2, 3, 4):
-        if abs(x * d - round(x * d)) < 1e-9:
-            return f"{round(x * d)}/{d}" if d > 1 else f"{round(x * d)}"
-    return f"{x:g}"
+def _number(x: float) -> str:
+    """As a fraction, where it is one."""
+    for d in (*range(1, 13), round(1 / x)):
+        if 0 < d < 10_000 and round(x * d) and abs(x * d - round(x * d)) < 1e-6:
+            return f"{round(x * d)}/{d}" if d > 1 else f"{round(x)}"
+    return f"{x:.6g}"
 
 
 def _coefficient(found: Array, term: Array, scale: float) -> float | None:
@@ -148,8 +151,6 @@ def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diag
                 if found is not None:
                     return found
     return None
-
-
 
 
 def wrong_shape(target: str, trial: Trial) -> Diagnosis:
@@ -236,6 +237,10 @@ def _rest(k: int, t: Trial) -> Array:
     return 0.0 * t.right if k < 0 else t.right - t.terms[k].value
 
 
+def _whole_or_term(k: int, t: Trial) -> Array:
+    return t.right if k < 0 else t.terms[k].value
+
+
 def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
     """One factor for the whole, or for one term; then for two terms."""
     terms = trials[0].terms
@@ -291,10 +296,12 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
         for change in changes(trials, k, names):
             try:
                 c = _fit(trials, partial(_rest, k), change.value)
-            except (ValueError, IndexError, KeyError, ZeroDivisionError, np.linalg.LinAlgError, AttributeError):
+            except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, np.linalg.LinAlgError, AttributeError):
                 continue
             if c is None:
                 continue
+            if all(np.abs(x * change.value(t) - _whole_or_term(k, t)).max() <= SAME * t.scale for x, t in zip(c, trials, strict=True)):
+                continue  # with this factor it changes nothing, so it explains nothing
             if all(abs(x - 1) < 1e-6 for x in c):
                 where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
                 return Diagnosis(change.code, where + change.words)
@@ -307,13 +314,22 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     return None
 
 
+def not_exact(trials: Sequence[Trial]) -> Diagnosis:
+    """It is nearly the derivative: no term is wrong, and yet it is not the formula that was asked for."""
+    off = max(float(np.abs(t.found - t.right).max()) / t.scale for t in trials)
+    return Diagnosis("not exact", f"it is right to {off:.0e} of the size of its terms, and not to rounding (1e-10): a difference quotient, "
+                     "a number with too few digits, or a difference of large numbers")
+
+
 def unexplained(trials: Sequence[Trial]) -> Diagnosis:
     """Where the result differs, if nothing explains it."""
     odd = next((t for t in trials if not np.isfinite(t.found).all()), None)
     if odd is not None:
-        return Diagnosis("unexplained", f"it returned {'NaN' if np.isnan(odd.found).any() else 'Inf'}: a division by 0, or a root of something negative")
+        return Diagnosis("not finite", f"it returned {'NaN' if np.isnan(odd.found).any() else 'Inf'}: a division by 0, or a root of something negative")
     t = max(trials, key=lambda t: float(np.abs(t.found - t.right).max()) / t.scale)
     difference = np.abs(t.found - t.right)
+    if difference.max() <= NEARLY * t.scale:
+        return not_exact(trials)
     worst = np.unravel_index(int(difference.argmax()), difference.shape) if difference.ndim else ()
     wrong = difference > CLOSE * t.scale
     share = float(wrong.mean())

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..backend import Array, np
 from ..errors import error
+from ..tensor import Tensor
 from . import student
 from .changes import Trial
-from .diagnose import diagnose, unexplained, wrong_shape
+from .child import Limits
+from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
+from .inputs import own_cases
 from .probe import Probe
 from .repair import repair
 from .report import LineReport, Report
-from .student import Limits, Outcome
-from .task import Line, Task, nearest
+from .student import MOVES, Outcome, Submission
+from .task import Case, Line, Task, TaskError, is_judged, nearest
 
 PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them
-RIGHT = 1e-10  # of the size of the terms, float64: equivalent formulas agree far better, wrong ones do not
 POWER = 1e-3  # of the size of the terms: a probe whose answer nearly vanishes tells nothing
+
+# Errors, all of the size of the terms. Equivalent formulas agree far better than these in float64, wrong ones do not.
+RIGHT = 1e-10
+FLOAT32 = 64 * float(np.finfo("float32").eps)  # times √n, as n roundings add up: "right" in float32
+MOST_ROUNDING = 1 / 16  # above it a float32 result is wrong whatever the reason: a factor n/(n − 1) is told from rounding up to n = 16
+SAFETY = 4.0  # times what the error changes by when the arguments are moved a little: rounding changes, a mistake stays what it is
 
 
 def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[str, Any] | None = None, cases: Any = None,
@@ -31,17 +40,20 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     Args:
         task: a `Task`, or any composed function of minigrad that names its values with `named`; then `inputs` or `cases`.
         functions: one function, several, a mapping, a module, or the path of a file.
-        inputs: arrays by argument name: their shapes are taken, with fresh random values; `keywords` go with them.
+        inputs: arrays by argument name; `keywords` go with them. They are used as they are, and beside them fresh floats in their
+            range and in other sizes. Zeros alone only say a shape: they stand for normal numbers. Integers and booleans stay.
         cases: ``cases(rng, dtype)``, as in a `Task`.
         lines: only these lines.
         seed: of the random numbers; None: new ones.
         limits: for each line.
 
     Returns:
-        A `Report`: true if every line is right; prints as a table, shows coloured in a notebook.
+        A `Report`: true if every line is right; prints as a table, shows coloured in a notebook. A file may end with a check of
+        itself: while it is being judged, that call looks at nothing, and its report is true.
 
     Raises:
-        ValueError: no line to judge, or neither inputs nor cases for a bare function.
+        ValueError: no line to judge, or neither inputs nor cases for a bare function; as `TaskError`, a task that no line can
+            be judged by: its derivative is 0, NaN or Inf.
         TypeError: the composed function does not return a Tensor.
 
     >>> import minigrad as mg
@@ -54,6 +66,8 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     >>> [line.verdict for line in report.lines]
     ['right', 'wrong shape']
     """
+    if is_judged():
+        return Report(getattr(task, "name", "function"), None, -1, status="not checked", message="this file is being judged, so it does not judge itself")
     if not isinstance(functions, (str, os.PathLike)):
         functions = student.functions(functions)
     if not isinstance(task, Task):
@@ -70,18 +84,25 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         if broken is not None:
             report.status = "syntax error"
             report.message = f"line {broken['line']}: {broken['text']}" if broken["line"] else broken["text"]
-    rng = np.random.default_rng(seed)
-    probes = list(_probes(task, rng))
+            report.lines = [LineReport(n, "error", task.line(n).points, message=f"the file cannot be read: {report.message}", at=broken) for n in names]
+            return report
+    probes = list(_probes(task, np.random.default_rng(seed)))
     for name in names:
-        line = task.line(name)
-        if report.status == "syntax error":
-            report.lines.append(LineReport(name, "error", line.points, message=f"the file cannot be read: {report.message}", at=broken))
-            continue
-        report.lines.append(_judge(task, name, line, probes, file or functions, limits or Limits()))
-        guess = report.lines[-1].message.rpartition("; did you mean ")[2].strip("'?")
-        if report.lines[-1].verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
-            report.lines[-1].message = report.lines[-1].message.rpartition(";")[0]
-    if report.lines and all(x.verdict == "not implemented" for x in report.lines) and report.status == "ok":
+        _fit_to_judge(task, name, probes)
+    with Submission(file or functions, task, probes, limits or Limits()) as submission:
+        report.printed = submission.printed
+        if submission.failure is not None:
+            report.status, report.message, at = submission.failure
+            verdict = "stopped" if report.status == "stopped" else "error"
+            report.lines = [LineReport(n, verdict, task.line(n).points, message=f"the file cannot be loaded: {report.message}", at=at) for n in names]
+            report.message += f" (line {at['line']}: {at['source']})" if at else ""
+            return report
+        for name in names:
+            report.lines.append(_judge(task, name, submission))
+            guess = report.lines[-1].message.rpartition("; did you mean ")[2].strip("'?")
+            if report.lines[-1].verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
+                report.lines[-1].message = report.lines[-1].message.rpartition(";")[0]
+    if report.lines and all(x.verdict == "not implemented" for x in report.lines):
         report.status, report.message = "blank", "no line is written yet"
     return report
 
@@ -99,15 +120,17 @@ def _bare_task(forward: Callable[..., Any], functions: Mapping[str, Any], inputs
     if not found and not lines:
         raise error(ValueError, "derivation.check", got="no function called d_<name>", needs="a function for each value whose adjoint you derived",
                     fix="def d_x(d_y, x): ...")
-    if inputs is not None:
-        shapes = {k: np.shape(v.numpy() if hasattr(v, "numpy") else v) for k, v in inputs.items()}
+    bare = Task(getattr(forward, "__name__", "function"), forward, cases, dict.fromkeys(lines or found, 1))
+    return bare if inputs is None else replace(bare, cases=own_cases(inputs, keywords, lambda case: _finite_at(bare, case)))
 
-        def cases(rng: Any, dtype: str) -> Iterator[Any]:
-            longest = {n for s in shapes.values() for n in s if n > 1}
-            for extra in range(3):  # other sizes too, the same ones where they were equal, so that no accident of a shape hides a mistake
-                grown = {n: n + extra for n in longest}
-                yield {k: rng.normal(size=tuple(grown.get(n, n) for n in s)) for k, s in shapes.items()}, dict(keywords)
-    return Task(getattr(forward, "__name__", "function"), forward, cases, dict.fromkeys(lines or found, 1))
+
+def _finite_at(task: Task, case: Case) -> bool:
+    """Whether the forward pass takes this case, and all its values have finite adjoints there."""
+    try:
+        with np.errstate(all="ignore"):
+            return all(np.isfinite(a).all() for a in Probe(task, case, np.random.default_rng(0)).adjoints.values())
+    except Exception:  # whatever a forward raises for what does not suit it
+        return False
 
 
 def _probes(task: Task, rng: Any) -> Iterator[Probe]:
@@ -117,112 +140,184 @@ def _probes(task: Task, rng: Any) -> Iterator[Probe]:
         before = len(drawn)
         drawn += list(task.cases(rng, "float64"))
         if len(drawn) == before:
-            raise error(ValueError, f"task {task.name}", got="cases that yield nothing", needs="arrays and keywords", fix="yield ({'x': array}, {'eps': 1e-3})")
-    yield from (Probe(task, case, rng) for case in drawn[:TRIES])
+            raise error(TaskError, f"task {task.name}", got="cases that yield nothing", needs="arrays and keywords", fix="yield ({'x': array}, {'eps': 1e-3})")
+    with np.errstate(all="ignore"):
+        yield from (Probe(task, case, rng) for case in drawn[:TRIES])
 
 
-def _judge(task: Task, name: str, line: Line, probes: Sequence[Probe], source: Any, limits: Limits) -> LineReport:
-    target = str(line.target)
+def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
+    """Refuse a task whose derivative cannot tell right from wrong: the student is not to blame."""
+    target = str(task.line(name).target)
     for probe in probes:
+        if target in probe.arrays and target not in probe.lines:
+            raise error(TaskError, f"task {task.name}", got=f"the line {name}, but {target} holds {probe.arrays[target].dtype}: it has no derivative",
+                        needs="an array of floats", fix=f"leave this line out, or give {target} as floats")
         if target not in probe.adjoints:
-            raise error(ValueError, f"task {task.name}",
+            raise error(TaskError, f"task {task.name}",
                         got=f"the line {name}, but no value called {target}{nearest(target, probe.adjoints)} on which the result depends",
                         needs=f"one of {', '.join(probe.adjoints)}", fix=f"call mg.named({target!r}, ...) in the forward")
-    if all(float(np.abs(p.adjoints[target]).max(initial=0)) < 1e-9 * max(float(np.abs(a).max(initial=0)) for a in p.adjoints.values()) for p in probes):
-        raise error(ValueError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case",
+        if not np.isfinite(probe.adjoints[target]).all():
+            raise error(TaskError, f"task {task.name}", got=f"a forward whose derivative d_{target} is {_odd(probe.adjoints[target])} at {_case(probe)}",
+                        needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
+    if all(_vanishes(probe, target) for probe in probes):
+        raise error(TaskError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case",
                     needs="a derivative that a wrong line can miss",
                     fix="leave this line out, or let the result depend on more than what it is orthogonal to")
-    outcome = student.run(source, name, line, probes, limits)
+
+
+def _vanishes(probe: Probe, target: str) -> bool:
+    """Whether the derivative is 0 but for rounding, beside the others, and beside them in units of their values too."""
+    sizes = {n: float(np.abs(a).max(initial=0)) for n, a in probe.adjoints.items()}
+    in_units = {n: size * float(np.abs(probe.values[n]).max(initial=0)) for n, size in sizes.items()}
+    return all(size[target] < 1e-9 * max(size.values()) or not size[target] for size in (sizes, in_units))
+
+
+def _odd(a: Array) -> str:
+    return "NaN" if np.isnan(a).any() else "Inf"
+
+
+def _judge(task: Task, name: str, submission: Submission) -> LineReport:
+    line = task.line(name)
+    outcome = student.run(submission, name, range(len(submission.probes)))
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
     if outcome.failure is not None:
-        report.verdict = {"syntax": "error"}.get(outcome.failure, outcome.failure)
-        report.message = outcome.message
+        report.verdict, report.message = outcome.failure, outcome.message
         return report
-    return _compare(report, name, line, probes, outcome, source, limits)
+    return _compare(report, name, line, outcome, submission)
 
 
 def _trial(probe: Probe, target: str, sources: Sequence[str], found: Array) -> Trial:
     terms = probe.terms(target, sources) if target != probe.output else []
     right = probe.adjoints[target]
-    scale = max([float(np.abs(t.value).max(initial=0)) for t in terms], default=0.0) or float(np.abs(right).max(initial=0)) or 1.0
+    scale = max([float(np.abs(t.value).max(initial=0)) for t in terms], default=0.0)
+    if not 0 < scale < float("inf"):
+        scale = float(np.abs(right).max(initial=0)) or 1.0
     return Trial(probe, found, right, terms, scale)
 
 
-def _compare(report: LineReport, name: str, line: Line, probes: Sequence[Probe], outcome: Outcome, source: Any, limits: Limits) -> LineReport:
-    target = str(line.target)
+def _bound32(probe: Probe) -> float:
+    """How far a right line may be off in float32, of the size of its terms."""
+    return min(MOST_ROUNDING, FLOAT32 * max(1, max((a.size for a in probe.arrays.values()), default=1)) ** 0.5)
+
+
+def _compare(report: LineReport, name: str, line: Line, outcome: Outcome, submission: Submission) -> LineReport:
+    target, probes = str(line.target), submission.probes
     sources = [a[2:] for a in outcome.arguments if a.startswith("d_") and a[2:] in probes[0].adjoints and a[2:] != target]
     trials: list[Trial] = []
     weak = 0
+    bounds: list[float] = []
     for probe, results in zip(probes, outcome.results, strict=True):
-        found = np.asarray(results["float64"])
+        found = np.asarray(results["float64", 0])
         right = probe.adjoints[target]
+        trial = _trial(probe, target, sources, found.astype("float64"))
         if found.shape != right.shape:
-            verdict = wrong_shape(target, _trial(probe, target, sources, found.astype("float64")))
+            verdict = wrong_shape(target, trial)
             report.verdict, report.code, report.message = "wrong shape", verdict.code, verdict.message
             report.case = _case(probe)
             return report
-        if found.dtype != np.float64 and not (right.ndim == 0 and isinstance(results["float64"], float)):
-            report.verdict, report.message = "wrong dtype", f"it returned {found.dtype} for float64 arguments"
-            return report
-        trial = _trial(probe, target, sources, found)
         if float(np.abs(right).max(initial=0)) < POWER * trial.scale and len(trials) + len(probes) - weak > 1:
             weak += 1
         trials.append(trial)
+        few_digits = found.dtype.kind == "f" and found.dtype.itemsize < 8
+        bounds.append(_bound32(probe) if few_digits else RIGHT)
     strong = [t for t in trials if float(np.abs(t.right).max(initial=0)) >= POWER * t.scale] or trials
-    errors = [float(np.abs(t.found - t.right).max(initial=0)) / t.scale for t in trials]
-    errors = [e if np.isfinite(e) else float("inf") for e in errors]
-    report.error, report.bound = max(errors), RIGHT
-    worst = trials[int(np.argmax(errors))]
-    report.case = _case(worst.probe)
-    if max(errors) > RIGHT:
-        report.verdict = "wrong"
-        wrong = [t for t, e in zip(trials, errors, strict=True) if e > RIGHT and t in strong] or [worst]
-        wrong = _different(wrong)
-        finite = all(np.isfinite(t.found).all() for t in wrong)
-        why = diagnose(target, wrong, outcome.arguments) if finite else None
-        why = why or repair(source, name, line, [t.probe for t in wrong], [t.scale for t in wrong], limits) or unexplained(wrong)
+    errors = [_error(t.found, t) for t in trials]
+    worst = int(np.argmax([e / b for e, b in zip(errors, bounds, strict=True)]))
+    report.error, report.bound, report.case = errors[worst], bounds[worst], _case(trials[worst].probe)
+    if errors[worst] > bounds[worst]:
+        wrong = [t for t, e, b in zip(trials, errors, bounds, strict=True) if e > b and t in strong] or [trials[worst]]
+        why = _why(target, _different(wrong), name, outcome, submission)
         report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
         report.code, report.message = why
         return report
-    return _in_float32(report, target, probes, outcome, trials)
+    _in_float32(report, name, target, outcome, trials, submission)
+    if report.verdict == "right" and max(bounds) > RIGHT:
+        report.verdict = "rounding"
+    if report.verdict in ("right", "rounding"):
+        report.message = "; ".join(filter(None, (report.message, _other_dtype(outcome))))
+    return report
+
+
+def _error(found: Array, t: Trial) -> float:
+    """Of the size of the terms; infinite, where what was found is not finite or has another shape."""
+    off = float(np.abs(found.astype("float64") - t.right).max(initial=0)) / t.scale if found.shape == t.right.shape else float("inf")
+    return off if np.isfinite(off) else float("inf")
+
+
+def _why(target: str, wrong: list[Trial], name: str, outcome: Outcome, submission: Submission) -> Diagnosis:
+    if all(np.isfinite(t.found).all() for t in wrong):
+        if all(_error(t.found, t) <= CLOSE for t in wrong):  # as near as any explanation could come
+            return not_exact(wrong)
+        found = diagnose(target, wrong, outcome.arguments)
+        if found is not None:
+            return found
+    return repair(submission, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)
+
+
+def _other_dtype(outcome: Outcome) -> str:
+    """A remark on a right line whose result is in another dtype than its arguments. It is judged by its values all the same."""
+    for (dtype, _), result in ((run, r) for results in outcome.results for run, r in results.items()):
+        if isinstance(result, np.ndarray) and result.dtype != dtype:
+            why = ": np.zeros, np.ones, np.eye, np.arange and Python's own numbers in np.where are float64. np.zeros_like or dtype= keep it"
+            return f"it returns {result.dtype} for {dtype} arguments{why if result.dtype == 'float64' else ''}"
+    return ""
 
 
 def _different(trials: list[Trial]) -> list[Trial]:
     """At most PROBES trials, of different shapes as far as there are."""
     chosen: list[Trial] = []
     for t in trials:
-        if len(chosen) < PROBES and all(t.right.shape != c.right.shape or t.probe.keywords != c.probe.keywords or _shapes(t) != _shapes(c) for c in chosen):
+        if len(chosen) < PROBES and _case(t.probe) not in [_case(c.probe) for c in chosen]:
             chosen.append(t)
     return chosen or trials[:1]
 
 
-def _shapes(t: Trial) -> Any:
-    return {k: a.shape for k, a in t.probe.arrays.items()}
-
-
 def _case(probe: Probe) -> str:
-    shapes = ", ".join(f"{k} {a.shape}" for k, a in probe.arrays.items())
-    keywords = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in probe.keywords.items() if not isinstance(v, np.ndarray))
+    """Shapes of arrays, and the values of other keywords."""
+    everything = {**probe.arrays, **{k: v for k, v in probe.keywords.items() if isinstance(v, (np.ndarray, Tensor))}}
+    shapes = ", ".join(f"{k} {a.shape}" for k, a in everything.items())
+    keywords = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in probe.keywords.items() if k not in everything)
     return f"{shapes}{'; ' if keywords else ''}{keywords}"
 
 
-def _in_float32(report: LineReport, target: str, probes: Sequence[Probe], outcome: Outcome, trials: Sequence[Trial]) -> LineReport:
-    """Right in float64. In float32: does it keep the dtype, and does it keep the digits?"""
-    worst = 0.0
-    for probe, results, trial in zip(probes, outcome.results, trials, strict=True):
-        found = results["float32"]
-        if isinstance(found, float):
-            found = np.float32(found)
-        if found.dtype != np.float32:
-            report.verdict = "wrong dtype"
-            report.message = (f"it returns {found.dtype} for float32 arguments: an array made with np.zeros, np.ones, np.eye or np.arange is float64, "
-                              "and so is everything computed with it. Use np.zeros_like, or pass dtype=")
-            return report
-        size = max(1, max((a.size for a in probe.arrays.values()), default=1))
-        bound = 64 * float(np.finfo("float32").eps) * size**0.5
-        worst = max(worst, float(np.abs(found.astype("float64") - trial.right).max(initial=0)) / trial.scale / bound)
-    if worst > 1 or not np.isfinite(worst):
-        report.verdict = "rounding"
-        report.message = "right, but in float32 this formula loses digits: a difference of large numbers is the usual reason"
-    return report
+def _in_float32(report: LineReport, name: str, target: str, outcome: Outcome, trials: Sequence[Trial], submission: Submission) -> None:
+    """Right in float64. Is it in float32? If it is off by more than a right line may be, is that rounding, or a mistake?"""
+    doubtful = [(i, e) for i, (t, results) in enumerate(zip(trials, outcome.results, strict=True))
+                if (e := _error(np.asarray(results["float32", 0]), t)) > _bound32(t.probe)]
+    telling = [(i, e) for i, e in doubtful if _holds_in_float32(trials[i], target)]
+    if not telling:
+        if doubtful:
+            report.message = "right, judged in float64 only: in float32 the forward pass itself loses its digits"
+        return
+    worst, off = max(telling, key=lambda found: found[1])
+    report.error, report.case = off, _case(trials[worst].probe)
+    noise = _noise(name, worst, trials[worst], submission) if off <= MOST_ROUNDING else MOST_ROUNDING
+    report.bound = max(min(MOST_ROUNDING, SAFETY * noise), _bound32(trials[worst].probe))
+    if off > report.bound:
+        result = np.asarray(outcome.results[worst]["float32", 0])
+        what = (f"it returns the shape {result.shape}" if result.shape != trials[worst].right.shape else
+                f"it returns {_odd(result)} where the derivative is finite" if not np.isfinite(result).all() else
+                f"it is off by {off:.2g} of the size of its terms, and rounding explains {report.bound:.1g}")
+        report.verdict, report.code, report.message = "wrong", "float32", f"right in float64, but in float32 {what}"
+        return
+    report.verdict = "rounding"
+    report.message = "right, but in float32 this formula loses digits: a difference of large numbers is the usual reason"
 
+
+def _holds_in_float32(t: Trial, target: str) -> bool:
+    """Whether the tape itself has a derivative in float32 at this probe; what does not fit into it is not the student's fault."""
+    truth = t.probe.in_float32(target)
+    return truth is None or _error(truth, t) <= MOST_ROUNDING
+
+
+def _noise(name: str, worst: int, t: Trial, submission: Submission) -> float:
+    """How much the line's error in float32 changes, of the size of its terms, when its arguments are moved."""
+    outcome = student.run(submission, name, [worst], [(dtype, moved) for moved in range(MOVES + 1) for dtype in ("float64", "float32")])
+    if outcome.failure is not None:
+        return 0.0
+    found = {run: np.asarray(result, "float64") for run, result in outcome.results[0].items()}
+    if any(a.shape != t.right.shape for a in found.values()):
+        return 0.0
+    first, *others = (found["float32", moved] - found["float64", moved] for moved in range(MOVES + 1))
+    changes = [float(np.abs(e - first).max(initial=0)) / t.scale for e in others]
+    return max((c for c in changes if np.isfinite(c)), default=0.0)

@@ -16,9 +16,16 @@ from ..backend import Array, np
 from ..errors import error
 from ..show import record
 from ..tensor import Line, Tensor
-from .task import Task
+from .task import Task, TaskError
 
 MOST_PATHS = 400
+
+
+def in_dtype(value: Any, dtype: str) -> Any:
+    """Floats, in arrays and Tensors, on the host and in this dtype; all else as it is."""
+    if isinstance(value, Tensor):
+        return Tensor(in_dtype(np.array(value.numpy()), dtype), None)
+    return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
 
 
 class Edge(NamedTuple):
@@ -55,25 +62,29 @@ class Term(NamedTuple):
 
 
 class Probe:
-    """Values, adjoints and the tape of one case, in float64.
+    """Values, adjoints and the tape of one case.
 
     Args:
-        case: arrays by argument name, and keywords.
+        case: arrays by argument name, and keywords. Floats take the dtype; integers and booleans (labels, indices, masks) stay as
+            they are and are no variables.
         rng: draws the cotangent of the output, if none is given.
+        dtype: float64; in float32 the tape shows what the numbers of a case are worth in that dtype.
     """
 
-    def __init__(self, task: Task, case: tuple[Mapping[str, Any], Mapping[str, Any]], rng: Any, cotangent: Array | None = None) -> None:
-        arrays, self.keywords = case
-        self.task, self.arrays = task, {k: np.asarray(a, "float64") for k, a in arrays.items()}
-        self.inputs = {k: Tensor(a.copy(), None) for k, a in self.arrays.items()}
+    def __init__(self, task: Task, case: tuple[Mapping[str, Any], Mapping[str, Any]], rng: Any, cotangent: Array | None = None, dtype: str = "float64") -> None:
+        arrays, keywords = case
+        self.task, self.arrays = task, {k: in_dtype(np.asarray(a), dtype) for k, a in arrays.items()}
+        self.keywords = {k: in_dtype(v, dtype) for k, v in keywords.items()}
+        self.inputs: dict[str, Any] = {k: Tensor(a.copy(), None) if a.dtype.kind == "f" else a.copy() for k, a in self.arrays.items()}
         for t in self.inputs.values():
-            t.requires_grad = True
+            if isinstance(t, Tensor):
+                t.requires_grad = True
         with record() as seen:
             y = task.forward(*self.inputs.values(), **self.keywords)
         if not isinstance(y, Tensor) or y._line is None:
             raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="one Tensor that depends on its arguments",
                         fix="return the result of minigrad ops")
-        self.lines: dict[str, Line] = {k: t._line for k, t in self.inputs.items() if t._line is not None}
+        self.lines: dict[str, Line] = {k: t._line for k, t in self.inputs.items() if isinstance(t, Tensor) and t._line is not None}
         self.values: dict[str, Any] = dict(self.arrays)
         for entry in seen:
             if entry.name is not None:
@@ -94,7 +105,7 @@ class Probe:
             for position, parent in enumerate(line.parents):
                 if parent is not None:
                     self.children[parent].append(Edge(line, position))
-        cotangent = rng.normal(size=y.shape) if cotangent is None else cotangent
+        cotangent = rng.normal(size=y.shape).astype(dtype) if cotangent is None else cotangent.astype(dtype)
         names = [n for n, line in self.lines.items() if line in self.children]
         targets = {self.lines[n] for n in names} - {y._line}
         found = engine._run([(y._line, cotangent)], targets, create_graph=False, retain_graph=True)
@@ -102,6 +113,15 @@ class Probe:
         self.adjoints[self.output] = cotangent
         self.twins: dict[Any, list[Term] | None] = {}  # terms of the same function with another ε
         self._alive = (y, seen)
+
+    def in_float32(self, target: str) -> Array | None:
+        """The adjoint of `target` by the tape in float32; None where the forward pass does not run in it."""
+        try:
+            with np.errstate(all="ignore"):
+                twin = Probe(self.task, (self.arrays, self.keywords), None, self.adjoints[self.output], "float32")
+            return np.asarray(twin.adjoints[target], "float64")
+        except Exception:  # a forward with constants of its own in float64, which do not mix with float32
+            return None
 
     def _look(self, line: Line, depth: int = 3) -> str:
         """How a value without a name was computed, in short: var + …, sqrt(var + …)."""
@@ -150,7 +170,7 @@ class Probe:
                 else:
                     stack.append((edge.line, (edge, *path), through))
             if count > MOST_PATHS:
-                raise error(ValueError, f"task {self.task.name}", got=f"more than {MOST_PATHS} paths from {target}", needs="fewer",
+                raise error(TaskError, f"task {self.task.name}", got=f"more than {MOST_PATHS} paths from {target}", needs="fewer",
                             fix="name more of the values in between")
         return [Term(through, through[-1], tuple(paths), sum(self.along(p, self.adjoints[through[-1]], swap) for p in paths))
                 for through, paths in sorted(groups.items(), key=lambda item: len(item[0]))]

@@ -10,36 +10,27 @@ import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..backend import np
+from .child import CAN_FORK, Send
 from .diagnose import Diagnosis, same
 from .probe import Probe
-from .student import CAN_FORK, Limits, fixture, in_child, namespace
+from .student import WORK, Submission, call
 from .task import Line
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
 
-def repair(source: Any, name: str, line: Line, probes: Sequence[Probe], scales: Sequence[float], limits: Limits) -> Diagnosis | None:
+def repair(submission: Submission, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
     """The edit of the function `name` that makes it right on all probes; None if there is none, or no source to edit."""
-    found = _tree(source, name)
+    found = _tree(submission, name)
     if found is None or not CAN_FORK:
         return None
     tree, first = found
-    numbers = {a.arg for a in tree.args.args if isinstance(probes[0].given.get(a.arg), (int, np.integer))}
-    edits = list(_edits(tree, numbers))
-
-    def work(send: Callable[[dict[str, Any], bytes], None]) -> None:
-        names = dict(namespace(source) if isinstance(source, str) else _globals(source, name))
-        for i, (_, node, new) in enumerate(edits):
-            changed = _Put(node, new).visit(copy.deepcopy(tree))
-            if _works(changed, line, probes, scales, names):
-                send({"kind": "found", "edit": i}, b"")
-                return
-    messages, _, _ = in_child(work, limits)
+    edits = _edits(tree, probes[0])
+    messages, _, _ = submission.ask("repair", name=name, probes=[submission.probes.index(p) for p in probes], scales=list(scales))
     for head, _ in messages:
         if head.get("kind") == "found":
             code, node, new = edits[int(head["edit"])]
@@ -48,24 +39,41 @@ def repair(source: Any, name: str, line: Line, probes: Sequence[Probe], scales: 
     return None
 
 
-def _tree(source: Any, name: str) -> tuple[ast.FunctionDef, int] | None:
+def _try(submission: Submission, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
+    """In the child: the first edit that makes the line right. One that changes nothing explains nothing, so the line itself must be wrong."""
+    name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
+    found = _tree(submission, name)
+    if found is None:
+        return
+    tree, _ = found
+    line = submission.task.line(name)
+    space = names if submission.file is not None else getattr(names[name], "__globals__", names)
+    if _works(tree, line, probes, order["scales"], space):
+        return
+    for i, (_, node, new) in enumerate(_edits(tree, probes[0])):
+        if _works(_Put(node, new).visit(copy.deepcopy(tree)), line, probes, order["scales"], space):
+            send({"kind": "found", "edit": i}, b"")
+            return
+
+
+WORK["repair"] = _try
+
+
+def _tree(submission: Submission, name: str) -> tuple[ast.FunctionDef, int] | None:
     """The function's syntax tree, and the number of its first line less that of the tree."""
     try:
-        if isinstance(source, str):
-            tree = ast.parse(Path(source).read_text("utf-8"))
+        if submission.text is not None:
+            tree = ast.parse(submission.text)
             first = 1
         else:
-            lines, first = inspect.getsourcelines(source[name])
-            name = source[name].__name__  # a function may go by another name in a notebook
+            function: Any = submission.source[name]  # type: ignore[index]
+            lines, first = inspect.getsourcelines(function)
+            name = function.__name__  # a function may go by another name in a notebook
             tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
     return (functions[-1], first) if functions else None
-
-
-def _globals(source: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return getattr(source[name], "__globals__", source)
 
 
 class _Put(ast.NodeTransformer):
@@ -88,21 +96,23 @@ def _works(tree: ast.FunctionDef, line: Line, probes: Sequence[Probe], scales: S
     try:
         space = dict(names)
         exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<edited>", "exec"), space)
-        for probe, scale in zip(probes, scales, strict=True):
-            given = {a.arg: np.array(v) if isinstance(v := fixture(probe, line, a.arg), np.ndarray) else v for a in tree.args.args}
-            result = np.asarray(space[tree.name](**given))
-            if not same(result, probe.adjoints[str(line.target)], scale):
-                return False
+        with np.errstate(all="ignore"):
+            return all(same(np.asarray(call(space[tree.name], probe, line)), probe.adjoints[str(line.target)], scale)
+                       for probe, scale in zip(probes, scales, strict=True))
     except Exception:
         return False
-    return True
 
 
-def _edits(tree: ast.FunctionDef, numbers: set[str]) -> Iterator[Edit]:
-    """All single edits, likely ones first. `numbers` are the arguments that count elements."""
+def _edits(tree: ast.FunctionDef, probe: Probe) -> list[Edit]:
+    """All single edits that change something, likely ones first."""
+    arguments = [a.arg for a in (*tree.args.args, *tree.args.kwonlyargs)]
+    numbers = {a for a in arguments if isinstance(probe.given.get(a), (int, np.integer))}  # those that count elements
+    return [(code, node, new) for code, node, new in _candidates(tree, arguments, numbers) if ast.unparse(new) != ast.unparse(node)]
+
+
+def _candidates(tree: ast.FunctionDef, arguments: Sequence[str], numbers: set[str]) -> Iterator[Edit]:
     def is_count(n: ast.AST) -> bool:
         return isinstance(n, ast.Name) and n.id in numbers
-    arguments = [a.arg for a in tree.args.args]
     nodes = [n for statement in tree.body for n in ast.walk(statement)]
     for n in nodes:
         if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub)):

@@ -5,11 +5,22 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any
 
 GOOD = ("right", "rounding")
+STATUSES = ("ok", "blank", "syntax error", "import error", "stopped", "not graded", "not checked")  # docs/instructors.md says what they mean
+FILE_FAILED = ("syntax error", "import error", "stopped")  # the same for every line
 COLOURS = {"right": "#009E73", "rounding": "#56B4E9", "not implemented": "#767676"}  # all else: #D55E00
+
+
+def shown(text: str, keep: str = "", most: int = 2000) -> str:
+    """A text that a student's code may have made, cut, and without what would act on a terminal: what does not print is an escape.
+
+    >>> print(shown("red: \x1b[31m"), shown("x" * 5, most=3))
+    red: \\x1b[31m xxx…
+    """
+    end = "…" if len(text) > most else ""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text[:most]) + end
 
 
 @dataclass
@@ -41,17 +52,18 @@ class LineReport:
 
 @dataclass
 class Report:
-    """All verdicts; true if every line is right."""
+    """All verdicts; true if every line is right (and in a file that is being judged, where nothing is checked)."""
 
     task: str
     file: str | None
     seed: int
     lines: list[LineReport] = field(default_factory=list)
-    status: str = "ok"
+    status: str = "ok"  # one of STATUSES
     message: str = ""
+    printed: str = ""  # by the file itself, while it was loaded
 
     def __bool__(self) -> bool:
-        return bool(self.lines) and all(x.verdict in GOOD for x in self.lines)
+        return self.status == "not checked" or (bool(self.lines) and all(x.verdict in GOOD for x in self.lines))
 
     @property
     def points(self) -> int:
@@ -66,16 +78,13 @@ class Report:
     def __str__(self) -> str:
         wide = max((len(x.line) for x in self.lines), default=4)
         rows = [f"{self.task}: {self.earned} of {self.points} points" + (f"  ({self.status}: {self.message})" if self.status != "ok" else "")]
-        if self.status == "syntax error":  # the same for every line
-            return rows[0]
-        # Each line runs the whole file anew: what the file prints itself is shown once.
-        printed = zip(*(x.printed.splitlines() for x in self.lines)) if len(self.lines) > 1 else ()
-        by_file = [line for line, *others in takewhile(lambda same: len({*same}) == 1, printed)]
-        rows += [f"  | {line}" for line in by_file[:10]]
+        rows += _printed(self.printed, "  | ")
+        if self.status in FILE_FAILED:
+            return "\n".join(rows)
         for x in self.lines:
             head = f"  {x.line:<{wide}}  {x.verdict}" + (f" ({x.code})" if x.code else "")
             rows.append(head + (f": {x.text()}" if x.message else ""))
-            rows += [f"  {'':<{wide}}  | {line}" for line in x.printed.splitlines()[len(by_file):][:10]]
+            rows += _printed(x.printed, f"  {'':<{wide}}  | ")
         return "\n".join(rows)
 
     __repr__ = __str__
@@ -100,7 +109,12 @@ class Report:
 
     def json(self) -> str:
         """`as_dict` as JSON (numbers that are not finite as text)."""
-        return json.dumps(_finite(self.as_dict()), ensure_ascii=False)
+        return json.dumps(_finite(self.as_dict()))
+
+
+def _printed(text: str, margin: str) -> list[str]:
+    """The first lines of what was printed, none of them endless."""
+    return [margin + (line if len(line) <= 160 else line[:159] + "…") for line in text.splitlines()[:10]]
 
 
 def _finite(value: Any) -> Any:

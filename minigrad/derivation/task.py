@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -16,6 +17,31 @@ from typing import Any
 from ..errors import error
 
 Case = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays by argument name, keywords
+
+
+class TaskError(ValueError):
+    """The task itself is wrong, whatever a student writes: its author has to mend it."""
+
+
+# -- a file that checks itself --------------------------------------------------------------------------------------------
+
+_judging = False
+
+
+@contextlib.contextmanager
+def judging() -> Iterator[None]:
+    """While a student's code runs. A file may end with a check of itself: in here it is quiet, or it would run for ever."""
+    global _judging
+    before, _judging = _judging, True
+    try:
+        yield
+    finally:
+        _judging = before
+
+
+def is_judged() -> bool:
+    """Whether the code that asks is being judged."""
+    return _judging
 
 
 @dataclass(frozen=True)
@@ -85,16 +111,20 @@ def folders() -> list[Path]:
 
 
 def available() -> list[str]:
-    """The names of all homework that can be found."""
-    return sorted({p.parent.name for folder in folders() for p in folder.glob("*/task.py")})
+    """The names of all homework that can be found; none in a file that is being judged."""
+    return [] if is_judged() else sorted({p.parent.name for folder in folders() for p in folder.glob("*/task.py")})
 
 
 def load_task(name: str | os.PathLike[str]) -> Task:
     """The `TASK` of a homework: a folder's name, a path to its folder or to a ``task.py``, or a dotted module.
 
+    In a file that is being judged, an empty task that `check` does not look at.
+
     Raises:
         FileNotFoundError: there is no such homework; the message lists what there is.
     """
+    if is_judged():
+        return Task(str(name), lambda: None, lambda rng, dtype: iter(()), {})
     path = Path(name)
     candidates = [path, path / "task.py", *(folder / name / "task.py" for folder in folders())]
     for candidate in candidates:
