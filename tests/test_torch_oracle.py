@@ -109,7 +109,9 @@ PAIRS += [
     ("softplus", mg.softplus, F.softplus, normal((3, 4))),
     ("elu", lambda x: mg.elu(x, 0.7), lambda x: F.elu(x, 0.7), distinct((3, 4))),
     ("leaky_relu", lambda x: mg.leaky_relu(x, 0.2), lambda x: F.leaky_relu(x, 0.2), distinct((3, 4))),
-    ("gelu", mg.gelu, lambda x: F.gelu(x, approximate="tanh"), normal((3, 4))),
+    ("gelu", mg.gelu, F.gelu, normal((3, 4))),
+    ("gelu by tanh", lambda x: mg.gelu(x, "tanh"), lambda x: F.gelu(x, approximate="tanh"), normal((3, 4))),
+    ("erf", lambda x: mg.erf(3.0 * x), lambda x: torch.erf(3.0 * x), normal((3, 4))),
     ("clip", lambda x: mg.clip(x, -0.3, 0.5), lambda x: torch.clip(x, -0.3, 0.5), distinct((3, 4))),
     ("power 3", lambda x: x**3, lambda x: x**3, normal((3, 4))),
     ("power -1.5", lambda x: x**-1.5, lambda x: x**-1.5, positive((3, 4))),
@@ -220,7 +222,7 @@ def test_pooling_agrees(x, kernel, stride, padding, rng):
     arrays = distinct(x)(rng)
     agree(lambda x: mg.max_pool2d(x, kernel, stride, padding), lambda x: F.max_pool2d(x, kernel, stride, padding), arrays, rng)
     agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding), lambda x: F.avg_pool2d(x, kernel, stride, padding), arrays, rng)
-    agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding, False),
+    agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding, False, False),
           lambda x: F.avg_pool2d(x, kernel, stride, padding, count_include_pad=False), arrays, rng)
 
 
@@ -244,14 +246,14 @@ LOGITS = [(5, 4), (3, 4, 2), (2, 3, 2, 2)]
 @pytest.mark.parametrize("shape, how, smoothing", [*itertools.product(LOGITS, REDUCTIONS, (0.0, 0.1, 1.0))], ids=str)
 def test_cross_entropy_agrees(shape, how, smoothing, rng):
     labels = rng.integers(0, shape[1], (shape[0], *shape[2:]))
-    agree(lambda x: mg.cross_entropy(x, labels, how, smoothing),
+    agree(lambda x: mg.cross_entropy(x, labels, reduction=how, label_smoothing=smoothing),
           lambda x: F.cross_entropy(x, torch.tensor(labels), reduction=how, label_smoothing=smoothing), normal(shape)(rng), rng)
 
 
 @pytest.mark.parametrize("shape, how, smoothing", [*itertools.product(LOGITS, REDUCTIONS, (0.0, 0.1))], ids=str)
 def test_cross_entropy_with_probabilities_agrees(shape, how, smoothing, rng):
     p = np.moveaxis(rng.dirichlet(np.ones(shape[1]), (shape[0], *shape[2:])), -1, 1).copy()
-    agree(lambda x: mg.cross_entropy(x, mg.tensor(p), how, smoothing),
+    agree(lambda x: mg.cross_entropy(x, mg.tensor(p), reduction=how, label_smoothing=smoothing),
           lambda x: F.cross_entropy(x, torch.tensor(p), reduction=how, label_smoothing=smoothing), normal(shape)(rng), rng)
 
 
