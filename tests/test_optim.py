@@ -404,7 +404,8 @@ def test_schedules_agree_with_pytorch(name):
 VALUES = {  # computed by hand: lr at t = 0, 1, 2, ... for lr₀ = 1
     "ExponentialLR": (lambda o: optim.ExponentialLR(o, 0.5), [1, 0.5, 0.25, 0.125]),
     "restarts": (lambda o: optim.CosineAnnealingWarmRestarts(o, 2), [1, 0.5, 1, 0.5, 1]),
-    "longer restarts": (lambda o: optim.CosineAnnealingWarmRestarts(o, 1, 2, eta_min=0.2), [1, 1, 0.6, 1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 1]),
+    "longer restarts": (lambda o: optim.CosineAnnealingWarmRestarts(o, 1, 2, eta_min=0.2),
+                        [1, 1, 0.6, 1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 1]),
     "one cycle": (lambda o: optim.OneCycleLR(o, 2.0, 5, pct_start=0.6, div_factor=4, final_div_factor=2), [0.5, 1.25, 2, 1.125, 0.25]),
     "linear cycle": (lambda o: optim.OneCycleLR(o, 2.0, 6, pct_start=0.5, anneal_strategy="linear", div_factor=2, final_div_factor=4),
                      [1, 1.5, 2, 2 - 1.75 / 3, 2 - 3.5 / 3, 0.25]),
@@ -450,7 +451,8 @@ METRICS = [5.0, 4.0, 4.0, 3.9999, 4.1, 3.0, 3.2, math.nan, 3.1, 3.0, 2.9, 2.95, 
 
 
 @pytest.mark.parametrize("options", [
-    {"patience": 1}, {"patience": 0, "factor": 0.5, "cooldown": 2}, {"patience": 2, "threshold": 0.1}, {"patience": 1, "threshold": 0.05, "threshold_mode": "abs"},
+    {"patience": 1}, {"patience": 0, "factor": 0.5, "cooldown": 2}, {"patience": 2, "threshold": 0.1},
+    {"patience": 1, "threshold": 0.05, "threshold_mode": "abs"},
     {"mode": "max", "patience": 1}, {"mode": "max", "patience": 1, "threshold_mode": "abs", "threshold": 0.2}, {"patience": 0, "min_lr": [0.05, 0.001]},
     {"patience": 0, "eps": 1e-3}], ids=str)
 def test_reduction_on_a_plateau_agrees_with_pytorch_and_resumes(options):
@@ -505,7 +507,8 @@ def test_a_resumed_schedule_has_the_right_learning_rate_at_once(name, order):
 
 
 @pytest.mark.parametrize("make", [lambda o: optim.CosineAnnealingLR(o, 10, eta_min=0.01), lambda o: optim.StepLR(o, 2), lambda o: optim.ExponentialLR(o, 0.9),
-                                  lambda o: optim.MultiStepLR(o, [3]), lambda o: optim.CosineAnnealingWarmRestarts(o, 10), lambda o: optim.LambdaLR(o, lambda t: 1 / (1 + t))])
+                                  lambda o: optim.MultiStepLR(o, [3]), lambda o: optim.CosineAnnealingWarmRestarts(o, 10),
+                                  lambda o: optim.LambdaLR(o, lambda t: 1 / (1 + t))])
 def test_a_schedule_that_is_built_after_the_state_was_loaded_leaves_its_learning_rate(make):
     optimizer = optim.SGD([X], lr=0.1)
     schedule = make(optimizer)

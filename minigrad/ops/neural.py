@@ -292,8 +292,8 @@ def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bo
         rest = data[data != ignored] if found else data
         low, high = (int(rest.min()), int(rest.max())) if rest.size else (0, 0)
     if low < 0 or high >= n:
-        raise error(ValueError, op, got=f"indices from {low} to {high}", needs=f"0 to {n - 1}" + (f", or ignore_index={ignored}" if ignored is not None else ""),
-                    fix="check the labels against the number of classes")
+        needs = f"0 to {n - 1}" + (f", or ignore_index={ignored}" if ignored is not None else "")
+        raise error(ValueError, op, got=f"indices from {low} to {high}", needs=needs, fix="check the labels against the number of classes")
     return found
 
 

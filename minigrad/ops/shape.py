@@ -208,7 +208,7 @@ def _pad(xp: Any, a: Array, *, widths: tuple[tuple[int, int], ...], value: float
     return xp.pad(a, widths, constant_values=value)
 
 
-def pad(a: Any, pad_width: Any, constant_values: float = 0, *, mode: str = "constant") -> Any:
+def pad(a: Any, pad_width: Any, constant_values: Any = 0, *, mode: str = "constant") -> Any:
     """`a` with a border: NumPy's `pad_width` (one number, one pair, or a pair for each axis) and names of modes.
 
     Args:

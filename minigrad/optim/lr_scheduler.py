@@ -44,7 +44,7 @@ class LRScheduler:
                             fix="optimizer.load_state_dict(...) first, or last_epoch=-1")
         self.optimizer = optimizer
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch + 1
+        self.last_epoch: float = last_epoch + 1  # a fraction only where `step` of a schedule takes one
         for i, (group, base) in enumerate(zip(optimizer.param_groups, self.base_lrs)):
             lr = self.lr_at(self.last_epoch, base, i)
             if self.last_epoch or not math.isclose(lr, base):
@@ -87,7 +87,8 @@ def _for_each_group(op: str, name: str, value: Any, optimizer: Any) -> list[floa
     groups = len(getattr(optimizer, "param_groups", ()))
     values = list(value) if isinstance(value, (list, tuple)) else [value] * groups
     if len(values) != groups:
-        raise error(ValueError, op, got=f"{len(values)} values of {name} for {groups} groups", needs="one for each group", fix="pass one number for all of them")
+        raise error(ValueError, op, got=f"{len(values)} values of {name} for {groups} groups", needs="one for each group",
+                    fix="pass one number for all of them")
     return values
 
 
@@ -221,7 +222,7 @@ class OneCycleLR(LRScheduler):
             if cycle_momentum:
                 group.update({name: lists[name][i] for name in ("max_momentum", "base_momentum")})
         first, last = pct_start * total_steps - 1, total_steps - 1.0  # the steps at which the values below are reached, in a group's names
-        self._phases = [(first, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
+        self._phases: list[tuple[Any, ...]] = [(first, "max_lr", "base_momentum"), (last, "min_lr", "max_momentum")]
         if three_phase:
             self._phases.insert(1, (2 * first, "initial_lr", "max_momentum"))
         super().__init__(optimizer, last_epoch)
@@ -241,7 +242,8 @@ class OneCycleLR(LRScheduler):
     def lr_at(self, t: float, base: float, group: int) -> float:
         """Learning rate at step t."""
         if t > self.total_steps:
-            raise error(ValueError, "OneCycleLR.step", got=f"step {t}", needs=f"at most total_steps={self.total_steps}", fix="total_steps=epochs * len(batches)")
+            raise error(ValueError, "OneCycleLR.step", got=f"step {t}", needs=f"at most total_steps={self.total_steps}",
+                        fix="total_steps=epochs * len(batches)")
         return self._between(t, self.optimizer.param_groups[group], "initial_lr", 1)
 
     def _write(self, t: float, base_lrs: Sequence[float]) -> None:
