@@ -26,7 +26,8 @@ def _empty(op: str, shape: tuple[Any, ...], dtype: Any) -> Parameter:
     return Parameter(xp.empty(shape, dtype=backend.default_dtype if dtype is None else dtype))
 
 
-def _no_device(op: str, device: Any) -> None:
+def no_device(op: str, device: Any) -> None:
+    """Refuse PyTorch's `device`: data decides where a layer computes."""
     left_out(op, "device", device, None, "minigrad.use('cupy') before the layers are made, or model.to('cupy')")
 
 
@@ -63,7 +64,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: None = None, dtype: Any = None) -> None:
         super().__init__()
-        _no_device("Linear", device)
+        no_device("Linear", device)
         self.in_features, self.out_features = in_features, out_features
         self.weight = _empty("Linear", (out_features, in_features), dtype)
         self.bias: Parameter | None
@@ -112,7 +113,7 @@ class Conv2d(Module):
                  padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1, bias: bool = True,
                  padding_mode: str = "zeros", device: None = None, dtype: Any = None) -> None:
         super().__init__()
-        _no_device("Conv2d", device)
+        no_device("Conv2d", device)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise error(ValueError, "Conv2d", got=f"{in_channels} and {out_channels} channels, groups={groups}",
                         needs="both numbers of channels divisible by groups", fix="groups=1, or other numbers of channels")
@@ -167,7 +168,7 @@ class Embedding(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: None = None, norm_type: float = 2.0,
                  scale_grad_by_freq: bool = False, sparse: bool = False, *, device: None = None, dtype: Any = None) -> None:
         super().__init__()
-        _no_device("Embedding", device)
+        no_device("Embedding", device)
         left_out("Embedding", "max_norm", max_norm, None, "rescale the rows of weight.data after each step")
         left_out("Embedding", "norm_type", float(norm_type), 2.0, "it belongs to max_norm: rescale the rows of weight.data after each step")
         left_out("Embedding", "scale_grad_by_freq", scale_grad_by_freq, False, "divide by the counts in a hook: weight.register_hook(...)")

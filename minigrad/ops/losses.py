@@ -17,7 +17,7 @@ from .shape import _reshape, expand_dims, reshape, squeeze, take, take_along_axi
 
 
 def reduction_of(op: str, reduction: Any, *outdated: Any) -> str:
-    """The reduction. `outdated` are PyTorch's size_average and reduce, None, or a reduction in their place: mse_loss(x, t, "sum")."""
+    """The reduction. `outdated` are PyTorch's size_average and reduce: None, or a reduction in their place, as in mse_loss(x, t, "sum")."""
     for value in outdated:
         if isinstance(value, str):
             reduction = value
@@ -91,9 +91,8 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "nll_loss"
-    if isinstance(weight, str):  # nll_loss(x, t, "sum")
-        weight, size_average = None, weight
-    reduction = reduction_of(op, reduction, size_average, reduce)
+    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
+    reduction = reduction_of(op, reduction, short, size_average, reduce)
     keep = _check_labels(op, log_probabilities, target, ignore_index)
     if keep is not None:
         target = where(keep, target, 0)
@@ -130,9 +129,8 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
         label_smoothing: share of the target that is spread evenly over all classes, from 0 to 1.
     """
     op = "cross_entropy"
-    if isinstance(weight, str):  # cross_entropy(x, t, "sum")
-        weight, size_average = None, weight
-    reduction = reduction_of(op, reduction, size_average, reduce)
+    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
+    reduction = reduction_of(op, reduction, short, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise error(ValueError, op, got=f"label_smoothing={label_smoothing!r}", needs="a number from 0 to 1", fix="0.1 is usual")
     share = keep = None
@@ -191,9 +189,8 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "binary_cross_entropy_with_logits"
-    if isinstance(weight, str):  # binary_cross_entropy_with_logits(x, t, "sum")
-        weight, size_average = None, weight
-    reduction = reduction_of(op, reduction, size_average, reduce)
+    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
+    reduction = reduction_of(op, reduction, short, size_average, reduce)
     _same_shape(op, x, target)
     if pos_weight is None:
         losses = softplus(x) - x * target

@@ -143,7 +143,8 @@ def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: P
     Args:
         x: (N, C, H, W).
         kernel_size, stride, padding: integers or pairs; stride defaults to kernel_size; windows may overlap.
-        dilation: pixels from one element of a window to the next, an integer or a pair.
+        dilation: pixels from one element of a window to the next, an integer or a pair. (A window can then step over a
+            narrow image: it is −∞ and gets no gradient, as in PyTorch.)
         ceil_mode: have windows that begin in the image, or before it, and end behind the padding as well.
         return_indices: left out; the tape keeps the winners by itself.
 
