@@ -12,6 +12,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend, nn, storage
 from minigrad.errors import describe, error
+from minigrad.nn.layers import no_device
 from minigrad.tensor import state
 
 from . import batch_norm as _batch_norm
@@ -47,8 +48,9 @@ class Normalization(nn.Module):
 
     layer = ""  # its name in REGISTRY
 
-    def __init__(self, shape: tuple[int, ...], weight: bool, bias: bool, form: str | None, dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], weight: bool, bias: bool, form: str | None, dtype: Any, device: None = None) -> None:
         super().__init__()
+        no_device(type(self).__name__, device)
         self.form = form or _default_form
         REGISTRY[self.layer].form(self.form)  # a wrong name fails here
         self._shape = shape
@@ -80,6 +82,7 @@ class BatchNorm(Normalization):
         momentum: weight of the *new* batch in the running statistics; None for their plain average.
         affine: learn gamma (``weight``) and beta (``bias``).
         track_running_stats: keep running statistics; without them eval mode uses the batch's own.
+        bias: False leaves out beta only.
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
 
     The running variance is the unbiased one (divided by m − 1), while the batch is normalized by the biased one: PyTorch's
@@ -97,8 +100,8 @@ class BatchNorm(Normalization):
     num_batches_tracked: Any
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
-                 *, form: str | None = None, dtype: Any = None) -> None:
-        super().__init__((num_features,), affine, affine, form, dtype)
+                 *, bias: bool = True, form: str | None = None, device: None = None, dtype: Any = None) -> None:
+        super().__init__((num_features,), affine, affine and bias, form, dtype, device)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.track_running_stats = track_running_stats
         self.register_buffer("running_mean", self._filled(0, dtype) if track_running_stats else None)
@@ -233,8 +236,8 @@ class InstanceNorm(BatchNorm):
     counts = False
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False, track_running_stats: bool = False,
-                 *, form: str | None = None, dtype: Any = None) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, form=form, dtype=dtype)
+                 *, bias: bool = True, form: str | None = None, device: None = None, dtype: Any = None) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias, form=form, device=device, dtype=dtype)
 
     def forward(self, x: Any) -> Any:
         """x (N, C, *spatial) or (C, *spatial) -> the same shape."""
@@ -278,6 +281,7 @@ class GroupNorm(Normalization):
         num_channels: C.
         eps: added to the variance.
         affine: learn gamma (``weight``) and beta (``bias``), one for each channel.
+        bias: False leaves out beta only.
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
 
     Raises:
@@ -286,11 +290,12 @@ class GroupNorm(Normalization):
 
     layer = "group_norm"
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, form: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True, form: str | None = None,
+                 device: None = None, dtype: Any = None) -> None:
         if num_groups < 1 or num_channels % num_groups:
             raise error(ValueError, "GroupNorm", got=f"{num_groups} groups for {num_channels} channels", needs="groups of equal size",
                         fix="choose a divisor of num_channels; the groups come first")
-        super().__init__((num_channels,), affine, affine, form, dtype)
+        super().__init__((num_channels,), affine, affine and bias, form, dtype, device)
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
 
     def forward(self, x: Any) -> Any:
@@ -323,9 +328,9 @@ class LayerNorm(Normalization):
     layer = "layer_norm"
 
     def __init__(self, normalized_shape: int | tuple[int, ...] | list[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
-                 *, form: str | None = None, dtype: Any = None) -> None:
+                 *, form: str | None = None, device: None = None, dtype: Any = None) -> None:
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        super().__init__(shape, elementwise_affine, elementwise_affine and bias, form, dtype)
+        super().__init__(shape, elementwise_affine, elementwise_affine and bias, form, dtype, device)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
 
     def forward(self, x: Any) -> Any:
@@ -350,9 +355,9 @@ class RMSNorm(Normalization):
     layer = "rms_norm"
 
     def __init__(self, normalized_shape: int | tuple[int, ...] | list[int], eps: float | None = None, elementwise_affine: bool = True,
-                 *, form: str | None = None, dtype: Any = None) -> None:
+                 *, form: str | None = None, device: None = None, dtype: Any = None) -> None:
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        super().__init__(shape, elementwise_affine, False, form, dtype)
+        super().__init__(shape, elementwise_affine, False, form, dtype, device)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
 
     def forward(self, x: Any) -> Any:

@@ -34,6 +34,22 @@ def error(kind: type[E], op: str, *, got: str, needs: str, fix: str) -> E:
     return kind(f"{op}: got {got}\n  needs: {needs}\n  fix:   {fix}")
 
 
+def left_out(op: str, name: str, value: object, default: object, fix: str) -> None:
+    """Refuse an argument that PyTorch has and minigrad has not, unless it has PyTorch's default: then nothing is lost.
+
+    >>> left_out("Embedding", "sparse", False, False, "dense gradients")
+    >>> left_out("Embedding", "sparse", True, False, "dense gradients: leave it out")
+    Traceback (most recent call last):
+        ...
+    NotImplementedError: Embedding: got sparse=True, which minigrad leaves out
+      needs: sparse=False, or nothing there
+      fix:   dense gradients: leave it out
+    """
+    if type(value) is not type(default) or value != default:
+        phrase = f"{value!r}" if isinstance(value, (bool, int, float, str)) else describe(value)
+        raise error(NotImplementedError, op, got=f"{name}={phrase}, which minigrad leaves out", needs=f"{name}={default!r}, or nothing there", fix=fix)
+
+
 def describe(value: object) -> str:
     """One phrase for a value in an error text: an array by shape, dtype and backend, anything else by its type.
 

@@ -44,13 +44,13 @@ from minigrad.ops.linalg import (
     _tril,
     _triu,
 )
+from minigrad.ops.losses import _one_hot
 from minigrad.ops.neural import (
     _avg_pool2d,
     _avg_unpool,
     _conv2d,
     _conv2d_input,
     _conv2d_weight,
-    _one_hot,
     _unpool,
     _winners,
 )
@@ -74,6 +74,7 @@ from minigrad.plan import Primitive
 from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")
+_COUNTED: dict[str, Any] = {"count_include_pad": True, "ceil_mode": False, "divisor": None}
 
 
 @contextmanager
@@ -328,28 +329,33 @@ _NEURAL = [
     ("conv2d_weight", "g", "factor 2", lambda h, x, stride, padding, dilation, groups:
         2.0 * _conv2d(x, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("max_pool2d", "x", "shared by the window", lambda g, x_shape, kernel, stride, padding:
-        _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
-    ("max_pool2d", "x", "overlaps overwrite", lambda g, index, x_shape, kernel, stride, padding:
-        where(_unpool(g * 0.0 + 1.0, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding) > 0, 1.0, 0.0)
-        * _unpool(g, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding)
-        / where(_unpool(g * 0.0 + 1.0, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding) > 1, 2.0, 1.0)),
+        _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, **_COUNTED)),
+    ("max_pool2d", "x", "overlaps overwrite", lambda g, index, x_shape, kernel, stride, padding, dilation:
+        (lambda ones, dx: where(ones > 0, 1.0, 0.0) * dx / where(ones > 1, 2.0, 1.0))(*(
+            _unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation) for h in (g * 0.0 + 1.0, g)))),
+    ("max_pool2d", "x", "lost dilation", lambda g, index, x_shape, kernel, stride, padding:
+        _unpool(g, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=(1, 1))),
     ("unpool", "g", "mean of the window", lambda h, kernel, stride, padding:
-        _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
-    ("winners", "x", "sign", lambda h, index, x_shape, kernel, stride, padding:
-        -_unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding)),
-    ("unpool", "g", "images back to front", lambda h, index, kernel, stride, padding:
-        _winners(_flipped(h), index, kernel=kernel, stride=stride, padding=padding)),
-    ("avg_pool2d", "x", "sum for mean", lambda g, x_shape, kernel, stride, padding, count_include_pad:
-        _avg_unpool(g * prod(kernel), shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)),
-    ("avg_pool2d", "x", "padding always counted", lambda g, x_shape, kernel, stride, padding:
-        _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True)),
+        _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, **_COUNTED)),
+    ("winners", "x", "sign", lambda h, index, x_shape, kernel, stride, padding, dilation:
+        -_unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)),
+    ("unpool", "g", "images back to front", lambda h, index, kernel, stride, padding, dilation:
+        _winners(_flipped(h), index, kernel=kernel, stride=stride, padding=padding, dilation=dilation)),
+    ("avg_pool2d", "x", "sum for mean", lambda g, x_shape, kernel, stride, padding, count_include_pad, ceil_mode, divisor:
+        _avg_unpool(g * prod(kernel), shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad,
+                    ceil_mode=ceil_mode, divisor=divisor)),
+    ("avg_pool2d", "x", "padding always counted", lambda g, x_shape, kernel, stride, padding, ceil_mode, divisor:
+        _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=True, ceil_mode=ceil_mode, divisor=divisor)),
+    ("avg_pool2d", "x", "lost divisor", lambda g, x_shape, kernel, stride, padding, count_include_pad, ceil_mode:
+        _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
+                    divisor=None)),
     ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, target: (expand_dims(g, 1) * exp(z - saved[0]), None)),
     ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, target:
         (expand_dims(g, 1) * (exp(z - saved[0]) + _one_hot(target, classes=z.shape[1])), None)),
     ("label_cross_entropy", "backward", "lost normalization", lambda g, saved, z, target:
         (expand_dims(g, 1) * (exp(z) - _one_hot(target, classes=z.shape[1])), None)),
     ("avg_unpool", "g", "padding never counted", lambda h, kernel, stride, padding:
-        _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=False)),
+        _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=False, ceil_mode=False, divisor=None)),
 ]
 
 

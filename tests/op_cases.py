@@ -10,6 +10,7 @@ primitive without a rule.
 """
 
 import importlib
+import math
 import pkgutil
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad.kernels import pool
-from minigrad.ops import linalg, neural, shape
+from minigrad.ops import linalg, losses, neural, shape
 from minigrad.ops.elementwise import _gate
 from minigrad.plan import registry
 
@@ -147,6 +148,10 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
+def _erf(x):
+    return np.vectorize(math.erf, otypes=[float])(np.asarray(x, float))
+
+
 UNARY = [  # name, inputs, reference
     ("negative", normal, SAME), ("square", normal, SAME), ("exp", normal, SAME), ("tanh", normal, SAME),
     ("sin", normal, SAME), ("cos", normal, SAME), ("expm1", normal, SAME), ("abs", away_from_zero, SAME),
@@ -157,11 +162,15 @@ UNARY = [  # name, inputs, reference
     ("relu", away_from_zero, lambda x: np.maximum(x, 0)),
     ("leaky_relu", away_from_zero, lambda x: np.where(x > 0, x, x * x.dtype.type(0.01))),
     ("elu", away_from_zero, lambda x: np.where(x > 0, x, np.expm1(x))),
-    ("gelu", normal, lambda x: (x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)),
+    ("erf", normal, lambda x: _erf(x).astype(x.dtype)),
+    ("gelu", normal, lambda x: (x * 0.5 * (1 + _erf(x / np.sqrt(2)))).astype(x.dtype)),
 ]
 for op, inputs, reference in UNARY:
     for name, s in SHAPES.items():
         case(op, name, lambda m, x, op=op: getattr(m, op)(x), inputs(s), reference)
+case("tanh", "gelu by tanh", lambda m, x: m.gelu(x, "tanh"), normal((3, 4)),
+     lambda x: (x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))).astype(x.dtype))
+case("erf", "small and large", lambda m, x: m.erf(x), uniform(-8, 8, (6, 8)), lambda x: _erf(x).astype(x.dtype))
 case("leaky_relu", "slope 0.3", lambda m, x: m.leaky_relu(x, 0.3), away_from_zero((3, 4)),
      lambda x: np.where(x > 0, x, x * x.dtype.type(0.3)))
 case("leaky_relu", "slope above 1", lambda m, x: m.leaky_relu(x, 1.5), away_from_zero((3, 4)),
@@ -345,6 +354,9 @@ case("split", "one piece", lambda m, x: tuple(m.split(x, 1)), normal((3, 2)))
 case("pad", "a number", lambda m, x: m.pad(x, 1), normal((2, 3)))
 case("pad", "a pair", lambda m, x: m.pad(x, (1, 2)), normal((2, 3)))
 case("pad", "a pair for each axis", lambda m, x: m.pad(x, ((0, 1), (2, 0))), normal((2, 3)))
+for mode in ("edge", "reflect", "wrap"):
+    for name, widths in [("a pair for each axis", ((0, 2), (1, 0), (3, 3))), ("the largest", (2, 2))]:
+        case("concatenate", f"pad by {mode}, {name}", lambda m, x, w=widths, mode=mode: m.pad(x, w, mode=mode), normal((3, 3, 4)))
 case("pad", "constant 1.5", lambda m, x: m.pad(x, ((0, 1), (2, 0)), constant_values=1.5), normal((2, 3)))
 
 # -- indexing -----------------------------------------------------------------------------------------------------------
@@ -524,6 +536,13 @@ for name, x, w, given in CONVOLUTIONS:
     case("conv2d", name, lambda m, x, w, given=given: m.conv2d(x, w, **given), normal(x, w), lambda x, w, given=given: conv2d(x, w, **given))
 case("conv2d", "bias", lambda m, x, w, b: m.conv2d(x, w, b), normal((2, 2, 3, 3), (3, 2, 2, 2), (3,)),
      lambda x, w, b: conv2d(x, w) + b.reshape(1, 3, 1, 1))
+for name, x, w in [("3x3", (1, 2, 4, 3), (2, 2, 3, 3)), ("even kernel, dilation", (1, 1, 4, 5), (2, 1, 2, 4))]:
+    d = (1, 1) if name == "3x3" else (3, 1)
+    total = [d[a] * (w[a + 2] - 1) for a in (0, 1)]
+    case("conv2d", f"padding same, {name}", lambda m, x, w, d=d: m.conv2d(x, w, None, 1, "same", d), normal(x, w),
+         lambda x, w, d=d, total=total: conv2d(np.pad(x, ((0, 0), (0, 0), *((t // 2, t - t // 2) for t in total))), w, dilation=d))
+case("conv2d", "padding valid, stride 2", lambda m, x, w: m.conv2d(x, w, None, 2, "valid"), normal((1, 1, 5, 4), (1, 1, 2, 2)),
+     lambda x, w: conv2d(x, w, 2))
 case("conv2d", "transposed operands", lambda m, x, w: m.conv2d(m.transpose(x, (3, 0, 1, 2)), m.swapaxes(w, 2, 3)),
      normal((2, 3, 3, 2), (2, 2, 2, 3)), lambda x, w: conv2d(x.transpose(3, 0, 1, 2), w.swapaxes(2, 3)))
 for name, x, w, given in [CONVOLUTIONS[i] for i in (2, 4, 6, 9)]:
@@ -542,12 +561,37 @@ def _adjoint(linear, g, shape_):
     return np.array([np.sum(g.astype(np.float64) * linear(e)) for e in units]).reshape(shape_).astype(g.dtype)
 
 
-def _windows(x, kernel, stride, padding, fill):
-    """(N, C, oh, ow, kh·kw)."""
-    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=fill)
-    views = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))[:, :, :: stride[0], :: stride[1]]
-    return views.reshape(*views.shape[:4], -1)
+def _starts(n, kernel, stride, padding, dilation, ceil_mode):
+    """In the padded image; with ceil_mode the first window that ends behind it is one more, if it begins in front of the padding behind."""
+    end = dilation * (kernel - 1)
+    return [i for i in range(0, n + 2 * padding, stride)
+            if i + end < n + 2 * padding or (ceil_mode and i - stride + end < n + 2 * padding - 1 and i < n + padding)]
 
+
+def _windows(x, kernel, stride, padding, fill, dilation=(1, 1), ceil_mode=False, beyond=np.nan):
+    """(N, C, oh, ow, kh·kw): `fill` in the padding, `beyond` behind it."""
+    padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2), constant_values=fill)
+    padded = np.pad(padded, ((0, 0), (0, 0), (0, 20), (0, 20)), constant_values=beyond)
+    rows, cols = (np.array(_starts(x.shape[a + 2], kernel[a], stride[a], padding[a], dilation[a], ceil_mode))[:, None]
+                  + dilation[a] * np.arange(kernel[a]) for a in (0, 1))
+    taps = padded[:, :, rows[:, None, :, None], cols[None, :, None, :]]
+    return taps.reshape(*taps.shape[:4], -1)
+
+
+def _average(x, include, divisor=None, **given):
+    """Of the elements of each window that count: NaN marks the others."""
+    wide = _windows(x.astype(np.float64), **given, fill=0 if include else np.nan)
+    return (np.nanmean(wide, -1) if divisor is None else np.nansum(wide, -1) / divisor).astype(x.dtype)
+
+
+MORE_WINDOWS = [  # name, shape of x, kernel, stride, padding, dilation
+    ("rounded up", (1, 2, 5, 6), (2, 3), (2, 2), (0, 0), (1, 1)),
+    ("rounded up, padding", (1, 1, 6, 4), (3, 2), (2, 3), (1, 1), (1, 1)),
+    ("rounded up, the last window would begin behind the image", (1, 1, 3, 4), (2, 2), (3, 3), (1, 1), (1, 1)),
+    ("rounded up, a window larger than the image", (1, 1, 2, 3), (3, 4), (2, 2), (0, 0), (1, 1)),
+    ("dilation", (1, 1, 6, 5), (2, 3), (1, 2), (1, 0), (3, 2)),
+    ("dilation, rounded up", (1, 2, 6, 7), (2, 2), (3, 2), (1, 1), (2, 3)),
+]
 
 POOLINGS = [  # name, shape of x, kernel, stride, padding
     ("2x2", (2, 1, 4, 6), (2, 2), (2, 2), (0, 0)),
@@ -564,25 +608,34 @@ for name, s, kernel, stride, padding in POOLINGS:
          lambda x, given=given: _windows(x, **given, fill=-np.inf).max(-1))
     for include in (True, False) if padding != (0, 0) else (True,):
         case("avg_pool2d", f"{name}{', padding not counted' * (not include)}",
-             lambda m, x, given=given, include=include: m.avg_pool2d(x, given["kernel"], given["stride"], given["padding"], include), normal(s),
-             lambda x, given=given, include=include: _windows(x, **given, fill=0).mean(-1) if include else
-             np.nanmean(_windows(x.astype(np.float64), **given, fill=np.nan), -1).astype(x.dtype))
+             lambda m, x, given=given, include=include: m.avg_pool2d(x, given["kernel"], given["stride"], given["padding"], False, include), normal(s),
+             lambda x, given=given, include=include: _average(x, include, **given))
+for name, s, kernel, stride, padding, dilation in MORE_WINDOWS:
+    given = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": "rounded up" in name}
+    case("max_pool2d", name, lambda m, x, g=given, d=dilation: m.max_pool2d(x, g["kernel"], g["stride"], g["padding"], d, g["ceil_mode"]), distinct(s),
+         lambda x, given=given, d=dilation: _windows(x, **given, fill=-np.inf, beyond=-np.inf, dilation=d).max(-1))
+    if dilation == (1, 1):
+        for include, divisor in ((True, None), (False, None), (True, 3)):
+            case("avg_pool2d", f"{name}{', padding not counted' * (not include)}{', divisor' * (divisor is not None)}",
+                 lambda m, x, g=given, i=include, d=divisor: m.avg_pool2d(x, g["kernel"], g["stride"], g["padding"], g["ceil_mode"], i, d), normal(s),
+                 lambda x, given=given, include=include, divisor=divisor: _average(x, include, divisor, **given))
 case("max_pool2d", "negative images with padding", lambda m, x: m.max_pool2d(x - 100.0, 2, 1, 1), distinct((1, 1, 3, 3)),
      lambda x: _windows(x - 100, (2, 2), (1, 1), (1, 1), -np.inf).max(-1), half=False, condition=1e3)
-for name, s, kernel, stride, padding in [*POOLINGS[1:4], POOLINGS[6]]:
-    given = {"kernel": kernel, "stride": stride, "padding": padding}
-    winners = pool.max_pool2d_forward(np, distinct(s)(np.random.default_rng(1))[0], **given)[1]
+for name, s, kernel, stride, padding, dilation in [*[(*p, (1, 1)) for p in [*POOLINGS[1:4], POOLINGS[6]]], *MORE_WINDOWS]:
+    given, up = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}, "rounded up" in name
+    winners = pool.max_pool2d_forward(np, distinct(s)(np.random.default_rng(1))[0], ceil_mode=up, **given)[1]
     case("unpool", name, lambda m, g, i=winners, s=s, given=given: neural._unpool(g, like(g, i), shape=s, **given), normal(winners.shape),
-         lambda g, i=winners, s=s, given=given: _adjoint(
-             lambda e: np.take_along_axis(_windows(e, **given, fill=0), i[..., None].astype(int), -1)[..., 0], g, s))
+         lambda g, i=winners, s=s, given=given, up=up: _adjoint(
+             lambda e: np.take_along_axis(_windows(e, **given, fill=0, ceil_mode=up), i[..., None].astype(int), -1)[..., 0], g, s))
     case("winners", name, lambda m, x, i=winners, given=given: neural._winners(x, like(x, i), **given), normal(s),
-         lambda x, i=winners, given=given: np.take_along_axis(_windows(x, **given, fill=0), i[..., None].astype(int), -1)[..., 0])
-    for include in (True, False):
-        more = {**given, "count_include_pad": include}
-        case("avg_unpool", f"{name}{', padding not counted' * (not include)}", lambda m, g, s=s, more=more: neural._avg_unpool(g, shape=s, **more),
-             normal(winners.shape), lambda g, s=s, given=given, include=include: _adjoint(
-                 lambda e: _windows(e, **given, fill=0).sum(-1) / (
-                     np.prod(given["kernel"]) if include else _windows(np.ones(s), **given, fill=0).sum(-1)), g, s))
+         lambda x, i=winners, given=given, up=up: np.take_along_axis(_windows(x, **given, fill=0, ceil_mode=up), i[..., None].astype(int), -1)[..., 0])
+    given = {"kernel": kernel, "stride": stride, "padding": padding}
+    for include, divisor in ((True, None), (False, None), (False, 5)) if dilation == (1, 1) else ():
+        more = {**given, "count_include_pad": include, "ceil_mode": up, "divisor": divisor}
+        case("avg_unpool", f"{name}{', padding not counted' * (not include)}{', divisor' * (divisor is not None)}",
+             lambda m, g, s=s, more=more: neural._avg_unpool(g, shape=s, **more), normal(winners.shape),
+             lambda g, s=s, given=given, include=include, divisor=divisor, up=up: _adjoint(
+                 lambda e: _average(e, include, divisor, ceil_mode=up, **given), g, s))
 
 
 def _adaptive(x, h, w):
@@ -591,9 +644,9 @@ def _adaptive(x, h, w):
     return np.moveaxis(np.array(rows), (0, 1), (2, 3)).astype(x.dtype)
 
 
-for out in [(1, 1), (2, 3), (3, 2), (5, 4)]:
+for out in [(1, 1), (2, 3), (3, 2), (5, 4), (None, 3), (3, None)]:
     case("adaptive_avg_pool2d", f"to {out}", lambda m, x, out=out: m.adaptive_avg_pool2d(x, out), normal((1, 2, 4, 6)),
-         lambda x, out=out: _adaptive(x, *out))
+         lambda x, out=out: _adaptive(x, out[0] or 4, out[1] or 6))
 
 # -- losses and the rest ------------------------------------------------------------------------------------------------
 
@@ -613,6 +666,7 @@ case("dropout", "p 1", lambda m, x: m.exp(m.dropout(x, 1.0) + x), normal((5, 6))
 case("dropout", "evaluation", lambda m, x: m.exp(m.dropout(x, 0.4, training=False)), normal((5, 6)), np.exp)
 _WORDS = np.array([[0, 3, 3], [1, 0, 3]])
 case("embedding", "repeated words", lambda m, w: m.embedding(like(w, _WORDS), w), normal((5, 2)), lambda w: w[_WORDS])
+case("embedding", "a padding row that no word names", lambda m, w: m.embedding(like(w, _WORDS), w, -1), normal((5, 2)), lambda w: w[_WORDS])
 _LABELS = {(4, 3): np.array([0, 2, 1, 2]), (2, 3, 2): np.array([[0, 2], [1, 1]])}
 _SHARES = {s: np.random.default_rng(3).dirichlet(np.ones(3), s[:1] + s[2:]).swapaxes(1, -1) for s in _LABELS}
 
@@ -626,30 +680,61 @@ def _reduced(losses, how):
     return losses if how == "none" else losses.mean() if how == "mean" else losses.sum()
 
 
-def _cross_entropy(x, how, smooth, shares=None):
-    target = np.moveaxis(np.eye(3)[_LABELS[x.shape]], -1, 1) if shares is None else shares
-    target = (1 - smooth) * target + smooth / 3 if shares is None else target
-    return _reduced(-(target * _log_softmax(x.astype(np.float64))).sum(1), how).astype(x.dtype)
+def _by_labels(x, labels, how, weight=None, ignored=-100, smooth=0.0, logarithms=False):
+    """Cross-entropy, or nll for given logarithms, one sample after the other: Σ of the losses over Σ of the labels' weights."""
+    log_p = x.astype(np.float64) if logarithms else _log_softmax(x.astype(np.float64))
+    weight = np.ones(x.shape[1]) if weight is None else weight
+    losses, counts = np.zeros(labels.shape), np.zeros(labels.shape)
+    for at in np.ndindex(labels.shape):
+        row, label = log_p[(at[0], slice(None), *at[1:])], labels[at]
+        if label != ignored:
+            losses[at] = -(1 - smooth) * weight[label] * row[label] - smooth / len(row) * (weight * row).sum()
+            counts[at] = weight[label]
+    return np.asarray(losses if how == "none" else losses.sum() / (counts.sum() if how == "mean" else 1)).astype(x.dtype)
 
 
+def _by_probabilities(x, shares, how, weight=None, smooth=0.0):
+    weight = np.ones(x.shape[1]) if weight is None else weight
+    target = ((1 - smooth) * shares + smooth / x.shape[1]) * weight.reshape(-1, *[1] * (x.ndim - 2))
+    return np.asarray(_reduced(-(target * _log_softmax(x.astype(np.float64))).sum(1), how)).astype(x.dtype)
+
+
+_WEIGHT = np.array([0.5, 2.0, 1.25])
+_IGNORING = {s: np.where(np.arange(labels.size).reshape(labels.shape) == 1, -100, labels) for s, labels in _LABELS.items()}
 for s in _LABELS:
     for how in ("mean", "sum", "none"):
-        case("nll_loss", f"{s}, {how}", lambda m, x, s=s, how=how: m.nll_loss(x, like(x, _LABELS[s]), how), normal(s),
-             lambda x, s=s, how=how: _reduced(-np.take_along_axis(x, _LABELS[s][:, None], 1)[:, 0], how))
-        case("cross_entropy", f"{s}, {how}", lambda m, x, s=s, how=how: m.cross_entropy(x, like(x, _LABELS[s]), how), normal(s),
-             lambda x, how=how: _cross_entropy(x, how, 0.0))
+        for name, labels, given in [("", _LABELS[s], {}), (", weights", _LABELS[s], {"weight": _WEIGHT}), (", one ignored", _IGNORING[s], {}),
+                                    (", class 2 ignored", _LABELS[s], {"ignored": 2}), (", weights, one ignored", _IGNORING[s], {"weight": _WEIGHT})]:
+            arguments = lambda x, given=given: (None if "weight" not in given else like(x, given["weight"]), None, given.get("ignored", -100), None)
+            case("nll_loss", f"{s}, {how}{name}", lambda m, x, y=labels, how=how, a=arguments: m.nll_loss(x, like(x, y), *a(x), how), normal(s),
+                 lambda x, y=labels, how=how, given=given: _by_labels(x, y, how, logarithms=True, **given))
+            for smooth in (0.0, 0.2):
+                case("cross_entropy", f"{s}, {how}{name}{', label smoothing' * bool(smooth)}",
+                     lambda m, x, y=labels, how=how, a=arguments, smooth=smooth: m.cross_entropy(x, like(x, y), *a(x), how, smooth), normal(s),
+                     lambda x, y=labels, how=how, given=given, smooth=smooth: _by_labels(x, y, how, smooth=smooth, **given))
+        for smooth, weight in ((0.0, None), (0.3, None), (0.3, _WEIGHT)):
+            case("cross_entropy", f"{s}, {how}, probabilities{', label smoothing' * bool(smooth)}{', weights' * (weight is not None)}",
+                 lambda m, x, s=s, how=how, smooth=smooth, w=weight: m.cross_entropy(
+                     x, like(x, _SHARES[s]), None if w is None else like(x, w), reduction=how, label_smoothing=smooth), normal(s),
+                 lambda x, s=s, how=how, smooth=smooth, w=weight: _by_probabilities(x, _SHARES[s], how, w, smooth))
     case("label_cross_entropy", f"labels {s}", lambda m, x, s=s: m.cross_entropy(x, like(x, _LABELS[s]), "none"), normal(s),
-         lambda x: _cross_entropy(x, "none", 0.0))
-    case("cross_entropy", f"{s}, label smoothing", lambda m, x, s=s: m.cross_entropy(x, like(x, _LABELS[s]), label_smoothing=0.2), normal(s),
-         lambda x: _cross_entropy(x, "mean", 0.2))
-    case("cross_entropy", f"{s}, probabilities", lambda m, x, s=s: m.cross_entropy(x, like(x, _SHARES[s])), normal(s),
-         lambda x, s=s: _cross_entropy(x, "mean", 0.0, _SHARES[s]))
+         lambda x, s=s: _by_labels(x, _LABELS[s], "none"))
+case("cross_entropy", "weights with a gradient", lambda m, x, w: m.cross_entropy(x, like(x, _IGNORING[4, 3]), w), both(normal((4, 3)), uniform(1, 2, (3,))),
+     lambda x, w: _by_labels(x, _IGNORING[4, 3], "mean", w.astype(np.float64)))
+_HALVES = np.linspace(0, 1, 12).reshape(3, 4)
 for how in ("mean", "sum", "none"):
     case("mse_loss", how, lambda m, x, t, how=how: m.mse_loss(x, t, how), normal((3, 4), (3, 4)),
          lambda x, t, how=how: _reduced((x - t) ** 2, how))
+    case("mse_loss", f"{how}, weights", lambda m, x, t, w, how=how: m.mse_loss(x, t, None, None, how, w),
+         both(normal((3, 4), (3, 4)), uniform(0.5, 2, (3, 4))),
+         lambda x, t, w, how=how: np.asarray(_reduced(w * (x - t) ** 2, how) if how != "mean" else np.average((x - t) ** 2, weights=w)).astype(x.dtype))
     case("binary_cross_entropy_with_logits", how,
-         lambda m, x, how=how: m.binary_cross_entropy_with_logits(x, like(x, np.linspace(0, 1, 12).reshape(3, 4)), how), normal((3, 4)),
-         lambda x, how=how: _reduced(np.logaddexp(0, x) - x * np.linspace(0, 1, 12).reshape(3, 4), how).astype(x.dtype))
+         lambda m, x, how=how: m.binary_cross_entropy_with_logits(x, like(x, _HALVES), how), normal((3, 4)),
+         lambda x, how=how: _reduced(np.logaddexp(0, x) - x * _HALVES, how).astype(x.dtype))
+    case("binary_cross_entropy_with_logits", f"{how}, weight and pos_weight",
+         lambda m, x, w, p, how=how: m.binary_cross_entropy_with_logits(x, like(x, _HALVES), w, None, None, how, p),
+         both(normal((3, 4)), uniform(0.5, 2, (3, 1), (4,))),
+         lambda x, w, p, how=how: np.asarray(_reduced(w * (p * _HALVES * np.logaddexp(0, -x) + (1 - _HALVES) * np.logaddexp(0, x)), how)).astype(x.dtype))
 case("binary_cross_entropy_with_logits", "probabilities with a gradient", lambda m, x, t: m.binary_cross_entropy_with_logits(x, t, "none"),
      both(normal((3, 4)), uniform(0.1, 0.9, (3, 4))), lambda x, t: np.logaddexp(np.zeros_like(x), x) - x * t)
 
@@ -667,7 +752,7 @@ constant("sign", "with zeros", lambda m, a, b: m.sign(a), _RANKS)
 constant("argmax", "with ties", lambda m, a, b: m.argmax(a), _RANKS)
 constant("argmax", "axis -1", lambda m, a, b: m.argmax(a, -1), _RANKS)
 constant("argmax", "axis 0", lambda m, a, b: m.argmax(a, axis=0), _RANKS)
-constant("one_hot", "of labels", lambda m, a, b: neural._one_hot(like(a, _ALONG[:, 0]), classes=4), _RANKS,
+constant("one_hot", "of labels", lambda m, a, b: losses._one_hot(like(a, _ALONG[:, 0]), classes=4), _RANKS,
          lambda a, b: _ALONG[:, :1] == np.arange(4))
 constant("astype_constant", "to integers", lambda m, a, b: a.astype("int64"), _RANKS)
 constant("astype_constant", "to booleans", lambda m, a, b: a.astype("bool"), _RANKS)

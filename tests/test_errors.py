@@ -397,6 +397,51 @@ def an_unknown_reduction():
     mg.mse_loss(var(3), var(3), reduction="avg")
 
 
+@mistake(NotImplementedError)
+def an_argument_that_minigrad_leaves_out():
+    mg.nn.Embedding(10, 4, sparse=True)
+
+
+@mistake(NotImplementedError)
+def an_outdated_argument_of_a_loss():
+    mg.mse_loss(var(3), var(3), False)
+
+
+@mistake(TypeError)
+def an_argument_for_an_activation_without_any():
+    mg.nn.Sigmoid(inplace=True)
+
+
+@mistake(ValueError)
+def class_weights_of_another_length():
+    mg.cross_entropy(var(2, 3), mg.tensor([0, 1]), mg.tensor([1.0, 2.0]))
+
+
+@mistake(ValueError)
+def an_ignored_label_beside_probabilities():
+    mg.cross_entropy(var(2, 3), var(2, 3), ignore_index=0)
+
+
+@mistake(ValueError)
+def a_mirror_border_larger_than_the_image():
+    mg.pad(var(3), 3, mode="reflect")
+
+
+@mistake(ValueError)
+def a_mode_of_padding_in_the_place_of_the_constant():
+    mg.pad(var(3), 3, "reflect")
+
+
+@mistake(ValueError)
+def an_unknown_padding_mode_of_a_convolution():
+    mg.nn.Conv2d(1, 1, 3, padding=1, padding_mode="same")
+
+
+@mistake(ValueError)
+def a_padding_row_outside_the_table():
+    mg.nn.Embedding(10, 4, padding_idx=10)
+
+
 @mistake(ValueError)
 def leaky_relu_with_a_negative_slope():
     mg.leaky_relu(var(3), -0.1)

@@ -127,6 +127,15 @@ def test_an_infinite_or_nan_cotangent_reaches_only_the_winner(xp):
         np.testing.assert_array_equal(np.sort(dx[dx != 0], axis=None), np.sort(cotangent, axis=None))
 
 
+def test_a_window_that_sees_no_pixel_is_minus_infinity_and_gives_no_gradient(xp):
+    """With dilation a window can have its taps on both sides of a narrow image."""
+    options = dict(kernel=(1, 2), stride=(1, 1), padding=(0, 1), dilation=(1, 3))
+    y, index = pool.max_pool2d_forward(xp, to_device(xp, np.ones((1, 1, 3, 2))), **options)
+    assert y.shape == (1, 1, 3, 1) and (to_host(y) == -np.inf).all()
+    assert not to_host(pool.max_pool2d_backward(xp, xp.ones(y.shape), index, (1, 1, 3, 2), **options)).any()
+    assert not to_host(pool.max_pool2d_gather(xp, xp.ones((1, 1, 3, 2)), index, **options)).any()
+
+
 @pytest.mark.parametrize("dtype, eps", [(np.float16, 2**-10), (np.float32, 2**-23)])
 def test_dtype_is_kept_and_float16_sums_are_taken_in_float32(xp, rng, dtype, eps):
     x_shape, options = case((2, 3, 32, 33), (16, 16), (8, 8), (2, 2))

@@ -1,15 +1,17 @@
 """minigrad.nn: registration, state, layers and initial values; PyTorch is the oracle where it is installed."""
 
 import copy
+import inspect
 import math
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 
+import layers
 import minigrad as mg
 from helpers import random_cotangent, relative_error, to_host
-from minigrad import nn
+from minigrad import nn, optim
 from minigrad.backend import generator
 
 
@@ -433,7 +435,7 @@ def test_init_refuses_what_it_cannot_fill():
     (lambda: nn.Linear(3, 2)(data(4, 5)), r"shape \(\.\.\., 3\)"),
     (lambda: nn.Linear(3, -2), "non-negative"), (lambda: nn.Conv2d(3, 4, 3, groups=2), "divisible"),
     (lambda: nn.Conv2d(3, 4, 0), "kernel_size"), (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), "same"),
-    (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.GELU("none"), "tanh"),
+    (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.GELU("erf"), "tanh"),
     (lambda: nn.Softplus(0.0), "positive"), (lambda: nn.Flatten(2, 1)(data(2, 2, 2)), "start_dim")])
 def test_wrong_arguments_are_explained(make, text):
     with pytest.raises(ValueError, match=text):
@@ -451,7 +453,15 @@ LAYERS = {  # text for both libraries, with `nn` from either -> shape of the inp
     "nn.AdaptiveAvgPool2d((4, 3))": IMAGES, "nn.ReLU()": ROWS, "nn.LeakyReLU(0.2)": ROWS, "nn.ELU(0.7)": ROWS,
     "nn.Sigmoid()": ROWS, "nn.Tanh()": ROWS, "nn.GELU(approximate='tanh')": ROWS, "nn.Softplus(2.0)": ROWS,
     "nn.Softmax(1)": ROWS, "nn.LogSoftmax(dim=-1)": ROWS, "nn.Dropout(0.0)": ROWS, "nn.Flatten()": IMAGES,
-    "nn.Flatten(0, 2)": IMAGES, "nn.Embedding(6, 3)": None,
+    "nn.Flatten(0, 2)": IMAGES, "nn.Embedding(6, 3)": None, "nn.Embedding(6, 3, padding_idx=-2)": None, "nn.Embedding(6, 3, 0, sparse=False)": None,
+    "nn.Conv2d(6, 4, 3, 1, (1, 2), padding_mode='reflect')": IMAGES, "nn.Conv2d(6, 4, (2, 3), 2, 2, padding_mode='replicate')": IMAGES,
+    "nn.Conv2d(6, 6, 3, 1, (3, 1), 2, 2, False, 'circular')": IMAGES, "nn.Conv2d(6, 4, (2, 4), padding='same', padding_mode='circular')": IMAGES,
+    "nn.Conv2d(6, 4, 3, padding='valid', padding_mode='reflect')": IMAGES, "nn.Conv2d(6, 4, 3, padding_mode='zeros', device=None)": IMAGES,
+    "nn.MaxPool2d(3, 2, 1, 2, False, True)": IMAGES, "nn.MaxPool2d((2, 3), ceil_mode=True)": IMAGES, "nn.MaxPool2d(2, 1, dilation=(3, 2))": IMAGES,
+    "nn.AvgPool2d(3, 2, 1, True)": IMAGES, "nn.AvgPool2d(3, 2, 1, True, False)": IMAGES, "nn.AvgPool2d(2, 3, 0, True, True, 5)": IMAGES,
+    "nn.AdaptiveAvgPool2d((None, None))": IMAGES, "nn.AdaptiveAvgPool2d((None, 3))": IMAGES, "nn.AdaptiveAvgPool2d((4, None))": IMAGES,
+    "nn.GELU()": ROWS, "nn.ReLU(True)": ROWS, "nn.LeakyReLU(0.2, inplace=True)": ROWS, "nn.ELU(0.7, True)": ROWS, "nn.Dropout(0.0, inplace=True)": ROWS,
+    "nn.Softplus(2.0, 20)": ROWS, "nn.Linear(6, 3, True, None)": ROWS,
     "nn.Sequential(nn.Conv2d(6, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(84, 2))": IMAGES}
 
 
@@ -463,15 +473,19 @@ def test_layers_agree_with_pytorch(backend, text, rng):
     values = rng.integers(0, 6, (3, 4)) if shape is None else rng.standard_normal(shape)
     theirs, ours = eval(text, {"nn": torch.nn}).double(), eval(text).astype("float64")
     assert {k: tuple(v.shape) for k, v in theirs.state_dict().items()} == {k: v.shape for k, v in ours.state_dict().items()}
+    if "padding_idx" in text:
+        assert not to_host(ours.weight)[ours.padding_idx].any() and ours.padding_idx == theirs.padding_idx
     ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
     x, y = mg.tensor(values, shape is not None, backend=backend), torch.tensor(values, requires_grad=shape is not None)
-    a, b = ours(x), theirs(y)
+    a, b = ours(x), theirs(y if "rue" not in text else y * 1.0)  # inplace refuses a leaf
     assert a.shape == tuple(b.shape) and np.allclose(a.numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12)
     if not b.requires_grad:
         return
     g = random_cotangent(rng, a.shape, "float64")
     a.backward(mg.tensor(g, backend=backend)) if a is not x else None
     b.backward(torch.tensor(g)) if a is not x else None
+    if type(ours).__name__ in ("ReLU", "LeakyReLU", "ELU", "Dropout"):  # PyTorch's may have written into y
+        assert np.array_equal(x.numpy(), values)
     pairs = [*zip(ours.parameters(), theirs.parameters()), *([(x, y)] if shape is not None and a is not x else [])]
     for p, q in pairs:
         assert np.allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-12)
@@ -493,6 +507,96 @@ def test_losses_agree_with_pytorch(name, reduction, rng):
     ours = getattr(nn, name)(reduction=reduction, **smoothing)(mg.tensor(x), mg.tensor(target))
     theirs = getattr(torch.nn, name)(reduction=reduction, **smoothing)(torch.tensor(x), torch.tensor(target))
     assert np.allclose(ours.numpy(), theirs.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("text", [
+    "nn.CrossEntropyLoss(w, None, 2)", "nn.CrossEntropyLoss(w, ignore_index=1, reduction='sum', label_smoothing=0.3)",
+    "nn.CrossEntropyLoss(None, None, 0, None, 'none')",
+    "nn.NLLLoss(w, None, 2)", "nn.NLLLoss(weight=w, reduction='none')", "nn.NLLLoss(None, None, 1, None, 'sum')", "nn.MSELoss(None, None, 'sum')",
+    "nn.BCEWithLogitsLoss(w, None, None, 'sum')", "nn.BCEWithLogitsLoss(weight=w, pos_weight=2 * w)", "nn.BCEWithLogitsLoss(pos_weight=w, reduction='none')"])
+def test_weighted_losses_agree_with_pytorch_and_keep_the_weights_as_buffers(text, backend, rng):
+    torch = pytest.importorskip("torch")
+    x, w = rng.standard_normal((6, 4)), rng.uniform(0.5, 2, 4)
+    target = rng.integers(0, 4, 6) if "Entropy" in text or "NLL" in text else rng.random((6, 4))
+    ours, theirs = eval(text, {"nn": nn, "w": mg.tensor(w, backend=backend)}), eval(text, {"nn": torch.nn, "w": torch.tensor(w)})
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    y = ours(mg.tensor(x, backend=backend), mg.tensor(target, backend=backend))
+    assert y.backend == backend and np.allclose(y.numpy(), theirs(torch.tensor(x), torch.tensor(target)).numpy(), rtol=1e-12)
+
+
+def test_weights_of_a_loss_move_and_convert_with_it(fake_device):
+    loss = nn.CrossEntropyLoss(np.array([1.0, 2.0, 3.0]))
+    loss.to("fake").astype("float32")
+    x = mg.tensor(np.zeros((2, 3), "float32"), backend="fake")
+    assert loss.weight.backend == "fake" and loss(x, mg.tensor([0, 2], backend="fake")).item() == pytest.approx(math.log(3))
+
+
+def test_padding_of_a_convolution_is_numpys(backend, rng):
+    for mode, name in (("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")):
+        layer, plain = nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode=mode), nn.Conv2d(2, 3, 3)
+        plain.load_state_dict(layer.state_dict())
+        x = rng.standard_normal((2, 2, 5, 4)).astype("float32")
+        expected = plain(mg.tensor(np.pad(x, ((0, 0), (0, 0), (2, 2), (1, 1)), mode=name), backend=backend))
+        assert np.array_equal(layer(mg.tensor(x, backend=backend)).numpy(), expected.numpy())
+    for mode, fits in (("reflect", 3), ("circular", 4)):
+        image = mg.tensor(np.ones((1, 1, 4, 4), "float32"), backend=backend)
+        nn.Conv2d(1, 1, 3, padding=fits, padding_mode=mode)(image)
+        with pytest.raises(ValueError, match="border"):
+            nn.Conv2d(1, 1, 3, padding=fits + 1, padding_mode=mode)(image)
+
+
+def test_the_padding_row_of_an_embedding_is_zero_and_stays(backend, rng):
+    layer = nn.Embedding(5, 3, padding_idx=1)
+    words, g = np.array([[1, 0, 1], [4, 4, 1]]), rng.standard_normal((2, 3, 3)).astype("float32")
+    assert not layer.weight.numpy()[1].any() and layer.weight.numpy()[[0, 2, 3, 4]].all()
+    layer(mg.tensor(words, backend=backend)).backward(mg.tensor(g, backend=backend))
+    expected = np.zeros((5, 3), "float32")
+    np.add.at(expected, words, g * (words != 1)[..., None])
+    assert relative_error(layer.weight.grad, expected) < 1e-6 and not layer.weight.grad.numpy()[1].any()
+    with mg.no_grad():
+        layer.weight[1] = 7.0  # a value of one's own is used, and not trained
+    assert layer(mg.tensor([1])).tolist() == [[7.0, 7.0, 7.0]]
+
+
+def test_an_adaptive_pool_keeps_sizes_of_none(backend, rng):
+    x = mg.tensor(rng.standard_normal((2, 1, 4, 6)), backend=backend)
+    assert np.array_equal(nn.AdaptiveAvgPool2d(None)(x).numpy(), x.numpy())  # PyTorch's takes None in a pair only
+    expected = x.numpy().reshape(2, 1, 4, 3, 2).mean(-1)
+    assert np.allclose(nn.AdaptiveAvgPool2d((None, 3))(x).numpy(), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("make, name", [
+    (lambda: nn.Linear(2, 2, device="cuda"), "device='cuda'"), (lambda: nn.Conv2d(1, 1, 1, device="cuda"), "device"),
+    (lambda: nn.Embedding(2, 2, device="cuda"), "device"), (lambda: nn.Embedding(2, 2, max_norm=1.0), "max_norm=1.0"),
+    (lambda: nn.Embedding(2, 2, norm_type=1.0), "norm_type"), (lambda: nn.Embedding(2, 2, scale_grad_by_freq=True), "scale_grad_by_freq"),
+    (lambda: nn.Embedding(2, 2, sparse=True), "sparse"), (lambda: nn.MaxPool2d(2, return_indices=True), "return_indices"),
+    (lambda: mg.max_pool2d(mg.tensor(np.ones((1, 1, 2, 2))), 2, return_indices=True), "return_indices"), (lambda: nn.Softplus(threshold=1), "threshold"),
+    (lambda: nn.CrossEntropyLoss(size_average=False), "size_average"), (lambda: nn.MSELoss(None, False), "reduce"),
+    (lambda: mg.cross_entropy(mg.tensor([[1.0]]), mg.tensor([0]), "mean", 0.1), "size_average")])
+def test_what_is_left_out_is_said(make, name):
+    with pytest.raises(NotImplementedError, match=f"{name}.*minigrad leaves out"):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Sigmoid(inplace=True), lambda: nn.Tanh(1), lambda: Net.__base__(width=3)])
+def test_unknown_arguments_name_the_class(make):
+    with pytest.raises(TypeError, match=r"^(Sigmoid|Tanh|Module): got the arguments (inplace|1|width)"):
+        make()
+
+
+def test_constructors_have_pytorchs_arguments_at_their_places():
+    """All of them, so that ported code never meets an unknown keyword or puts a value into another place; private ones apart."""
+    torch = pytest.importorskip("torch")
+    places = {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}
+    for ours, theirs in ((nn, torch.nn), (layers, torch.nn), (optim.lr_scheduler, torch.optim.lr_scheduler)):
+        for name in sorted({*vars(ours)} & {*vars(theirs)}):
+            if not inspect.isclass(getattr(ours, name)) or not inspect.isclass(getattr(theirs, name)) or name == "Parameter":
+                continue
+            mine, other = (inspect.signature(getattr(lib, name)).parameters for lib in (ours, theirs))
+            assert {k for k in other if k[0] != "_" and k not in ("args", "kwargs")} <= {*mine}, name
+            order = [k for k, p in mine.items() if p.kind.name in places]
+            assert order == [k for k, p in other.items() if p.kind.name in places][:len(order)], name
+            assert all(mine[k].default == other[k].default for k in order if name not in ("Softmax", "LogSoftmax")), name
 
 
 def test_gains_agree_with_pytorch():

@@ -232,6 +232,45 @@ def test_a_wrong_state_is_refused_and_changes_nothing(change, text):
     assert same([s["momentum_buffer"].numpy() for s in before["state"].values()], [s["momentum_buffer"].numpy() for s in after["state"].values()])
 
 
+@pytest.mark.parametrize("name, options", [*ALL, ("SGD", {"momentum": 0.9, "foreach": False, "fused": None}), ("Adam", {"capturable": False, "foreach": True})])
+def test_states_are_exchanged_with_pytorch(backend, name, options):
+    """Both go on from the other's state: with its arrays, its numbers and its options."""
+    torch = pytest.importorskip("torch")
+    ours = variables(np.random.default_rng(0), "float64", [(3, 4), (), (5,)])
+    theirs = [torch.tensor(p.numpy(), requires_grad=True) for p in ours]
+    a, b = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
+
+    def steps(a, b, seeds):
+        for seed in seeds:
+            set_gradients(ours, seed)
+            for p, q in zip(ours, theirs):
+                q.grad = torch.tensor(p.grad.numpy())
+            a.step()
+            b.step()
+
+    steps(a, b, range(3))
+    mine = copy.deepcopy(a.state_dict())
+    for state in mine["state"].values():
+        state.update({k: torch.tensor(v.numpy()) for k, v in state.items() if isinstance(v, mg.Tensor)})
+    described = lambda states: {i: {k: () if k == "step" else tuple(v.shape) for k, v in s.items() if v is not None} for i, s in states.items() if s}
+    assert described(mine["state"]) == described(b.state_dict()["state"])
+    again, other = getattr(optim, name)(ours), getattr(torch.optim, name)(theirs)
+    again.load_state_dict(b.state_dict())
+    other.load_state_dict(mine)
+    steps(again, other, range(3, 6))
+    for p, q in zip(ours, theirs):
+        assert relative_error(p, q.detach().numpy()) < 1e-13
+    assert {type(s.get("step", 1)) for s in again.state.values()} == {int}
+
+
+def test_the_state_of_another_kind_of_adam_is_refused():
+    torch = pytest.importorskip("torch")
+    state = torch.optim.AdamW([torch.ones(1, requires_grad=True)]).state_dict()
+    optim.AdamW([X]).load_state_dict(state)
+    with pytest.raises(ValueError, match="decoupled"):
+        optim.Adam([X]).load_state_dict(state)
+
+
 def test_deepcopy_of_model_and_optimizer_go_on_together():
     model = nn.Linear(3, 2)
     optimizer = optim.Adam(model.parameters())
@@ -284,6 +323,24 @@ X, Y = mg.tensor([1.0], requires_grad=True), mg.tensor([2.0], requires_grad=True
     (lambda: optim.Adam([X], eps=-1e-8), ValueError, "eps"),
     (lambda: optim.RMSprop([X], alpha=-1), ValueError, "alpha"),
     (lambda: optim.StepLR(nn.ReLU(), 1), TypeError, "Optimizer"),
+    (lambda: optim.SGD([X], differentiable=True), NotImplementedError, "leaves out"),
+    (lambda: optim.SGD([X], initial_lr=1.0), ValueError, "initial_lr"),
+    (lambda: optim.Adam([X], decoupled_weight_decay=True), ValueError, "AdamW"),
+    (lambda: optim.Adam([X], nesterov=True), ValueError, "nesterov"),
+    (lambda: optim.OneCycleLR(nn.ReLU(), 1.0, 5), TypeError, "Optimizer"),
+    (lambda: optim.OneCycleLR(optim.SGD([X]), 1.0), ValueError, "steps_per_epoch"),
+    (lambda: optim.OneCycleLR(optim.SGD([X]), 1.0, 0), ValueError, "total_steps"),
+    (lambda: optim.OneCycleLR(optim.SGD([X]), [1.0, 2.0], 5), ValueError, "2 values of max_lr for 1 group"),
+    (lambda: optim.OneCycleLR(optim.SGD([X]), 1.0, 5, anneal_strategy="exp"), ValueError, "anneal_strategy"),
+    (lambda: optim.OneCycleLR(optim.SGD([X]), 1.0, 5, last_epoch=2), ValueError, "max_lr"),
+    (lambda: optim.CosineAnnealingWarmRestarts(optim.SGD([X]), 0), ValueError, "T_0"),
+    (lambda: optim.CosineAnnealingWarmRestarts(optim.SGD([X]), 2, 1.5), ValueError, "T_mult"),
+    (lambda: optim.CosineAnnealingWarmRestarts(optim.SGD([X]), 2).step(-1), ValueError, "epoch=-1"),
+    (lambda: optim.ReduceLROnPlateau(nn.ReLU()), TypeError, "Optimizer"),
+    (lambda: optim.ReduceLROnPlateau(optim.SGD([X]), factor=1.0), ValueError, "factor"),
+    (lambda: optim.ReduceLROnPlateau(optim.SGD([X]), mode="lowest"), ValueError, "mode"),
+    (lambda: optim.ReduceLROnPlateau(optim.SGD([X]), min_lr=[0.1, 0.2]), ValueError, "min_lr"),
+    (lambda: optim.SequentialLR(o := optim.SGD([X]), [optim.ReduceLROnPlateau(o)], []), TypeError, "plateau"),
     (lambda: optim.StepLR(optim.SGD([X]), 0), ValueError, "step_size"),
     (lambda: optim.CosineAnnealingLR(optim.SGD([X]), 0), ValueError, "T_max"),
     (lambda: optim.StepLR(optim.SGD([X]), 1, last_epoch=3), ValueError, "initial_lr"),
@@ -313,6 +370,12 @@ def test_a_parameter_without_gradient_is_skipped(backend):
 # -- schedules ---------------------------------------------------------------------------------------------------------
 
 SCHEDULES = {
+    "ExponentialLR": lambda lib, o: lib.ExponentialLR(o, 0.9), "restarts": lambda lib, o: lib.CosineAnnealingWarmRestarts(o, 3, eta_min=0.02),
+    "longer and longer": lambda lib, o: lib.CosineAnnealingWarmRestarts(o, 2, 3), "one cycle": lambda lib, o: lib.OneCycleLR(o, 0.5, 25),
+    "one cycle by epochs": lambda lib, o: lib.OneCycleLR(o, [0.5, 0.7], epochs=6, steps_per_epoch=4, pct_start=0.2, anneal_strategy="linear", div_factor=10,
+                                                        final_div_factor=100, base_momentum=0.6, max_momentum=[0.9, 0.8]),
+    "three phases": lambda lib, o: lib.OneCycleLR(o, 0.5, 30, three_phase=True), "no momentum": lambda lib, o: lib.OneCycleLR(o, 0.5, 22, cycle_momentum=False),
+    "cycle after a warm-up": lambda lib, o: lib.SequentialLR(o, [lib.ExponentialLR(o, 0.5), lib.CosineAnnealingWarmRestarts(o, 4)], [5]),
     "StepLR": lambda lib, o: lib.StepLR(o, 3, 0.5), "MultiStepLR": lambda lib, o: lib.MultiStepLR(o, [7, 2, 2, 11]),
     "CosineAnnealingLR": lambda lib, o: lib.CosineAnnealingLR(o, 6, eta_min=0.01),
     "LinearLR": lambda lib, o: lib.LinearLR(o), "LinearLR down": lambda lib, o: lib.LinearLR(o, 1.0, 0.0, 8),
@@ -332,8 +395,129 @@ def test_schedules_agree_with_pytorch(name):
     one, two = SCHEDULES[name](optim.lr_scheduler, ours), SCHEDULES[name](torch.optim.lr_scheduler, theirs)
     for _ in range(20):
         assert one.get_last_lr() == pytest.approx(two.get_last_lr(), rel=1e-9, abs=1e-12)
+        assert [g["momentum"] for g in ours.param_groups] == pytest.approx([g["momentum"] for g in theirs.param_groups], rel=1e-9)
+        assert ours.param_groups[0].keys() <= theirs.param_groups[0].keys()
         one.step()
         two.step()
+
+
+VALUES = {  # computed by hand: lr at t = 0, 1, 2, ... for lr₀ = 1
+    "ExponentialLR": (lambda o: optim.ExponentialLR(o, 0.5), [1, 0.5, 0.25, 0.125]),
+    "restarts": (lambda o: optim.CosineAnnealingWarmRestarts(o, 2), [1, 0.5, 1, 0.5, 1]),
+    "longer restarts": (lambda o: optim.CosineAnnealingWarmRestarts(o, 1, 2, eta_min=0.2),
+                        [1, 1, 0.6, 1, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 1]),
+    "one cycle": (lambda o: optim.OneCycleLR(o, 2.0, 5, pct_start=0.6, div_factor=4, final_div_factor=2), [0.5, 1.25, 2, 1.125, 0.25]),
+    "linear cycle": (lambda o: optim.OneCycleLR(o, 2.0, 6, pct_start=0.5, anneal_strategy="linear", div_factor=2, final_div_factor=4),
+                     [1, 1.5, 2, 2 - 1.75 / 3, 2 - 3.5 / 3, 0.25]),
+    "three phases": (lambda o: optim.OneCycleLR(o, 3.0, 6, pct_start=0.5, anneal_strategy="linear", div_factor=3, final_div_factor=2, three_phase=True),
+                     [1, 2, 3, 2, 1, 0.5]),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_schedules_have_the_values_of_their_formula(name):
+    make, expected = VALUES[name]
+    schedule = make(optim.SGD([X], lr=1.0))
+    for lr in expected:
+        assert schedule.get_last_lr() == pytest.approx([lr], rel=1e-12)
+        schedule.step()
+
+
+def test_one_cycle_moves_momentum_or_beta_against_the_learning_rate_and_ends():
+    for optimizer, momentum in ((optim.SGD([X], momentum=0.5), lambda g: g["momentum"]), (optim.Adam([X]), lambda g: g["betas"][0])):
+        schedule, seen = optim.OneCycleLR(optimizer, 1.0, 4, pct_start=0.5, anneal_strategy="linear"), []
+        for _ in range(4):
+            seen.append(momentum(optimizer.param_groups[0]))
+            schedule.step()
+        assert seen == pytest.approx([0.95, 0.85, 0.9, 0.95])
+        with pytest.raises(ValueError, match="total_steps=4"):
+            schedule.step()
+    optimizer = optim.RMSprop([X])
+    optim.OneCycleLR(optimizer, 1.0, 4)
+    assert optimizer.param_groups[0]["momentum"] == 0.95
+
+
+def test_restarts_go_to_fractions_of_an_epoch():
+    torch = pytest.importorskip("torch")
+    ours, theirs = optim.SGD([X], lr=0.3), torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.3)
+    one, two = (lib.CosineAnnealingWarmRestarts(o, 2, 2) for lib, o in ((optim, ours), (torch.optim.lr_scheduler, theirs)))
+    for t in (0.25, 1.75, 2, 3.5, 0.5, 9.25):
+        one.step(t)
+        two.step(t)
+        assert one.get_last_lr() == pytest.approx(two.get_last_lr(), rel=1e-9)
+
+
+METRICS = [5.0, 4.0, 4.0, 3.9999, 4.1, 3.0, 3.2, math.nan, 3.1, 3.0, 2.9, 2.95, 2.9, 2.9, 2.9, 2.9, -1.0, -1.0, -1.0, -1.0, -1.1, -1.1, -1.1]
+
+
+@pytest.mark.parametrize("options", [
+    {"patience": 1}, {"patience": 0, "factor": 0.5, "cooldown": 2}, {"patience": 2, "threshold": 0.1},
+    {"patience": 1, "threshold": 0.05, "threshold_mode": "abs"},
+    {"mode": "max", "patience": 1}, {"mode": "max", "patience": 1, "threshold_mode": "abs", "threshold": 0.2}, {"patience": 0, "min_lr": [0.05, 0.001]},
+    {"patience": 0, "eps": 1e-3}], ids=str)
+def test_reduction_on_a_plateau_agrees_with_pytorch_and_resumes(options):
+    torch = pytest.importorskip("torch")
+    ours = optim.SGD([{"params": [X]}, {"params": [Y], "lr": 0.3}], lr=0.1)
+    theirs = torch.optim.SGD([{"params": [torch.ones(1, requires_grad=True)]}, {"params": [torch.ones(1, requires_grad=True)], "lr": 0.3}], lr=0.1)
+    one, two = optim.ReduceLROnPlateau(ours, **options), torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)
+    for i, value in enumerate(METRICS):
+        one.step(mg.tensor(np.array(value)) if i % 2 else value)
+        two.step(value)
+        assert one.get_last_lr() == pytest.approx([g["lr"] for g in theirs.param_groups], rel=1e-9)
+        if i == 10:  # go on with new objects, from text
+            saved = json.loads(json.dumps(one.state_dict()))
+            again = optim.SGD([{"params": [X]}, {"params": [Y]}], lr=7.0)
+            again.load_state_dict(ours.state_dict())
+            ours, one = again, optim.ReduceLROnPlateau(again, **options)
+            one.load_state_dict(saved)
+
+
+def test_reduction_on_a_plateau_counts_patience_and_cooldown():
+    optimizer = optim.SGD([X], lr=1.0)
+    schedule, seen = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, cooldown=2), []
+    for value in [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 1.0]:  # bad: 1, 2 (more than patience), cooldown twice, then 1, 2
+        schedule.step(value)
+        seen += schedule.get_last_lr()
+    assert seen == [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("order", ["optimizer, build, schedule", "build, optimizer, schedule", "build, schedule, optimizer"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_resumed_schedule_has_the_right_learning_rate_at_once(name, order):
+    def optimizer(lr=0.1):
+        return optim.SGD([{"params": [X]}, {"params": [Y], "lr": 3 * lr}], lr=lr)
+
+    first = optimizer()
+    schedule = SCHEDULES[name](optim, first)
+    for _ in range(7):
+        schedule.step()
+    saved = copy.deepcopy((first.state_dict(), schedule.state_dict()))
+    again, other = optimizer(5.0), None
+    for what in order.split(", "):
+        if what == "build":
+            other = SCHEDULES[name](optim, again)
+        elif what == "optimizer":
+            again.load_state_dict(saved[0])
+        else:
+            other.load_state_dict(saved[1])
+    for _ in range(4):
+        assert [{**g, "params": None} for g in again.param_groups] == [{**g, "params": None} for g in first.param_groups]
+        schedule.step()
+        other.step()
+
+
+@pytest.mark.parametrize("make", [lambda o: optim.CosineAnnealingLR(o, 10, eta_min=0.01), lambda o: optim.StepLR(o, 2), lambda o: optim.ExponentialLR(o, 0.9),
+                                  lambda o: optim.MultiStepLR(o, [3]), lambda o: optim.CosineAnnealingWarmRestarts(o, 10),
+                                  lambda o: optim.LambdaLR(o, lambda t: 1 / (1 + t))])
+def test_a_schedule_that_is_built_after_the_state_was_loaded_leaves_its_learning_rate(make):
+    optimizer = optim.SGD([X], lr=0.1)
+    schedule = make(optimizer)
+    for _ in range(4):
+        schedule.step()
+    again = optim.SGD([X], lr=5.0)
+    again.load_state_dict(optimizer.state_dict())
+    other = make(again)
+    assert other.get_last_lr() == schedule.get_last_lr() and other.base_lrs == [0.1]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

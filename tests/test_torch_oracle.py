@@ -109,7 +109,9 @@ PAIRS += [
     ("softplus", mg.softplus, F.softplus, normal((3, 4))),
     ("elu", lambda x: mg.elu(x, 0.7), lambda x: F.elu(x, 0.7), distinct((3, 4))),
     ("leaky_relu", lambda x: mg.leaky_relu(x, 0.2), lambda x: F.leaky_relu(x, 0.2), distinct((3, 4))),
-    ("gelu", mg.gelu, lambda x: F.gelu(x, approximate="tanh"), normal((3, 4))),
+    ("gelu", mg.gelu, F.gelu, normal((3, 4))),
+    ("gelu by tanh", lambda x: mg.gelu(x, "tanh"), lambda x: F.gelu(x, approximate="tanh"), normal((3, 4))),
+    ("erf", lambda x: mg.erf(3.0 * x), lambda x: torch.erf(3.0 * x), normal((3, 4))),
     ("clip", lambda x: mg.clip(x, -0.3, 0.5), lambda x: torch.clip(x, -0.3, 0.5), distinct((3, 4))),
     ("power 3", lambda x: x**3, lambda x: x**3, normal((3, 4))),
     ("power -1.5", lambda x: x**-1.5, lambda x: x**-1.5, positive((3, 4))),
@@ -220,7 +222,7 @@ def test_pooling_agrees(x, kernel, stride, padding, rng):
     arrays = distinct(x)(rng)
     agree(lambda x: mg.max_pool2d(x, kernel, stride, padding), lambda x: F.max_pool2d(x, kernel, stride, padding), arrays, rng)
     agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding), lambda x: F.avg_pool2d(x, kernel, stride, padding), arrays, rng)
-    agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding, False),
+    agree(lambda x: mg.avg_pool2d(x, kernel, stride, padding, False, False),
           lambda x: F.avg_pool2d(x, kernel, stride, padding, count_include_pad=False), arrays, rng)
 
 
@@ -244,14 +246,14 @@ LOGITS = [(5, 4), (3, 4, 2), (2, 3, 2, 2)]
 @pytest.mark.parametrize("shape, how, smoothing", [*itertools.product(LOGITS, REDUCTIONS, (0.0, 0.1, 1.0))], ids=str)
 def test_cross_entropy_agrees(shape, how, smoothing, rng):
     labels = rng.integers(0, shape[1], (shape[0], *shape[2:]))
-    agree(lambda x: mg.cross_entropy(x, labels, how, smoothing),
+    agree(lambda x: mg.cross_entropy(x, labels, reduction=how, label_smoothing=smoothing),
           lambda x: F.cross_entropy(x, torch.tensor(labels), reduction=how, label_smoothing=smoothing), normal(shape)(rng), rng)
 
 
 @pytest.mark.parametrize("shape, how, smoothing", [*itertools.product(LOGITS, REDUCTIONS, (0.0, 0.1))], ids=str)
 def test_cross_entropy_with_probabilities_agrees(shape, how, smoothing, rng):
     p = np.moveaxis(rng.dirichlet(np.ones(shape[1]), (shape[0], *shape[2:])), -1, 1).copy()
-    agree(lambda x: mg.cross_entropy(x, mg.tensor(p), how, smoothing),
+    agree(lambda x: mg.cross_entropy(x, mg.tensor(p), reduction=how, label_smoothing=smoothing),
           lambda x: F.cross_entropy(x, torch.tensor(p), reduction=how, label_smoothing=smoothing), normal(shape)(rng), rng)
 
 
@@ -267,3 +269,95 @@ def test_mse_and_binary_cross_entropy_agree(how, rng):
     t = rng.uniform(0, 1, (3, 4))
     agree(lambda x: mg.binary_cross_entropy_with_logits(x, mg.tensor(t), how),
           lambda x: F.binary_cross_entropy_with_logits(x, torch.tensor(t), reduction=how), [rng.standard_normal((3, 4)) * 20], rng)
+
+
+def some(rng, *choices):
+    return choices[int(rng.integers(len(choices)))]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_losses_with_weights_and_ignored_labels_agree(seed):
+    rng = np.random.default_rng(seed)
+    shape, how, smoothing, ignored = some(rng, *LOGITS), some(rng, *REDUCTIONS), some(rng, 0.0, 0.2, 1.0), some(rng, -100, 0, 1, 255)
+    labels = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    if ignored not in (0, 1):
+        labels[rng.random(labels.shape) < 0.3] = ignored
+    w = some(rng, None, rng.uniform(0.5, 2, shape[1]))
+    mine, other = (None, None) if w is None else (mg.tensor(w), torch.tensor(w))
+    dtype = some(rng, "int64", "int32", "int16") if ignored != 255 else "uint8"
+    labels.flat[0] = 2  # so that one counts
+    agree(lambda x: mg.cross_entropy(x, labels.astype(dtype), mine, None, ignored, None, how, smoothing),
+          lambda x: F.cross_entropy(x, torch.tensor(labels), other, None, ignored, None, how, smoothing), normal(shape)(rng), rng)
+    agree(lambda x: mg.nll_loss(x, labels.astype(dtype), mine, None, ignored, None, how),
+          lambda x: F.nll_loss(x, torch.tensor(labels), other, None, ignored, None, how), normal(shape)(rng), rng)
+    p = np.moveaxis(rng.dirichlet(np.ones(shape[1]), (shape[0], *shape[2:])), -1, 1).copy()
+    agree(lambda x, p: mg.cross_entropy(x, p, mine, reduction=how, label_smoothing=smoothing),
+          lambda x, p: F.cross_entropy(x, p, other, reduction=how, label_smoothing=smoothing), [*normal(shape)(rng), p], rng)
+
+
+@pytest.mark.parametrize("w, p", [((4,), None), (None, (4,)), ((3, 1), (4,)), ((3, 4), ()), ((1, 4), (3, 4))], ids=str)
+@pytest.mark.parametrize("how", REDUCTIONS)
+def test_weighted_binary_cross_entropy_and_mse_agree(how, w, p, rng):
+    w, p = (None if shape is None else rng.uniform(0.5, 2, shape) for shape in (w, p))
+    both_kinds = [(None if a is None else make(a)) for make in (mg.tensor, torch.tensor) for a in (w, p)]
+    t = rng.uniform(0, 1, (3, 4))
+    agree(lambda x, t: mg.binary_cross_entropy_with_logits(x, t, both_kinds[0], None, None, how, both_kinds[1]),
+          lambda x, t: F.binary_cross_entropy_with_logits(x, t, both_kinds[2], None, None, how, both_kinds[3]), [rng.standard_normal((3, 4)) * 20, t], rng)
+    agree(lambda x, t, w: mg.mse_loss(x, t, None, None, how, w), lambda x, t, w: F.mse_loss(x, t, None, None, how, w),
+          [*normal((3, 4), (3, 4))(rng), rng.uniform(0.5, 2, (3, 4))], rng)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_mean_over_nothing_is_nan_with_gradient_0(weighted):
+    x, y = np.ones((2, 3)), np.array([-100, -100])
+    w = np.ones(3) if weighted else None
+    a, b = mg.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    for how, expected in (("mean", np.nan), ("sum", 0.0)):
+        ours = mg.cross_entropy(a, mg.tensor(y), w, reduction=how)
+        theirs = F.cross_entropy(b, torch.tensor(y), None if w is None else torch.tensor(w), reduction=how)
+        np.testing.assert_equal([ours.item(), theirs.item()], [expected, expected])
+        (g,) = mg.grad(ours, [a])
+        (h,) = torch.autograd.grad(theirs, [b])
+        assert not g.numpy().any() and not h.numpy().any()
+
+
+def more_windows(count):
+    """(shape of x, kernel, stride, padding, dilation, ceil_mode), such that fit without dilation too."""
+    rng, found = np.random.default_rng(13), []
+    while len(found) < count:
+        kernel, stride, dilation, image = rng.integers(1, 5, 2), rng.integers(1, 4, 2), rng.integers(1, 4, 2), rng.integers(2, 9, 2)
+        padding = rng.integers(0, kernel // 2 + 1)
+        if (image + 2 * padding > dilation * (kernel - 1)).all() and (image >= dilation).all():  # each window sees a pixel
+            found.append(((1, 2, *map(int, image)), *(tuple(map(int, v)) for v in (kernel, stride, padding, dilation)), len(found) % 3 > 0))
+    return found
+
+
+@pytest.mark.parametrize("x, kernel, stride, padding, dilation, up", more_windows(40), ids=str)
+def test_pooling_with_dilation_and_rounded_up_agrees(x, kernel, stride, padding, dilation, up, rng):
+    arrays = distinct(x)(rng)
+    agree(lambda x: mg.max_pool2d(x, kernel, stride, padding, dilation, up), lambda x: F.max_pool2d(x, kernel, stride, padding, dilation, up), arrays, rng)
+    for include, divisor in ((True, None), (False, None), (False, 3)):
+        agree(lambda x, i=include, d=divisor: mg.avg_pool2d(x, kernel, stride, padding, up, i, d),
+              lambda x, i=include, d=divisor: F.avg_pool2d(x, kernel, stride, padding, up, i, d), arrays, rng)
+
+
+@pytest.mark.parametrize("mode, name", [("edge", "replicate"), ("reflect", "reflect"), ("wrap", "circular")])
+@pytest.mark.parametrize("widths", [((0, 1), (2, 3)), ((3, 0), (1, 1)), ((3, 3), (3, 3))], ids=str)
+def test_padding_by_the_image_agrees(mode, name, widths, rng):
+    (top, bottom), (left, right) = widths
+    agree(lambda x: mg.pad(x, ((0, 0), (0, 0), *widths), mode=mode) ** 2, lambda x: F.pad(x, (left, right, top, bottom), name) ** 2,
+          normal((2, 2, 4, 5))(rng), rng)
+
+
+def test_embedding_with_a_padding_row_agrees(rng):
+    mine, other = indices([[0, 2, 1], [2, 1, 1]])
+    for row in (1, -2, 0, None):
+        agree(lambda w, row=row: mg.embedding(mine, w, row) ** 3, lambda w, row=row: F.embedding(other, w, row) ** 3, normal((3, 4))(rng), rng)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_conv2d_with_named_padding_agrees(padding, rng):
+    for kernel, dilation in (((3, 2), 1), ((4, 3), (1, 2)), ((1, 1), 3)):
+        agree(lambda x, w, d=dilation: mg.conv2d(x, w, None, 1, padding, d), lambda x, w, d=dilation: F.conv2d(x, w, None, 1, padding, d),
+              normal((1, 2, 6, 7), (3, 2, *kernel))(rng), rng)

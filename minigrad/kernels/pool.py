@@ -8,6 +8,7 @@
 
 Taps count in row-major order, and the first of equal values wins. NaN wins over every number, so that it shows in y.
 Padding never wins, not even over -inf: every index points into x. float16 sums are taken in float32.
+With ceil_mode there are as many windows as begin inside x or before it; the last ones may reach beyond the padding.
 """
 
 from __future__ import annotations
@@ -24,20 +25,22 @@ Array = Any
 Pair = tuple[int, int]
 
 
-def max_pool2d_forward(xp: Any, x: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
+def max_pool2d_forward(
+    xp: Any, x: Array, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False
+) -> tuple[Array, Array]:
     """The largest value of each window, and where it was.
 
-    Args: x (N, C, H, W); padding at most half the kernel.
+    Args: x (N, C, H, W); padding at most half the kernel; dilation: pixels from one tap to the next.
     Returns: y and index, both (N, C, oh, ow). index is unsigned: the winner of a window is its tap divmod(index, kw).
     """
-    size = _size(x.shape, kernel, stride, padding)
+    size = output_size(x.shape, kernel, stride, padding, dilation, ceil_mode)
     y = xp.empty((*x.shape[:2], *size), dtype=x.dtype)
     index = xp.empty(y.shape, dtype=xp.uint8 if prod(kernel) <= 256 else xp.uint32)
-    first = _first_tap(xp, size, kernel, stride, padding).astype(index.dtype)
+    first = _first_tap(xp, size, kernel, stride, padding, dilation).astype(index.dtype)
 
     def work(n: slice) -> None:
         best, winner = None, first
-        for t, tap in _taps(_padded(xp, x[n], padding, -xp.inf), size, kernel, stride):
+        for t, tap in _taps(_padded(xp, x[n], -xp.inf, size, kernel, stride, padding, dilation), size, kernel, stride, dilation):
             value = xp.ascontiguousarray(tap)  # NumPy compares contiguous arrays several times faster
             if best is None:
                 best = value
@@ -52,26 +55,26 @@ def max_pool2d_forward(xp: Any, x: Array, *, kernel: Pair, stride: Pair, padding
 
 
 def max_pool2d_backward(
-    xp: Any, g: Array, index: Array, x_shape: tuple[int, ...], *, kernel: Pair, stride: Pair, padding: Pair
+    xp: Any, g: Array, index: Array, x_shape: tuple[int, ...], *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
 ) -> Array:
     """dx of shape x_shape: every g (N, C, oh, ow) added to the winner of its window, index of the forward pass."""
     dx = xp.empty(x_shape, dtype=g.dtype)
 
     def work(n: slice) -> None:
         parts = (_where(xp, index[n] == t, g[n]) for t in range(prod(kernel)))
-        _scatter(xp, dx[n], parts, g.shape[2:], kernel, stride, padding)
+        _scatter(xp, dx[n], parts, g.shape[2:], kernel, stride, padding, dilation)
 
     _by_images(xp, work, x_shape)
     return dx
 
 
-def max_pool2d_gather(xp: Any, x: Array, index: Array, *, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+def max_pool2d_gather(xp: Any, x: Array, index: Array, *, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Array:
     """y (N, C, oh, ow): the values of x (N, C, H, W) where ``index``, from the forward pass of another array, says."""
-    y = xp.empty(index.shape, dtype=x.dtype)
+    y, size = xp.empty(index.shape, dtype=x.dtype), index.shape[2:]
 
     def work(n: slice) -> None:
         y[n] = 0
-        for t, tap in _taps(_padded(xp, x[n], padding, 0), index.shape[2:], kernel, stride):
+        for t, tap in _taps(_padded(xp, x[n], 0, size, kernel, stride, padding, dilation), size, kernel, stride, dilation):
             y[n] += _where(xp, index[n] == t, tap)
 
     _by_images(xp, work, x.shape)
@@ -79,18 +82,28 @@ def max_pool2d_gather(xp: Any, x: Array, index: Array, *, kernel: Pair, stride: 
 
 
 def avg_pool2d_forward(
-    xp: Any, x: Array, *, kernel: Pair, stride: Pair, padding: Pair, count_include_pad: bool = True
+    xp: Any,
+    x: Array,
+    *,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    count_include_pad: bool = True,
+    ceil_mode: bool = False,
+    divisor: int | None = None,
 ) -> Array:
     """The mean of each window of x (N, C, H, W), over all its taps or, without count_include_pad, over those inside x.
 
+    Taps beyond the padding (ceil_mode) never count. With a divisor: the sum of each window divided by it.
+
     Returns: y (N, C, oh, ow).
     """
-    size = _size(x.shape, kernel, stride, padding)
+    size = output_size(x.shape, kernel, stride, padding, (1, 1), ceil_mode)
     y = xp.empty((*x.shape[:2], *size), dtype=x.dtype)
-    share_of_a_tap = _weights(xp, x.shape, size, kernel, stride, padding, count_include_pad, _wide(xp, x.dtype))
+    share_of_a_tap = _weights(xp, x.shape, size, kernel, stride, padding, count_include_pad, divisor, _wide(xp, x.dtype))
 
     def work(n: slice) -> None:
-        padded = _padded(xp, x[n], padding, 0)
+        padded = _padded(xp, x[n], 0, size, kernel, stride, padding)
         # Down the columns, then along the rows: kh + kw terms where kh * kw would round off more, and take longer.
         columns = _sum(xp, _taps(padded, (size[0], padded.shape[3]), (kernel[0], 1), (stride[0], 1)), x.dtype)
         y[n] = _sum(xp, _taps(columns, size, (1, kernel[1]), (1, stride[1])), x.dtype) * share_of_a_tap
@@ -108,11 +121,12 @@ def avg_pool2d_backward(
     stride: Pair,
     padding: Pair,
     count_include_pad: bool = True,
+    divisor: int | None = None,
 ) -> Array:
     """dx of shape x_shape: every g (N, C, oh, ow) in equal shares to all taps of its window."""
     size = g.shape[2:]
     dx = xp.empty(x_shape, dtype=g.dtype)
-    share_of_a_tap = _weights(xp, x_shape, size, kernel, stride, padding, count_include_pad, _wide(xp, g.dtype))
+    share_of_a_tap = _weights(xp, x_shape, size, kernel, stride, padding, count_include_pad, divisor, _wide(xp, g.dtype))
 
     def work(n: slice) -> None:
         part = g[n].astype(_wide(xp, g.dtype), copy=False) * share_of_a_tap
@@ -125,26 +139,41 @@ def avg_pool2d_backward(
 # -- Windows ----------------------------------------------------------------------------------------------------------
 
 
-def _size(x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    oh, ow = ((x_shape[a + 2] + 2 * padding[a] - kernel[a]) // stride[a] + 1 for a in (0, 1))
-    return oh, ow
+def output_size(x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False) -> Pair:
+    """Numbers of windows along the height and the width; below 1 where none fits."""
+    def windows(a: int) -> int:
+        size, more = x_shape[a + 2], stride[a] - 1 if ceil_mode else 0
+        n = (size + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1 + more) // stride[a] + 1
+        return n - 1 if ceil_mode and (n - 1) * stride[a] >= size + padding[a] else n  # no window begins behind the image
+    return windows(0), windows(1)
 
 
-def _padded(xp: Any, x: Array, padding: Pair, fill: float) -> Array:
-    if padding == (0, 0):
-        return x
+def _padded(xp: Any, x: Array, fill: float, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Array:
+    """x with padding before it, and behind it as far as the windows reach."""
+    rows, cols = _reach(x.shape, size, kernel, stride, padding, dilation)
     (N, C, H, W), (top, left) = x.shape, padding
-    out = xp.full((N, C, H + 2 * top, W + 2 * left), fill, dtype=x.dtype)
+    if (rows, cols) == (H, W):
+        return x
+    out = xp.full((N, C, rows, cols), fill, dtype=x.dtype)
     out[:, :, top : top + H, left : left + W] = x
     return out
 
 
-def _taps(padded: Array, size: Pair, kernel: Pair, stride: Pair) -> Iterator[tuple[int, Array]]:
+def _reach(x_shape: tuple[int, ...], size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+    """Rows and columns of the padded x: no less than all windows read."""
+    rows, cols = (
+        max(x_shape[a + 2] + padding[a], stride[a] * (size[a] - 1) + dilation[a] * (kernel[a] - 1) + 1) for a in (0, 1)
+    )
+    return rows, cols
+
+
+def _taps(padded: Array, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Iterator[tuple[int, Array]]:
     """(t, view (N, C, oh, ow) of tap t of all windows) in row-major order."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
-            rows = slice(i, i + stride[0] * (size[0] - 1) + 1, stride[0])
-            cols = slice(j, j + stride[1] * (size[1] - 1) + 1, stride[1])
+            top, left = i * dilation[0], j * dilation[1]
+            rows = slice(top, top + stride[0] * (size[0] - 1) + 1, stride[0])
+            cols = slice(left, left + stride[1] * (size[1] - 1) + 1, stride[1])
             yield i * kernel[1] + j, padded[:, :, rows, cols]
 
 
@@ -158,15 +187,18 @@ def _sum(xp: Any, taps: Iterable[tuple[int, Array]], dtype: Any) -> Array:
     return total
 
 
-def _scatter(xp: Any, dx: Array, parts: Iterable[Array], size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> None:
+def _scatter(
+    xp: Any, dx: Array, parts: Iterable[Array], size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+) -> None:
     """Write into dx the sum of the parts, one (N, C, oh, ow) for each tap, at their places."""
     (N, C, H, W), (top, left) = dx.shape, padding
-    if kernel == stride and padding == (0, 0) and (H, W) == (size[0] * stride[0], size[1] * stride[1]):  # windows tile x: nothing to add up
+    tiled = kernel == stride and (*padding, *dilation) == (0, 0, 1, 1)
+    if tiled and (H, W) == (size[0] * stride[0], size[1] * stride[1]):  # windows tile x: nothing to add up
         for (_, place), part in zip(_taps(dx, size, kernel, stride), parts):
             place[...] = part
         return
-    total = xp.zeros((N, C, H + 2 * top, W + 2 * left), dtype=_wide(xp, dx.dtype))
-    for (_, place), part in zip(_taps(total, size, kernel, stride), parts):
+    total = xp.zeros((N, C, *_reach(dx.shape, size, kernel, stride, padding, dilation)), dtype=_wide(xp, dx.dtype))
+    for (_, place), part in zip(_taps(total, size, kernel, stride, dilation), parts):
         place += part
     dx[...] = total[:, :, top : top + H, left : left + W]
 
@@ -179,20 +211,30 @@ def _where(xp: Any, mask: Array, a: Array) -> Array:
     return (np.ascontiguousarray(a).view(bits) & -mask.astype(bits)).view(a.dtype)
 
 
-def _first_tap(xp: Any, size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Array:
+def _first_tap(xp: Any, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
     """(oh, ow): for each window its first tap that is not padding."""
-    i, j = (xp.maximum(padding[a] - stride[a] * xp.arange(size[a]), 0) for a in (0, 1))
+    i, j = (-(xp.minimum(stride[a] * xp.arange(size[a]) - padding[a], 0) // dilation[a]) for a in (0, 1))
     return i[:, None] * kernel[1] + j
 
 
 def _weights(
-    xp: Any, x_shape: tuple[int, ...], size: Pair, kernel: Pair, stride: Pair, padding: Pair, include: bool, dtype: Any
+    xp: Any,
+    x_shape: tuple[int, ...],
+    size: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
+    include: bool,
+    divisor: int | None,
+    dtype: Any,
 ) -> Any:
-    """1 / (number of taps that count), a scalar or (oh, ow)."""
-    if include or padding == (0, 0):
-        return 1 / prod(kernel)
+    """1 / (number of taps that count, or the divisor), a scalar or (oh, ow)."""
+    counted = padding if include else (0, 0)
+    inside = all(stride[a] * (size[a] - 1) + kernel[a] <= x_shape[a + 2] + padding[a] + counted[a] for a in (0, 1))
+    if divisor or (inside and counted == padding):
+        return 1 / (divisor or prod(kernel))
     starts = [stride[a] * xp.arange(size[a]) - padding[a] for a in (0, 1)]
-    i, j = (xp.minimum(starts[a] + kernel[a], x_shape[a + 2]) - xp.maximum(starts[a], 0) for a in (0, 1))
+    i, j = (xp.minimum(starts[a] + kernel[a], x_shape[a + 2] + counted[a]) - xp.maximum(starts[a], -counted[a]) for a in (0, 1))
     return 1 / (i[:, None] * j).astype(dtype)
 
 

@@ -1,28 +1,39 @@
-"""Activation functions as modules: each calls the op of its name, where the formula stands."""
+"""Activation functions as modules: each calls the op of its name, where the formula stands.
+
+`inplace`, where PyTorch has it, is taken and changes nothing: results are the same, and ops never write into their input.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import ops
-from ..errors import error
+from ..errors import error, left_out
 from .module import Module
 
 
 class ReLU(Module):
     """max(x, 0)."""
 
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
     def forward(self, x: Any) -> Any:
         """x -> the same shape."""
         return ops.relu(x)
+
+    def extra_repr(self) -> str:
+        """The arguments, as they show when the module is printed."""
+        return "inplace=True" if self.inplace else ""
 
 
 class LeakyReLU(Module):
     """x where x > 0, else negative_slope·x."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        self.negative_slope = negative_slope
+        self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, x: Any) -> Any:
         """x -> the same shape."""
@@ -30,15 +41,15 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         """The arguments, as they show when the module is printed."""
-        return f"negative_slope={self.negative_slope}"
+        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
 class ELU(Module):
     """x where x > 0, else alpha·(eˣ − 1)."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha, self.inplace = alpha, inplace
 
     def forward(self, x: Any) -> Any:
         """x -> the same shape."""
@@ -46,7 +57,7 @@ class ELU(Module):
 
     def extra_repr(self) -> str:
         """The arguments, as they show when the module is printed."""
-        return f"alpha={self.alpha}"
+        return f"alpha={self.alpha}" + (", inplace=True" if self.inplace else "")
 
 
 class Sigmoid(Module):
@@ -66,19 +77,17 @@ class Tanh(Module):
 
 
 class GELU(Module):
-    """½x(1 + tanh(√(2/π)(x + 0.044715 x³))): PyTorch's ``approximate="tanh"``, and here the only form."""
+    """x·Φ(x), with Φ the normal distribution function; with ``approximate="tanh"`` the form by tanh, see `minigrad.gelu`."""
 
-    def __init__(self, approximate: str = "tanh") -> None:
+    def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        if approximate != "tanh":
-            raise error(ValueError, "GELU", got=f"approximate={approximate!r}",
-                        needs="'tanh': the exact form needs erf, which NumPy has not",
-                        fix="nn.GELU(); it differs from the exact form by less than 0.0005")
+        if approximate not in ("none", "tanh"):
+            raise error(ValueError, "GELU", got=f"approximate={approximate!r}", needs="'none' or 'tanh'", fix="nn.GELU() is the exact form")
         self.approximate = approximate
 
     def forward(self, x: Any) -> Any:
         """x -> the same shape."""
-        return ops.gelu(x)
+        return ops.gelu(x, self.approximate)
 
     def extra_repr(self) -> str:
         """The arguments, as they show when the module is printed."""
@@ -86,10 +95,11 @@ class GELU(Module):
 
 
 class Softplus(Module):
-    """log(1 + e^(beta·x)) / beta."""
+    """log(1 + e^(beta·x)) / beta: for all x, where PyTorch takes x itself above its `threshold` (with 20 the same within 2e-9)."""
 
-    def __init__(self, beta: float = 1.0) -> None:
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
+        left_out("Softplus", "threshold", float(threshold), 20.0, "minigrad.where(x > threshold / beta, x, softplus(x))")
         if not beta > 0:
             raise error(ValueError, "Softplus", got=f"beta={beta!r}", needs="a positive number", fix="beta=1.0")
         self.beta = beta

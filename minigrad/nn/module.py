@@ -39,7 +39,10 @@ class Module:
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
 
-    def __init__(self) -> None:
+    def __init__(self, *unknown: Any, **keywords: Any) -> None:
+        if unknown or keywords:
+            raise error(TypeError, type(self).__name__, got=f"the arguments {', '.join([*map(repr, unknown), *keywords])}", needs="none of them",
+                        fix="leave them out; a layer of your own calls super().__init__() without arguments")
         vars(self).update(training=True, _parameters={}, _buffers={}, _modules={}, _non_persistent_buffers_set=set())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

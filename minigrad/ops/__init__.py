@@ -8,6 +8,7 @@ from .broadcasting import *  # noqa: F403
 from .einsum import *  # noqa: F403
 from .elementwise import *  # noqa: F403
 from .linalg import *  # noqa: F403
+from .losses import *  # noqa: F403
 from .neural import *  # noqa: F403
 from .normalize import *  # noqa: F403
 from .reduce import *  # noqa: F403

@@ -12,6 +12,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import describe, error
+from ..kernels import erf as error_function
 from ..kernels import select
 from ..kernels.spread import spread
 from ..primitive import primitive
@@ -207,12 +208,29 @@ def softplus(xp: Any, a: Array) -> Array:
     return xp.maximum(a, 0) + xp.log1p(xp.exp(-xp.absolute(a)))
 
 
+@floating(a=lambda g, a: g * (2 / math.sqrt(math.pi) * exp(-(a * a))))
+def erf(xp: Any, a: Array) -> Array:
+    """The error function 2/√π ∫₀ᵃ e^(−s²) ds; `minigrad.kernels.erf` says how, and how exactly: a few roundings."""
+    return math.erf(a) if isinstance(a, (int, float)) else error_function.erf(xp, a)
+
+
+@floating(a=lambda g, a: g * (0.5 * (1.0 + erf(math.sqrt(0.5) * a)) + a * (exp(-0.5 * (a * a)) / math.sqrt(2 * math.pi))))
+def _gelu(xp: Any, a: Array) -> Array:
+    return 0.5 * a * math.erfc(-math.sqrt(0.5) * a) if isinstance(a, (int, float)) else error_function.gelu(xp, a)
+
+
 _GELU_C, _GELU_K = 0.7978845608028654, 0.044715  # √(2/π)
 
 
-def gelu(a: Any) -> Any:
-    """Gaussian error linear unit in its tanh form: ½a(1 + tanh(√(2/π)(a + 0.044715 a³)))."""
-    return 0.5 * a * (1.0 + tanh(_GELU_C * (a + _GELU_K * (a * a * a))))
+def gelu(a: Any, approximate: str = "none") -> Any:
+    """Gaussian error linear unit: a·Φ(a), with Φ the normal distribution function, ½(1 + erf(a/√2)).
+
+    Args:
+        approximate: "none", or "tanh" for ½a(1 + tanh(√(2/π)(a + 0.044715 a³))), which differs by less than 0.0005.
+    """
+    if approximate not in ("none", "tanh"):
+        raise error(ValueError, "gelu", got=f"approximate={approximate!r}", needs="'none' or 'tanh'", fix="leave it out for the exact form")
+    return _gelu(a) if approximate == "none" else 0.5 * a * (1.0 + tanh(_GELU_C * (a + _GELU_K * (a * a * a))))
 
 
 def _cos(a: Any) -> Any:
@@ -343,6 +361,6 @@ def astype(a: Any, dtype: Any) -> Any:
     return (_astype if to_dtype.kind == "f" else _astype_constant)(a, dtype=to_dtype)
 
 
-__all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",
+__all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",
            "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply",
            "negative", "not_equal", "power", "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]

@@ -1,4 +1,4 @@
-"""Convolution, pooling, dropout, embedding and losses, with the names and defaults of `torch.nn.functional`.
+"""Convolution, pooling, dropout and embedding, with the names and defaults of `torch.nn.functional`.
 
 Images are (N, C, H, W). Convolution is bilinear in image and weight, so its three maps (forward, to the image, to the
 weight) are each other's derivatives: no fourth formula is ever needed, in any order.
@@ -10,17 +10,15 @@ from typing import Any
 
 from .. import backend
 from ..backend import NAMESPACES, Array
-from ..by_hand import by_hand
-from ..errors import describe, error
+from ..errors import describe, error, left_out
 from ..kernels import conv, pool
 from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
-from .elementwise import exp, softplus
+from .elementwise import not_equal, where
 from .linalg import matmul
-from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
-from .reduce import sum as sum_
-from .shape import _reshape, expand_dims, getitem, squeeze, swapaxes, take_along_axis
+from .reduce import _sum, mean
+from .shape import expand_dims, getitem, pad, swapaxes
 
 Pair = int | tuple[int, int]
 
@@ -66,14 +64,15 @@ def _conv2d_weight(xp: Any, x: Array, g: Array, *, shape: Any, stride: Any, padd
     return conv.conv2d_weight(xp, x, g, shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pair = 0, dilation: Pair = 1, groups: int = 1) -> Any:
+def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1) -> Any:
     """2-D cross-correlation, as every framework's "convolution".
 
     Args:
         x: (N, C, H, W).
         weight: (O, C / groups, kh, kw).
         bias: (O,) or None.
-        stride, padding, dilation: integers or (height, width) pairs; padding is with zeros.
+        stride, padding, dilation: integers or (height, width) pairs. Padding is with zeros; "valid" is none, and "same"
+            gives an output of the size of the input (stride 1; an odd row or column is added below or right, as in PyTorch).
         groups: C and O are cut into this many groups that do not see each other.
 
     Returns:
@@ -86,6 +85,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     if getattr(weight, "ndim", None) != 4:
         raise error(ValueError, "conv2d", got=f"weight: {describe(weight)}", needs="a weight of shape (O, C / groups, kh, kw)", fix="reshape the weight")
     stride, dilation = _pair("conv2d", "stride", stride, 1), _pair("conv2d", "dilation", dilation, 1)
+    if isinstance(padding, str):
+        before, after = zip(*string_padding("conv2d", padding, weight.shape[2:], stride, dilation), strict=True)
+        if before != after:
+            x, before = pad(x, ((0, 0), (0, 0), *((0, b - a) for a, b in zip(before, after, strict=True)))), before
+        padding = before
     padding = _pair("conv2d", "padding", padding, 0)
     if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups or x.shape[1] // groups != weight.shape[1]:
         raise error(ValueError, "conv2d", got=f"an image of {x.shape[1]} channels, a weight of shape {tuple(weight.shape)} and groups={groups}",
@@ -101,77 +105,119 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
+def string_padding(op: str, padding: str, kernel: tuple[int, ...], stride: tuple[int, int], dilation: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """(before, after) for the height and the width, of padding "same" or "valid"."""
+    if padding not in ("same", "valid"):
+        raise error(ValueError, op, got=f"padding={padding!r}", needs="'same', 'valid', an integer or a pair", fix="check the spelling")
+    if padding == "same" and stride != (1, 1):
+        raise error(ValueError, op, got=f"padding='same' and stride={stride!r}", needs="stride 1 for 'same'",
+                    fix="padding=kernel_size // 2 halves the size with stride 2")
+    totals = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+    return tuple((t // 2, t - t // 2) for t in totals)
+
+
 # -- pooling --------------------------------------------------------------------------------------------------------------
 
 
-@primitive(x=lambda g, index, x_shape, kernel, stride, padding: _unpool(g, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding))
-def _max_pool2d(xp: Any, x: Array, y: Array, index: Array, *, kernel: Any, stride: Any, padding: Any) -> Array:
+@primitive(x=lambda g, index, x_shape, kernel, stride, padding, dilation:
+               _unpool(g, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
+def _max_pool2d(xp: Any, x: Array, y: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
     return y  # found together with the winners' index, which is all that the backward keeps
 
 
-@primitive(g=lambda h, index, kernel, stride, padding: _winners(h, index, kernel=kernel, stride=stride, padding=padding))
-def _unpool(xp: Any, g: Array, index: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any) -> Array:
-    return pool.max_pool2d_backward(xp, g, index, shape, kernel=kernel, stride=stride, padding=padding)
+@primitive(g=lambda h, index, kernel, stride, padding, dilation: _winners(h, index, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
+def _unpool(xp: Any, g: Array, index: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+    return pool.max_pool2d_backward(xp, g, index, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
-@primitive(x=lambda h, index, x_shape, kernel, stride, padding: _unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding))
-def _winners(xp: Any, x: Array, index: Array, *, kernel: Any, stride: Any, padding: Any) -> Array:
-    return pool.max_pool2d_gather(xp, x, index, kernel=kernel, stride=stride, padding=padding)
+@primitive(x=lambda h, index, x_shape, kernel, stride, padding, dilation:
+               _unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
+def _winners(xp: Any, x: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+    return pool.max_pool2d_gather(xp, x, index, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
-def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Any:
+def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, ceil_mode: bool = False,
+               return_indices: bool = False) -> Any:
     """Largest value of each window. At a tie the first in row-major order gets the gradient. Padding counts as −∞.
 
     Args:
         x: (N, C, H, W).
         kernel_size, stride, padding: integers or pairs; stride defaults to kernel_size; windows may overlap.
+        dilation: pixels from one element of a window to the next, an integer or a pair. (A window can then step over a
+            narrow image: it is −∞ and gets no gradient, as in PyTorch.)
+        ceil_mode: have windows that begin in the image, or before it, and end behind the padding as well.
+        return_indices: left out; the tape keeps the winners by itself.
+
+    Returns:
+        (N, C, H', W') with H' = (H + 2·padding − dilation·(kernel − 1) − 1) // stride + 1; with ceil_mode rounded up.
 
     Raises:
         ValueError: a window larger than the padded image, or padding above half the window.
     """
-    kernel, stride, padding = _windows("max_pool2d", x, kernel_size, stride, padding)
-    data = x._data if isinstance(x, Tensor) else x
-    y, index = pool.max_pool2d_forward(namespace_of(data), data, kernel=kernel, stride=stride, padding=padding)
-    return _max_pool2d(x, Tensor(y), Tensor(index), kernel=kernel, stride=stride, padding=padding) if isinstance(x, Tensor) else y
+    left_out("max_pool2d", "return_indices", return_indices, False, "the backward pass needs no indices; for your own use compare x with the result")
+    kernel, stride, padding, dilation = _windows("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    data, window = x._data if isinstance(x, Tensor) else x, {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    y, index = pool.max_pool2d_forward(namespace_of(data), data, ceil_mode=ceil_mode, **window)
+    return _max_pool2d(x, Tensor(y), Tensor(index), **window) if isinstance(x, Tensor) else y
 
 
-@primitive(x=lambda g, x_shape, kernel, stride, padding, count_include_pad:
-               _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad))
-def _avg_pool2d(xp: Any, x: Array, *, kernel: Any, stride: Any, padding: Any, count_include_pad: bool) -> Array:
-    return pool.avg_pool2d_forward(xp, x, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)
+@primitive(x=lambda g, x_shape, kernel, stride, padding, count_include_pad, ceil_mode, divisor:
+               _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
+                           divisor=divisor))
+def _avg_pool2d(xp: Any, x: Array, *, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool, divisor: int | None) -> Array:
+    return pool.avg_pool2d_forward(xp, x, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
+                                   divisor=divisor)
 
 
-@primitive(g=lambda h, kernel, stride, padding, count_include_pad:
-               _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad))
-def _avg_unpool(xp: Any, g: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool) -> Array:
-    return pool.avg_pool2d_backward(xp, g, shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad)
+@primitive(g=lambda h, kernel, stride, padding, count_include_pad, ceil_mode, divisor:
+               _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode, divisor=divisor))
+def _avg_unpool(xp: Any, g: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool,
+                divisor: int | None) -> Array:
+    return pool.avg_pool2d_backward(xp, g, shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, divisor=divisor)
 
 
-def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True) -> Any:
-    """Mean of each window; arguments as `max_pool2d`. With count_include_pad the zeros of the padding count."""
-    kernel, stride, padding = _windows("avg_pool2d", x, kernel_size, stride, padding)
-    return _avg_pool2d(x, kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad))
+def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Any:
+    """Mean of each window; arguments in PyTorch's order, see `max_pool2d`.
+
+    Args:
+        count_include_pad: the zeros of the padding count. (What ceil_mode adds behind them never does.)
+        divisor_override: divide the sums by this positive integer in place of the number of elements.
+    """
+    kernel, stride, padding, _ = _windows("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    if divisor_override is not None and (not isinstance(divisor_override, int) or divisor_override < 1):
+        raise error(ValueError, "avg_pool2d", got=f"divisor_override={divisor_override!r}", needs="a positive integer or None",
+                    fix="divisor_override=1 gives the sums of the windows")
+    return _avg_pool2d(x, kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad), ceil_mode=bool(ceil_mode),
+                       divisor=divisor_override)
 
 
-def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[tuple[int, int], ...]:
     _images(op, x)
     kernel = _pair(op, "kernel_size", kernel, 1)
     stride = kernel if stride is None else _pair(op, "stride", stride, 1)
-    padding = _pair(op, "padding", padding, 0)
+    padding, dilation = _pair(op, "padding", padding, 0), _pair(op, "dilation", dilation, 1)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise error(ValueError, op, got=f"padding={padding} for windows of {kernel}", needs="padding of at most half the window", fix="less padding")
-    if any(n + 2 * p < k for n, p, k in zip(x.shape[2:], padding, kernel, strict=True)):
-        raise error(ValueError, op, got=f"windows of {kernel} on images of {tuple(x.shape[2:])} with padding {padding}", needs="a window that fits",
-                    fix="a smaller window, or fewer pooling layers before")
-    return kernel, stride, padding
+    if min(pool.output_size(x.shape, kernel, stride, padding, dilation, ceil_mode)) < 1:
+        raise error(ValueError, op, got=f"windows of {kernel}{_dilated(dilation)} on images of {tuple(x.shape[2:])} with padding {padding}",
+                    needs="a window that fits", fix="a smaller window, or fewer pooling layers before")
+    return kernel, stride, padding, dilation
 
 
-def adaptive_avg_pool2d(x: Any, output_size: Pair) -> Any:
+def _dilated(dilation: tuple[int, int]) -> str:
+    return "" if dilation == (1, 1) else f" with dilation {dilation}"
+
+
+def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Any:
     """Means over a grid of output_size windows that cover the image, as PyTorch cuts them: row i averages
-    rows ⌊iH/h⌋ … ⌈(i+1)H/h⌉."""
+    rows ⌊iH/h⌋ … ⌈(i+1)H/h⌉. None in the place of a size keeps that of the image."""
     _images("adaptive_avg_pool2d", x)
-    h, w = _pair("adaptive_avg_pool2d", "output_size", output_size, 1)
     height, width = x.shape[2:]
+    sizes = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    if len(sizes) == 2:
+        sizes = tuple(n if given is None else given for given, n in zip(sizes, (height, width), strict=True))
+    h, w = _pair("adaptive_avg_pool2d", "output_size", sizes, 1)
     if (h, w) == (1, 1):
         return mean(x, (2, 3), keepdims=True)
     if height % h == 0 and width % w == 0:
@@ -207,117 +253,49 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     return x * (Tensor(mask) if isinstance(x, Tensor) else mask)
 
 
-def embedding(indices: Any, weight: Any) -> Any:
-    """Rows of `weight` (V, D) at integer `indices` (...): the result is (..., D). Repeated indices add their gradients."""
+def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """Rows of `weight` (V, D) at integer `indices` (...): the result is (..., D). Repeated indices add their gradients.
+
+    Args:
+        padding_idx: this row gets no gradient; negative ones count from the end.
+    """
     dtype = getattr(indices, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise error(TypeError, "embedding", got=describe(indices), needs="integer indices as a Tensor or array",
                     fix="embedding(indices, weight): indices come first")
-    _check_range("embedding", indices, weight.shape[0])
-    return getitem(weight, indices)
+    check_range("embedding", indices, weight.shape[0])
+    rows = getitem(weight, indices)
+    if padding_idx is None or not isinstance(rows, Tensor):
+        return rows
+    trained = expand_dims(not_equal(indices, padding_row("embedding", padding_idx, weight.shape[0])), -1)
+    return where(trained, rows, rows.detach())
 
 
-def _check_range(op: str, indices: Any, n: int) -> None:
-    """Are all indices in 0 … n−1? Looked at on the host always, elsewhere only in debug mode: it would wait for the GPU."""
+def padding_row(op: str, padding_idx: int, n: int) -> int:
+    """The row of a table of `n` that `padding_idx` names."""
+    if not isinstance(padding_idx, int) or not -n <= padding_idx < n:
+        raise error(ValueError, op, got=f"padding_idx={padding_idx!r} for {n} rows", needs=f"an integer from {-n} to {n - 1}, or None",
+                    fix="make the table one row longer for the padding")
+    return padding_idx % n
+
+
+def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bool:
+    """Are all indices in 0 … n−1, apart from `ignored`? Looked at on the host always, elsewhere only in debug mode: it would wait
+    for the GPU. Returns whether some may be `ignored`."""
     data = indices._data if isinstance(indices, Tensor) else indices
-    if not data.size or (NAMESPACES.get(type(data)) is not backend.np and not watchers):
-        return
+    if not data.size:
+        return False
+    if NAMESPACES.get(type(data)) is not backend.np and not watchers:
+        return ignored is not None
     low, high = int(data.min()), int(data.max())
+    found = ignored is not None and low <= ignored <= high
     if low < 0 or high >= n:
-        raise error(ValueError, op, got=f"indices from {low} to {high}", needs=f"0 to {n - 1}", fix="check the labels against the number of classes")
+        rest = data[data != ignored] if found else data
+        low, high = (int(rest.min()), int(rest.max())) if rest.size else (0, 0)
+    if low < 0 or high >= n:
+        needs = f"0 to {n - 1}" + (f", or ignore_index={ignored}" if ignored is not None else "")
+        raise error(ValueError, op, got=f"indices from {low} to {high}", needs=needs, fix="check the labels against the number of classes")
+    return found
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------------
-
-
-def _reduced(op: str, losses: Any, reduction: str) -> Any:
-    if reduction not in ("mean", "sum", "none"):
-        raise error(ValueError, op, got=f"reduction={reduction!r}", needs="'mean', 'sum' or 'none'", fix="check the spelling")
-    if reduction == "none":
-        return losses
-    return (_mean if reduction == "mean" else _sum)(losses, axis=tuple(range(losses.ndim)), keepdims=False)
-
-
-def _check_labels(op: str, scores: Any, target: Any) -> None:
-    """Are these integer labels (N, ...) for scores (N, C, ...)?"""
-    dtype = getattr(target, "dtype", None)
-    if dtype is None or dtype.kind not in "iu":
-        raise error(TypeError, op, got=f"target: {describe(target)}", needs="integer class labels",
-                    fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
-    shape = scores.shape
-    if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
-        raise error(ValueError, op, got=f"scores of shape {tuple(shape)} and labels of shape {tuple(target.shape)}",
-                    needs="scores (N, C, ...) and labels (N, ...)", fix="one label for each sample; squeeze the labels")
-    _check_range(op, target, shape[1])
-
-
-def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Any:
-    """−log p of the target classes.
-
-    Args:
-        log_probabilities: (N, C) or (N, C, ...), e.g. from `log_softmax(logits, 1)`.
-        target: integers of shape (N,) or (N, ...), each from 0 to C − 1.
-        reduction: "mean", "sum" or "none".
-    """
-    _check_labels("nll_loss", log_probabilities, target)
-    return _reduced("nll_loss", -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), reduction)
-
-
-@primitive()
-def _one_hot(xp: Any, target: Array, *, classes: int) -> Array:
-    return target[:, None] == xp.arange(classes).reshape((1, classes) + (1,) * (target.ndim - 1))
-
-
-def _softmax_minus_one_hot(g: Any, saved: Any, z: Any, target: Any) -> tuple[Any, None]:
-    return _reshape(g, shape=saved[0].shape) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None
-
-
-@by_hand(save=lambda z: (_logsumexp(z, axis=(1,), keepdims=True),), backward=_softmax_minus_one_hot)
-def _label_cross_entropy(xp: Any, z: Array, target: Array, *, saved: Any) -> Array:
-    chosen = z[xp.arange(len(z)), target] if z.ndim == 2 else xp.take_along_axis(z, target[:, None], 1)[:, 0]
-    return saved[0][:, 0] - chosen
-
-
-def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
-    """Softmax cross-entropy. Its gradient in the logits is softmax − onehot, divided by their number for "mean".
-
-    Args:
-        logits: (N, C) or (N, C, ...), unnormalized.
-        target: integer labels (N,) or (N, ...), or floating class probabilities of the shape of `logits`.
-        reduction: "mean" (over N and the other axes), "sum" or "none".
-        label_smoothing: share of the target that is spread evenly over all classes.
-    """
-    if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
-        if tuple(target.shape) != tuple(logits.shape):
-            raise error(ValueError, "cross_entropy", got=f"logits {tuple(logits.shape)} and probabilities {tuple(target.shape)}", needs="equal shapes",
-                        fix="one probability for each class")
-        losses = -sum_(log_softmax(logits, 1) * target, 1)
-    else:
-        _check_labels("cross_entropy", logits, target)
-        losses = _label_cross_entropy(logits, target)
-    if label_smoothing:
-        losses = (1 - label_smoothing) * losses - label_smoothing * mean(log_softmax(logits, 1), 1)
-    return _reduced("cross_entropy", losses, reduction)
-
-
-def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
-    """Squared error (x − target)²; the shapes must be equal (broadcasting here is nearly always a mistake)."""
-    _same_shape("mse_loss", x, target)
-    d = x - target
-    return _reduced("mse_loss", d * d, reduction)
-
-
-def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Any:
-    """−t log σ(x) − (1 − t) log(1 − σ(x)), as softplus(x) − x·t: stable for any x. Targets are in [0, 1]."""
-    _same_shape("binary_cross_entropy_with_logits", x, target)
-    return _reduced("binary_cross_entropy_with_logits", softplus(x) - x * target, reduction)
-
-
-def _same_shape(op: str, x: Any, target: Any) -> None:
-    if tuple(getattr(target, "shape", ())) != tuple(x.shape):
-        raise error(ValueError, op, got=f"shape {tuple(x.shape)} and a target of shape {tuple(getattr(target, 'shape', ()))}", needs="equal shapes",
-                    fix="reshape the target; (N,) against (N, 1) would silently give N × N errors")
-
-
-__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "dropout", "embedding", "max_pool2d",
-           "mse_loss", "nll_loss"]
+__all__ = ["adaptive_avg_pool2d", "avg_pool2d", "conv2d", "dropout", "embedding", "max_pool2d"]

@@ -208,8 +208,17 @@ def _pad(xp: Any, a: Array, *, widths: tuple[tuple[int, int], ...], value: float
     return xp.pad(a, widths, constant_values=value)
 
 
-def pad(a: Any, pad_width: Any, constant_values: float = 0) -> Any:
-    """`a` with a border of a constant: NumPy's `pad_width` (one number, one pair, or a pair for each axis)."""
+def pad(a: Any, pad_width: Any, constant_values: Any = 0, *, mode: str = "constant") -> Any:
+    """`a` with a border: NumPy's `pad_width` (one number, one pair, or a pair for each axis) and names of modes.
+
+    Args:
+        constant_values: the border of mode "constant", a number.
+        mode: "constant", "edge" (the outermost element), "reflect" (a mirror at the outermost element, which is not
+            repeated), or "wrap" (as if `a` went on from the other side).
+    """
+    if mode not in ("constant", "edge", "reflect", "wrap") or isinstance(constant_values, str):
+        raise error(ValueError, "pad", got=f"mode={mode if mode != 'constant' else constant_values!r}", needs="'constant', 'edge', 'reflect' or 'wrap'",
+                    fix="a keyword: pad(x, 1, mode='reflect')")
     try:
         widths = tuple((int(w[0]), int(w[1])) for w in backend.np.broadcast_to(backend.np.asarray(pad_width), (a.ndim, 2)))
     except (ValueError, TypeError):
@@ -217,7 +226,32 @@ def pad(a: Any, pad_width: Any, constant_values: float = 0) -> Any:
                     fix="((before, after), ...)") from None
     if any(w < 0 for pair in widths for w in pair):
         raise error(ValueError, "pad", got=f"pad_width={pad_width!r}", needs="widths of at least 0", fix="use slicing to cut")
-    return _pad(a, widths=widths, value=constant_values)
+    if mode == "constant":
+        return _pad(a, widths=widths, value=constant_values)
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            a = concatenate(_with_borders(a, axis, before, after, mode), axis)
+    return a
+
+
+def _with_borders(a: Any, axis: int, before: int, after: int, mode: str) -> list[Any]:
+    """The pieces of the padded array along one axis."""
+    n = a.shape[axis]
+    limit = {"edge": builtins.max(before, after) if n else 0, "reflect": n - 1, "wrap": n}[mode]
+    if before > limit or after > limit:
+        raise error(ValueError, "pad", got=f"a border of {before} and {after} for axis {axis} of size {n}, mode={mode!r}", needs=f"at most {limit}",
+                    fix="less padding, or mode='edge'")
+
+    def part(start: int, stop: int, step: int = 1) -> Any:  # of the indices start, start + step, ... before stop
+        return getitem(a, (slice(None),) * axis + (slice(start, stop if stop >= 0 else None, step),))
+
+    if mode == "edge":
+        return [*[part(0, 1)] * before, a, *[part(n - 1, n)] * after]
+    if mode == "reflect":
+        low, high = part(before, 0, -1), part(n - 2, n - 2 - after, -1)
+    else:
+        low, high = part(n - before, n), part(0, after)
+    return [*([low] if before else []), a, *([high] if after else [])]
 
 
 # -- indexing -------------------------------------------------------------------------------------------------------------

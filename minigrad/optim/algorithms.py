@@ -54,12 +54,13 @@ class SGD(Optimizer):
         params: Tensors, or groups (see `Optimizer`).
         lr, momentum, dampening, weight_decay, nesterov: as above.
         maximize: climb: −g in place of g.
+        others: see `Optimizer`.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
-                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False) -> None:
+                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False, **others: Any) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                                      nesterov=nesterov, maximize=maximize))
+                                      nesterov=nesterov, maximize=maximize), **others)
 
     def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
         names = ["momentum_buffer"] if group["momentum"] else []
@@ -100,14 +101,13 @@ class Adam(Optimizer):
         params: Tensors, or groups (see `Optimizer`).
         lr, betas, eps, weight_decay, amsgrad: as above.
         maximize: climb: −g in place of g.
+        others: see `Optimizer`.
     """
 
-    _decoupled = False
-
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False) -> None:
+                 weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False, **others: Any) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
-                                      maximize=maximize))
+                                      maximize=maximize), **others)
 
     def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
         times = {state.get("step", 0) + 1 for state, _, _ in todo}
@@ -151,8 +151,8 @@ class AdamW(Adam):
     _decoupled = True
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False, **others: Any) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **others)
 
 
 class RMSprop(Optimizer):
@@ -167,14 +167,16 @@ class RMSprop(Optimizer):
         params: Tensors, or groups (see `Optimizer`).
         lr, alpha, eps, weight_decay, momentum, centered: as above.
         maximize: climb: −g in place of g.
+        others: see `Optimizer`.
     """
 
     def __init__(self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
-                 momentum: float = 0, centered: bool = False, *, maximize: bool = False) -> None:
+                 momentum: float = 0, centered: bool = False, *, maximize: bool = False, **others: Any) -> None:
         super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
-                                      centered=centered, maximize=maximize))
+                                      centered=centered, maximize=maximize), **others)
 
     def _update(self, xp: Any, group: dict[str, Any], state: dict[str, Any], p: Array, g: Array) -> None:
+        state["step"] = state.get("step", 0) + 1  # not needed here; PyTorch's state has it
         lr, alpha, momentum, centered = float(group["lr"]), group["alpha"], group["momentum"], group["centered"]
         names = ["square_avg", *(["grad_avg"] if centered else []), *(["momentum_buffer"] if momentum else [])]
         for gb, pb, v, *more, one, two in self._blocks(xp, g, p, *_buffers(xp, state, p, names)):

@@ -8,10 +8,12 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array
-from ..errors import BackendError, describe, error
+from ..errors import BackendError, describe, error, left_out
 from ..storage import record_write
 from ..tensor import Tensor
 
+HINTS = ("foreach", "fused", "capturable")  # options of PyTorch that say how to compute, not what: accepted, and nothing to do
+SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")  # what schedules keep in a group
 BLOCK = 1 << 16  # elements; on NumPy a step goes through large parameters in blocks that stay in the cache
 
 
@@ -24,14 +26,19 @@ class Optimizer:
     Args:
         params: leaf Tensors, or dictionaries {"params": Tensors, option: value}, one for each group.
         defaults: the options of groups that do not say otherwise.
+        others: PyTorch's options foreach, fused and capturable, which change no value and are ignored; differentiable,
+            which is left out; nothing else.
 
     Raises:
         ValueError: no parameters, a parameter twice, or an option out of range.
         TypeError: something else than floating leaf Tensors.
     """
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    _decoupled = False  # weight decay apart from the gradient
+
+    def __init__(self, params: Any, defaults: dict[str, Any], **others: Any) -> None:
         self.defaults = defaults
+        self._check_names(others, known=())
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         self._scratch: dict[Any, Array] = {}
@@ -55,7 +62,8 @@ class Optimizer:
                               'either only Tensors, or only dictionaries {"params": [...], "lr": 0.1}')
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        group = {**param_group, "params": params}
+        self._check_names(param_group)
+        group = {**self._known(param_group), "params": params}
         for name, value in self.defaults.items():
             group.setdefault(name, value)
         known = {id(p) for other in self.param_groups for p in other["params"]}
@@ -72,12 +80,23 @@ class Optimizer:
         self._check(group)
         self.param_groups.append(group)
 
-    def _check(self, group: Mapping[str, Any]) -> None:
-        """Refuse unknown options, and values out of range."""
-        unknown = group.keys() - {*self.defaults, "params", "initial_lr"}
+    def _check_names(self, group: Mapping[str, Any], known: Sequence[str] = ("params", *SCHEDULED)) -> None:
+        """Refuse options that are unknown, or of PyTorch only."""
+        left_out(type(self).__name__, "differentiable", bool(group.get("differentiable")), False, "write the step as ops on Tensors, inside create_graph=True")
+        decoupled = bool(group.get("decoupled_weight_decay", self._decoupled))
+        if decoupled != self._decoupled:
+            raise self._error(ValueError, f"decoupled_weight_decay={decoupled}", f"{self._decoupled}", "AdamW has decoupled weight decay, Adam has not")
+        unknown = group.keys() - {*self.defaults, *known, *HINTS, "differentiable", "decoupled_weight_decay"}
         if unknown:
             raise self._error(ValueError, f"the options {sorted(unknown)}", f"options among {list(self.defaults)}",
                               "check the spelling")
+
+    def _known(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group without those of PyTorch that mean nothing here."""
+        return {name: value for name, value in group.items() if name in self.defaults or name in SCHEDULED or name == "params"}
+
+    def _check(self, group: Mapping[str, Any]) -> None:
+        """Refuse values out of range."""
         for name in ("lr", "momentum", "weight_decay", "eps", "alpha"):
             value = group.get(name, 0)
             if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
@@ -146,7 +165,7 @@ class Optimizer:
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Buffers and options, with numbers in the place of parameters.
+        """Buffers and options, with numbers in the place of parameters; names, shapes and numbers are PyTorch's.
 
         Returns:
             {"state": {number: {name: Tensor or Python number}}, "param_groups": [{"params": numbers, option: value}]}
@@ -163,14 +182,17 @@ class Optimizer:
         """Take over a copy of a state, so that training goes on bit for bit: all of it or, on an error, nothing.
 
         Args:
-            state_dict: as `state_dict` returns it. Arrays may be Tensors or raw and of any backend, numbers of
-                parameters may be text, and tuples lists: what JSON makes of them.
+            state_dict: as `state_dict` returns it, or that of PyTorch's optimizer of this name. Arrays may be Tensors or
+                raw and of any backend, or of PyTorch; numbers of parameters may be text, and tuples lists: what JSON
+                makes of them.
 
         Raises:
             ValueError: other groups or options, or buffers of another shape or dtype.
         """
         fix = "build the optimizer with the groups and the class of the saved one"
-        groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state_dict["param_groups"]]
+        for group in state_dict["param_groups"]:
+            self._check_names(group)
+        groups = [{k: tuple(v) if k == "betas" else v for k, v in self._known(group).items()} for group in state_dict["param_groups"]]
         sizes, own_sizes = ([len(group["params"]) for group in gs] for gs in (groups, self.param_groups))
         if sizes != own_sizes:
             raise self._error(ValueError, f"a state for groups of {sizes} parameters", f"groups of {own_sizes}", fix)
@@ -186,7 +208,7 @@ class Optimizer:
             p = parameter.get(int(key))
             if p is None:
                 raise self._error(ValueError, f"a state of parameter {key}", f"numbers among {list(parameter)}", fix)
-            new[p] = {name: v._data if isinstance(v, Tensor) else backend.plain(v, "load_state_dict") for name, v in values.items()}
+            new[p] = {name: _plain(name, v) for name, v in values.items() if v is not None}
             for name, v in new[p].items():
                 if backend.is_array(v):
                     if v.shape != p.shape or v.dtype != p.dtype:
@@ -202,6 +224,15 @@ class Optimizer:
             options = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
             rows.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([f"{type(self).__name__} (", *rows, ")"])
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A buffer as an array, and the number of steps, which PyTorch keeps in a tensor, as an integer."""
+    if isinstance(value, Tensor):
+        value = value._data
+    elif hasattr(value, "__array__") and not backend.is_array(value):  # PyTorch's
+        value = backend.np.asarray(backend.plain(value, "load_state_dict"))
+    return int(value) if name == "step" else value
 
 
 __all__ = ["Optimizer"]
