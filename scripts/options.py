@@ -67,7 +67,7 @@ class Options:
 FIELDS = {f.name: f for f in dataclasses.fields(Options)}
 MAY_CHANGE = ("epochs", "max_steps", "out", "quiet", "log_interval", "checkpoint_interval", "eval_batch_size", "threads")  # when a run is resumed
 PATHS = ("out", "init_from")
-RANGE = {"above": "above", "at_least": "of at least", "below": "below", "at_most": "of at most"}
+RANGE = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
 
 
 def flag(name: str) -> str:
@@ -116,7 +116,7 @@ def problems(options: Options) -> str | None:
         if value is None and f.default is None:
             continue
         if limits and not _inside(value, **limits):
-            return f"{flag(name)} {value}: needed is a number {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
+            return f"{flag(name)} {value}: needed is a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
         if value == "":
             return f"{flag(name)}: needed is more than an empty text"
     if options.nesterov and (options.optimizer != "sgd" or options.momentum == 0):

@@ -11,7 +11,7 @@ import layers
 import minigrad as mg
 from benchmarks import depth
 from minigrad import data
-from scripts import compare
+from scripts import compare, demo
 from scripts.trainer import Trainer
 
 
@@ -157,3 +157,10 @@ def test_a_folder_that_is_a_file_and_a_log_without_rows_are_said(tmp_path, capsy
     log.write_text(log.read_text().splitlines()[0] + "\n")
     code, err = ended(capsys, *SMALL, "--out", tmp_path / "out")
     assert code == 1 and "summary" in err
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--epochs", "-1"], ["--epochs", "nan"], ["--seed", "-1"], ["--figure", "."]])
+def test_the_demo_refuses_what_would_fail_after_its_training(arguments, capsys):
+    with pytest.raises(SystemExit) as e:
+        demo.main(arguments)
+    assert e.value.code == 2 and arguments[0] in capsys.readouterr().err
