@@ -38,13 +38,9 @@ KINDS = ("Gaussian", "orthonormal", "penalty", "modulation")
 def network(depth: int, kind: str, seed: int, width: float) -> nn.Module:
     """A plain network, prepared as `kind` says."""
     mg.seed(seed)
-    model = models.build(f"plain{depth}", width=width)
+    model = models.build(f"plain{depth}", width=width, modulation=1.0 if kind == "modulation" else 0.0)
     if kind != "Gaussian":
         layers.orthonormal_init(model)
-    if kind == "modulation":
-        for stage in (model.layer1, model.layer2, model.layer3):
-            for name, block in list(stage.named_children()):
-                setattr(stage, name, layers.Modulated(block, limit=100.0))
     return model
 
 

@@ -14,11 +14,33 @@ wrong too. A gradient check of a model with modulation fails, and should.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import minigrad as mg
 from minigrad import clip, nn, where
 from minigrad.errors import error
+
+
+def modulated(f: Callable[[Any], Any], x: Any, strength: float, limit: float) -> Any:
+    """f(x), and two hooks on the tape that do what this file is about: see `Modulated`."""
+    x = mg.identity(x)                                                 # a line of its own: only what comes through f
+    y = f(x)
+    if not (x.requires_grad and y.requires_grad):
+        return y
+    above: list[Any] = []
+
+    def measure(dy: Any) -> None:
+        above[:] = [mg.norm(dy)]
+
+    def rescale(dx: Any) -> Any:
+        here = mg.norm(dx)
+        quotient = above[0] / where(here > 0, here, 1.0)               # 1/q; where dx = 0, any number
+        return dx * clip(quotient ** strength, 1 / limit, limit)
+
+    y.register_hook(measure)
+    x.register_hook(rescale)
+    return y
 
 
 class Modulated(nn.Module):
@@ -47,24 +69,8 @@ class Modulated(nn.Module):
         self.module, self.strength, self.limit = module, strength, limit
 
     def forward(self, x: Any) -> Any:
-        """module(x); two hooks on the tape do the rest."""
-        x = mg.identity(x)                                             # a line of its own: only what comes through this layer
-        y = self.module(x)
-        if not (x.requires_grad and y.requires_grad):
-            return y
-        above: list[Any] = []
-
-        def measure(dy: Any) -> None:
-            above[:] = [mg.norm(dy)]
-
-        def rescale(dx: Any) -> Any:
-            here = mg.norm(dx)
-            quotient = above[0] / where(here > 0, here, 1.0)           # 1/q; where dx = 0, any number
-            return dx * clip(quotient ** self.strength, 1 / self.limit, self.limit)
-
-        y.register_hook(measure)
-        x.register_hook(rescale)
-        return y
+        """module(x); the hooks of `modulated` do the rest."""
+        return modulated(self.module, x, self.strength, self.limit)
 
     def extra_repr(self) -> str:
         """The arguments, as they show when the module is printed."""

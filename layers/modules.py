@@ -119,8 +119,8 @@ class BatchNorm(Normalization):
             return layer.form(form)(x, gamma, beta, running_mean=self.running_mean, running_var=self.running_var, eps=self.eps)
         m = self._elements(x)
         if m < 2:
-            raise self._refusal(x, f"more than {m} element{'s' if m != 1 else ''} under each mean: a single one has no variance",
-                                "a larger batch or image; or eval(), where running statistics are tracked")
+            raise self._refusal(x, "more than 1 element under each mean: a single one has no variance",
+                                f"{'a larger batch or image' if m else 'leave an empty batch out: if len(x)'}; or eval(), where running statistics are tracked")
         function, keywords = REGISTRY[self.layer].form(self.form), {"eps": self.eps, **self._keywords()}
         tracked = self.training and self.track_running_stats and not state.checking
         if self.form != "composed":

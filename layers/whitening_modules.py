@@ -95,8 +95,8 @@ class Whitening(Normalization):
         """By the batch's own statistics, which are averaged on the way."""
         m = x.size // self.num_features
         if m < 2:
-            raise self._refusal(x, f"more than {m} sample{'s' if m != 1 else ''}: a single one has no covariance",
-                                "a larger batch; or eval(), where running statistics are tracked")
+            raise self._refusal(x, "more than 1 sample: a single one has no covariance",
+                                f"{'a larger batch' if m else 'leave an empty batch out: if len(x)'}; or eval(), where running statistics are tracked")
         layer, keywords = REGISTRY[self.layer], {"eps": self.eps, "group_size": self.group_size, **self._keywords()}
         tracked = self.training and self.track_running_stats and not state.checking
         if self.form != "composed":

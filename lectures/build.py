@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jupytext
-import nbformat
-
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- lectures: python -m lectures.build -->", "<!-- end of lectures -->"
 
@@ -45,13 +42,19 @@ def sources(folder: Path = HERE) -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.py"))
 
 
+def cells(path: Path) -> list[Any]:
+    """The cells of a lecture, each with `source`, `cell_type` and `metadata`."""
+    import jupytext  # here, because a lecture runs, and most of this file works, without it
+    return list(jupytext.read(path, fmt="py:percent").cells)
+
+
 def syllabus(path: Path) -> Syllabus:
     """What a lecture's first cell says.
 
     Raises:
         ValueError: a part is missing; the text says which.
     """
-    text = jupytext.read(path, fmt="py:percent").cells[0].source
+    text = cells(path)[0].source
     paragraphs = [" ".join(p.split()) for p in text.split("\n\n")]
     title = re.match(r"# (\d+) · (.+)", text)
     needs = [p.removeprefix("You need ").rstrip(".") for p in paragraphs if p.startswith("You need ")]
@@ -66,12 +69,13 @@ def syllabus(path: Path) -> Syllabus:
 
 def notebook(path: Path) -> str:
     """The notebook of a lecture, as the text of an .ipynb file."""
-    cells: list[Any] = []
-    for number, cell in enumerate(jupytext.read(path, fmt="py:percent").cells, 1):
+    import nbformat
+    made_cells: list[Any] = []
+    for number, cell in enumerate(cells(path), 1):
         make = nbformat.v4.new_markdown_cell if cell.cell_type == "markdown" else nbformat.v4.new_code_cell
-        cells.append(make(cell.source, id=f"cell-{number:02}", metadata=cell.metadata))
+        made_cells.append(make(cell.source, id=f"cell-{number:02}", metadata=cell.metadata))
     metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
-    made = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    made = nbformat.v4.new_notebook(cells=made_cells, metadata=metadata)
     made.nbformat_minor = 5
     nbformat.validate(made)
     return nbformat.writes(made).rstrip("\n") + "\n"

@@ -34,6 +34,16 @@ from .tensor import Tensor, tensor
 _HEADER = "minigrad"  # name of our entry in the header's __metadata__
 _DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 
+# How files of other kinds begin, and how to come from them to one that is read here.
+_FROM_TORCH = "read it in PyTorch, and save what it holds: safetensors.torch.save_file(model.state_dict(), path)"
+_OTHERS = (
+    (b"PK\x03\x04", "a zip archive: PyTorch's torch.save, or an .npz of NumPy", f"{_FROM_TORCH}; of an .npz: model.load_state_dict(numpy.load(path))"),
+    (b"\x80", "a pickle, which is not read because it can run code", _FROM_TORCH),
+    (b"\x93NUMPY", "an .npy of NumPy, a single array", "x.data[...] = numpy.load(path)"),
+    (b"\x89HDF", "an HDF5 file", "read it with h5py, and save its arrays with checkpoint.save"),
+    (b"\x1f\x8b", "a gzip-compressed file", "decompress it first: gunzip"),
+)
+
 StrPath = str | os.PathLike[str]
 
 
@@ -162,8 +172,10 @@ def load(path: StrPath, *, backend: str | None = None) -> dict[Any, Any]:
         What `save` was given, with Tensors in the place of arrays; of another program's file, name -> Tensor.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated or changed, not a safetensors file, or arrays that NumPy does not have (bfloat16).
+        FileNotFoundError, IsADirectoryError, OSError: no such file, a folder, or a file that cannot be read.
+        ValueError: truncated or changed, not a safetensors file (the text says what it looks like), or arrays that NumPy does
+            not have (bfloat16).
+        TypeError: `path` is no path.
     """
     blob, header, entry = _read(path)
     for name, description in header.items():
@@ -184,11 +196,20 @@ def metadata(path: StrPath) -> dict[str, str]:
 
 def _read(path: StrPath) -> tuple[bytes, dict[str, Any], dict[str, Any] | None]:
     """The content of the file, its header, and our entry in the header (None in another program's file)."""
+    if not isinstance(path, str | os.PathLike):
+        raise error(TypeError, "checkpoint.load", got=describe(path), needs="the path of a safetensors file", fix='checkpoint.load("model.safetensors")')
     try:
         blob = Path(path).read_bytes()
-    except FileNotFoundError as e:
-        raise error(FileNotFoundError, "checkpoint.load", got=f"no file at {path}", needs="a safetensors file",
-                    fix="check the folder and the name") from e
+    except OSError as e:
+        if os.path.isdir(path):
+            got, fix = f"the folder {path}", "name one of its files"
+        elif isinstance(e, FileNotFoundError):
+            got, fix = f"no file at {path}", "check the folder and the name"
+        else:
+            got, fix = f"{path}, which cannot be read: {e.strerror or e}", "check its permissions, and the disk"
+        failure = error(type(e), "checkpoint.load", got=got, needs="a safetensors file", fix=fix)
+        failure.errno = e.errno
+        raise failure from e
     start = 8 + int.from_bytes(blob[:8], "little")
     safetensors = importlib.import_module("safetensors")
     try:
@@ -204,8 +225,12 @@ def _read(path: StrPath) -> tuple[bytes, dict[str, Any], dict[str, Any] | None]:
             if entry["format"] != 1:
                 raise ValueError(f"it has format {entry['format']}, of a later version of minigrad")
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as e:
-        raise error(ValueError, "checkpoint.load", got=f"{path}, {len(blob):,} bytes, which is truncated or changed: {e}",
-                    needs="a safetensors file as it was saved", fix="copy it again, or take an earlier one") from e
+        what, fix = "truncated or changed", "copy it again, or take an earlier one"
+        if blob and blob[8:9] != b"{":  # every header begins so
+            what, fix = next(((f"no safetensors file but looks like {kind}", fix) for begin, kind, fix in _OTHERS if blob.startswith(begin)),
+                             ("no safetensors file", "check the name; a file by another program has to be saved in this format"))
+        raise error(ValueError, "checkpoint.load", got=f"{path}, {len(blob):,} bytes, which is {what} ({e})",
+                    needs="a safetensors file as it was saved", fix=fix) from e
     return blob, header, entry
 
 

@@ -85,7 +85,7 @@ class GoogLeNet(nn.Module):
             channels = module.outputs
             if name in ("3c", "4e"):
                 features[f"down{name[0]}"] = unit(parts, channels, channels, 2, stride=2, padding=0)
-        self.features = nn.Sequential(features)
+        self.features = parts.modulated(nn.Sequential(features))
         self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
         self.fc = nn.Linear(channels, classes)
 

@@ -14,19 +14,26 @@
 
 Norms stand where the papers have them: behind a convolution and before its activation. Whitening layers are dear, and dbn
 puts one in residual networks only in place of the *first* batch norm, for which `placement` is the switch.
+
+The gradient-magnitude modulation stands around *blocks*, in which a convolution has its norm and its activation with it. Around a
+convolution alone it would keep what the convolution does to a gradient, and leave the norm behind it, which undoes that, as it is:
+gradients of a plain network of 20 layers then grow by 1.4 a layer, where they grow by 1.2 without any modulation.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import gcd
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import layers
 import minigrad as mg
 from layers import REGISTRY
+from layers.modulation import modulated
 from minigrad import nn
 from minigrad.errors import error
 
@@ -52,7 +59,7 @@ class SomeGroupNorm(layers.GroupNorm):
 
     def __init__(self, num_channels: int, num_groups: int = 8, eps: float = 1e-5, affine: bool = True, *,
                  form: str | None = None) -> None:
-        super().__init__(gcd(num_groups, num_channels), num_channels, eps, affine, form=form)
+        super().__init__(math.gcd(num_groups, num_channels), num_channels, eps, affine, form=form)
 
 
 # name -> the Module, whose first argument is the number of channels, and what differs from its defaults
@@ -71,6 +78,32 @@ NORMS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
 WHITENING = ("decorrelated_batch_norm", "iter_norm")
 
 
+class Stack(nn.Sequential):
+    """A Sequential with the modulation around each of its blocks. The names in its state are those of a Sequential.
+
+    Attributes:
+        strength: of the modulation, see `layers.Modulated`; 0 is none.
+        lengths: how many modules each block has; what comes behind the last block is left alone. None: each module is a block.
+    """
+
+    strength = 0.0
+    lengths: Sequence[int] | None = None
+    limit = 100.0  # of a block's factor: of use against a gradient that has died
+
+    def forward(self, x: Any) -> Any:
+        """x through every module in turn."""
+        rest = iter(self)
+        for length in self.lengths or [1] * len(self):
+            x = modulated(partial(_through, list(islice(rest, length))), x, self.strength, self.limit)
+        return _through(rest, x)
+
+
+def _through(modules: Iterable[nn.Module], x: Any) -> Any:
+    for module in modules:
+        x = module(x)
+    return x
+
+
 @dataclass(frozen=True)
 class Parts:
     """The choices that all layers of a network share; see `models.build` for what they mean."""
@@ -81,12 +114,16 @@ class Parts:
     width: float = 1.0
     placement: str | None = None
     norm_options: Mapping[str, Any] = field(default_factory=dict)
+    modulation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.placement is not None:
             choose("placement", self.placement, ("all", "first"))
-        if not self.width > 0:
+        if not 0 < self.width < math.inf:
             raise error(ValueError, "models.build", got=f"width={self.width}", needs="a positive factor", fix="1.0 is the published width")
+        if not 0 <= self.modulation <= 1:
+            raise error(ValueError, "models.build", got=f"modulation={self.modulation}", needs="a strength from 0 to 1",
+                        fix="0.0 changes nothing, 1.0 makes magnitudes equal")
         taken = () if self.norm_name == "none" else list(inspect.signature(NORMS[self.norm_name][0]).parameters)[1:]
         allowed = [n for n in taken if n not in ("form", "dtype", "activation", "slope")]  # those are arguments of `build`
         refuse_unknown("norm_options", self.norm_name, self.norm_options, allowed)
@@ -126,6 +163,14 @@ class Parts:
     def activation(self) -> nn.Module:
         """ReLU, or leaky ReLU with this slope."""
         return nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
+
+    def modulated(self, stack: nn.Sequential, lengths: Sequence[int] | None = None) -> nn.Sequential:
+        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `Stack`."""
+        if not self.modulation:
+            return stack
+        found = Stack(stack._modules)
+        found.strength, found.lengths = self.modulation, lengths
+        return found
 
     def _name(self, first: bool) -> str:
         return self.norm_name if first or self.placement != "first" else "batch_norm"

@@ -41,7 +41,7 @@ MODELS: dict[str, Constructor] = {
 
 def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weight: str | None = None, width: float = 1.0,
           classes: int = 10, in_channels: int = 3, slope: float = 0.0, placement: str | None = None,
-          norm_options: Mapping[str, Any] | None = None, weight_options: Mapping[str, Any] | None = None,
+          norm_options: Mapping[str, Any] | None = None, weight_options: Mapping[str, Any] | None = None, modulation: float = 0.0,
           **options: Any) -> nn.Module:
     """A network for images (N, in_channels, H, W), 32×32 unless its file says otherwise, that gives scores (N, classes).
 
@@ -57,6 +57,8 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
         placement: "all" norms are `norm`, or only the "first", the others batch norm. Default: "first" for whitening layers in
             networks with shortcuts, as in dbn, otherwise "all".
         norm_options, weight_options: keywords of the norm's Module and of `layers.parametrize`.
+        modulation: strength of the gradient-magnitude modulation around every block, 0 (none) to 1: see `layers.Modulated`. A block
+            is that of the network's file; in stacks without blocks, each convolution with its norm and activation.
         options: of the network: depth, shortcut, k, ...: see its file.
 
     Convolutions begin as He et al. 2015 have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel
@@ -64,7 +66,7 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
     begin at 0.
 
     Raises:
-        ValueError: an unknown name, form or placement, or sizes that do not fit; the text lists the choices.
+        ValueError: an unknown name, form or placement, a number out of its range, or sizes that do not fit; the text lists the choices.
         TypeError: an option that this network does not have.
 
     >>> import minigrad as mg, models
@@ -79,7 +81,7 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
     choose("form", form, (None, "composed", "derived", *derivations))
     allowed = [n for n in inspect.signature(MODELS[name]).parameters if n not in ("parts", "classes", "in_channels")]
     refuse_unknown("the options", name, options, allowed)
-    parts = Parts(norm, form, slope, width, placement, dict(norm_options or {}))
+    parts = Parts(norm, form, slope, width, placement, dict(norm_options or {}), modulation)
     model = MODELS[name](parts, classes=classes, in_channels=in_channels, **options)
     _initialize(model, slope, mode="fan_in" if norm == "none" else "fan_out")
     if weight is not None:

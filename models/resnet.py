@@ -117,7 +117,7 @@ class Stages(nn.Module):
         super().__init__()
         self.conv1 = parts.conv(in_channels, stem)
         self.bn1, self.act1 = parts.norm_and_activation(stem, first=True)
-        self.layer1, self.layer2, self.layer3 = (nn.Sequential(*blocks) for blocks in stages)
+        self.layer1, self.layer2, self.layer3 = (parts.modulated(nn.Sequential(*blocks)) for blocks in stages)
         self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
         self.fc = nn.Linear(features, classes)
 

@@ -35,7 +35,7 @@ def tiny_network(parts: Parts, *, channels: int = 16, size: int = 32, classes: i
         size: images are size × size, divisible by 4.
     """
     c, d = parts.channels(channels), parts.channels(2 * channels)
-    return nn.Sequential(
+    return parts.modulated(nn.Sequential(
         parts.conv(in_channels, c),
         *parts.norm_and_activation(c, first=True),
         nn.MaxPool2d(2),
@@ -44,4 +44,4 @@ def tiny_network(parts: Parts, *, channels: int = 16, size: int = 32, classes: i
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(d * (size // 4) ** 2, classes),
-    )
+    ), lengths=(4, 4))

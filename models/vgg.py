@@ -51,15 +51,18 @@ class VGG(nn.Module):
             raise error(ValueError, "models.build", got=f"size={size} for VGG", needs="a power of 2 up to 32, or a multiple of 32",
                         fix="size=32 for CIFAR's images, size=8 for the digits")
         features: list[nn.Module] = []
+        lengths: list[int] = []  # of the blocks: convolution, norm, activation, and pooling
         poolings = min(size.bit_length() - 1, len(STAGES))
         channels = in_channels
         for i, stage in enumerate(STAGES):
             for published in stage:
                 inputs, channels = channels, parts.channels(published)
                 features += [parts.conv(inputs, channels), *parts.norm_and_activation(channels, first=not features)]
+                lengths.append(3)
             if i >= len(STAGES) - poolings:
                 features.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*features)
+                lengths[-1] += 1
+        self.features = parts.modulated(nn.Sequential(*features), lengths)
         self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()  # the former does nothing up to 32×32
         normed = parts.norm_name != "none" if classifier_norm is None else classifier_norm
         norm = layers.BatchNorm1d(channels, form=form_for("batch_norm", parts.form)) if normed else nn.Identity()

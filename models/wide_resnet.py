@@ -74,7 +74,7 @@ class WideResNet(nn.Module):
             sizes = [inputs, *[parts.channels(published * k)] * n]
             blocks = [PreactivatedBlock(parts, sizes[i], sizes[i + 1], 1 if i else stride, dropout, first=not stages and i == 0)
                       for i in range(n)]
-            stages.append(nn.Sequential(*blocks))
+            stages.append(parts.modulated(nn.Sequential(*blocks)))
             inputs = sizes[-1]
         self.layer1, self.layer2, self.layer3 = stages
         self.bn, self.act = parts.norm_and_activation(inputs)

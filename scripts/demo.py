@@ -116,6 +116,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, default=Path("demo.png"), help="where the figure goes (default: demo.png)")
     options = parser.parse_args(arguments)
+    if options.epochs < 1 or options.seed < 0 or options.figure.is_dir():  # said now, not after the training
+        parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: needed are at least 1, at least 0, and a file")
     mg.set_num_threads(2)
     exact = train(options.epochs, options.seed, "float64")
     result = train(options.epochs, options.seed, "float32")

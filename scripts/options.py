@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ DATASETS = ("digits", "synthetic", "mnist", "fashion_mnist", "cifar10")
 
 
 def _option(default: Any, group: str, text: str, **more: Any) -> Any:
+    """A field. A number needs its range: at_least or above, and at_most or below where there is an end. An optional one may be None."""
     return field(default=default, metadata={"group": group, "help": text, **more})
 
 
@@ -24,44 +27,47 @@ class Options:
     """What a training run is. Every field is an option of scripts/train.py; two runs with the same options are the same run."""
 
     model: str = _option("tiny_cnn", "network", "one of models.MODELS", choices=sorted(MODELS))
-    width: float = _option(1.0, "network", "factor for all numbers of channels")
+    width: float = _option(1.0, "network", "factor for all numbers of channels", above=0, at_most=1000)
     norm: str = _option("batch_norm", "network", "the normalization, by its registry name", choices=list(NORMS))
     form: str = _option("derived", "network", "composed, derived, or a derivation's name")
     parametrization: str | None = _option(None, "network", "weight normalization on the convolutions", choices=list(RULES))
-    slope: float = _option(0.0, "network", "of leaky ReLU; 0 is ReLU")
+    slope: float = _option(0.0, "network", "of leaky ReLU; 0 is ReLU", at_least=0, at_most=1)
     init: str = _option("default", "network", "weights at the start: He et al.'s Gaussian, or orthonormal", choices=["default", "orthonormal"])
-    init_from: str | None = _option(None, "network", "safetensors file whose weights to begin with (ours or PyTorch's)", metavar="FILE")
-    modulation: float = _option(0.0, "network", "strength of the gradient-magnitude modulation around convolutions, 0 to 1")
+    init_from: str | None = _option(None, "network", "safetensors file whose weights to begin with (ours, PyTorch's, or a run's state)", metavar="FILE")
+    modulation: float = _option(0.0, "network", "strength of the gradient-magnitude modulation around blocks, 0 to 1", at_least=0, at_most=1)
     dataset: str = _option("digits", "data", "digits and synthetic are there; the others read files (see minigrad.data)", choices=list(DATASETS))
     augment: bool = _option(False, "data", "random shifts, and mirror images except of digits")
-    batch_size: int = _option(64, "data", "images a step")
-    eval_batch_size: int = _option(256, "data", "images at a time when testing")
-    epochs: int = _option(10, "training", "passes over the training images")
-    max_steps: int | None = _option(None, "training", "stop after this many steps, whatever the epochs")
+    batch_size: int = _option(64, "data", "images a step", at_least=1)
+    eval_batch_size: int = _option(256, "data", "images at a time when testing", at_least=1)
+    epochs: int = _option(10, "training", "passes over the training images", at_least=1)
+    max_steps: int | None = _option(None, "training", "stop after this many steps, whatever the epochs", at_least=1)
     optimizer: str = _option("sgd", "training", "the optimizer", choices=["sgd", "adam", "adamw", "rmsprop"])
-    lr: float = _option(0.05, "training", "learning rate at its highest")
-    momentum: float = _option(0.9, "training", "of SGD and RMSprop")
+    lr: float = _option(0.05, "training", "learning rate at its highest", above=0)
+    momentum: float = _option(0.9, "training", "of SGD and RMSprop", at_least=0)
     nesterov: bool = _option(False, "training", "Nesterov's momentum, for SGD")
-    weight_decay: float = _option(5e-4, "training", "of the optimizer")
+    weight_decay: float = _option(5e-4, "training", "of the optimizer", at_least=0)
     lr_schedule: str = _option("cosine", "training", "how the learning rate falls", choices=["constant", "step", "cosine"])
-    step_size: int = _option(30, "training", "epochs between falls of the step schedule")
-    gamma: float = _option(0.1, "training", "factor of each fall of the step schedule")
-    warmup: int = _option(0, "training", "steps in which the learning rate rises to --lr")
-    clip: float | None = _option(None, "training", "largest norm of the gradient of all parameters together")
-    label_smoothing: float = _option(0.0, "training", "of the cross-entropy")
-    penalty: float = _option(0.0, "training", "weight of the orthonormality penalty on all weight matrices")
-    seed: int = _option(0, "training", "of the weights, the order of the images, and all else that is random")
+    step_size: int = _option(30, "training", "epochs between falls of the step schedule", at_least=1)
+    gamma: float = _option(0.1, "training", "factor of each fall of the step schedule", at_least=0, at_most=1)
+    warmup: int = _option(0, "training", "steps in which the learning rate rises to --lr", at_least=0)
+    clip: float | None = _option(None, "training", "largest norm of the gradient of all parameters together", above=0)
+    label_smoothing: float = _option(0.0, "training", "of the cross-entropy", at_least=0, below=1)
+    penalty: float = _option(0.0, "training", "weight of the orthonormality penalty on all weight matrices", at_least=0)
+    seed: int = _option(0, "training", "of the weights, the order of the images, and all else that is random", at_least=0)
     backend: str = _option("numpy", "machine", "where arrays live: numpy or cupy")
     dtype: str = _option("float32", "machine", "of weights and images", choices=["float32", "float64"])
-    threads: int | None = _option(None, "machine", "threads to use (default: what BLAS is allowed)")
-    out: str = _option("runs/last", "files", "folder for log.csv, curves.png and checkpoints")
-    log_interval: int = _option(20, "files", "steps between rows of the log; only then does the loop look at a number")
-    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one an epoch)")
+    threads: int | None = _option(None, "machine", "threads to use (default: what BLAS is allowed; when a run is resumed, as many as it had)",
+                                 at_least=1, at_most=1024)
+    out: str = _option("runs/last", "files", "folder for log.csv, curves.png and checkpoints", metavar="FOLDER")
+    log_interval: int = _option(20, "files", "steps between rows of the log; only then does the loop look at a number", at_least=1)
+    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one an epoch)", at_least=1)
     quiet: bool = _option(False, "files", "no progress bar")
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Options)}
-MAY_CHANGE = ("epochs", "max_steps", "out", "quiet", "log_interval", "checkpoint_interval", "eval_batch_size")  # when a run is resumed
+MAY_CHANGE = ("epochs", "max_steps", "out", "quiet", "log_interval", "checkpoint_interval", "eval_batch_size", "threads")  # when a run is resumed
+PATHS = ("out", "init_from")
+RANGE = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
 
 
 def flag(name: str) -> str:
@@ -79,12 +85,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         if isinstance(f.default, bool):
             group.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=None, help=text)
             continue
-        kind = float if "float" in str(f.type) else int if "int" in str(f.type) else str
+        kind: Any = float if "float" in str(f.type) else int if "int" in str(f.type) else os.path.expanduser if name in PATHS else str
         more = {k: f.metadata[k] for k in ("choices", "metavar") if k in f.metadata}
         if "choices" in more:
             more["metavar"] = name.upper()
             text += ": " + ", ".join(map(str, more["choices"])) if len(more["choices"]) <= 12 else ""
         group.add_argument(flag(name), type=kind, default=None, help=text.replace("%", "%%"), **more)
+
+
+def given(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a parser found, the options that were on the command line."""
+    return {k: v for k, v in found.items() if v is not None and k in FIELDS}
 
 
 def table() -> str:
@@ -99,26 +110,25 @@ def table() -> str:
 
 
 def problems(options: Options) -> str | None:
-    """What is wrong with these options together, in one line; None if nothing is."""
-    for name in ("batch_size", "eval_batch_size", "epochs", "log_interval", "step_size"):
-        if getattr(options, name) < 1:
-            return f"{flag(name)} {getattr(options, name)}: needed is at least 1"
-    for name in ("lr", "width"):
-        if not getattr(options, name) > 0:
-            return f"{flag(name)} {getattr(options, name)}: needed is a positive number"
-    for name in ("max_steps", "checkpoint_interval", "clip", "threads"):
-        if getattr(options, name) is not None and not getattr(options, name) > 0:
-            return f"{flag(name)} {getattr(options, name)}: needed is a positive number"
-    for name in ("warmup", "seed", "slope", "penalty", "weight_decay"):
-        if getattr(options, name) < 0:
-            return f"{flag(name)} {getattr(options, name)}: needed is a number of at least 0"
-    if not 0 <= options.modulation <= 1 or not 0 <= options.label_smoothing < 1:
-        return "--modulation needs a number from 0 to 1, --label-smoothing one from 0 to below 1"
+    """What is wrong with these options, each and together, in one line; None if nothing is."""
+    for name, f in FIELDS.items():
+        value, limits = getattr(options, name), {k: f.metadata[k] for k in RANGE if k in f.metadata}
+        if value is None and f.default is None:
+            continue
+        if limits and not _inside(value, **limits):
+            return f"{flag(name)} {value}: needed is a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
+        if value == "":
+            return f"{flag(name)}: needed is more than an empty text"
     if options.nesterov and (options.optimizer != "sgd" or options.momentum == 0):
         return "--nesterov needs --optimizer sgd and a positive --momentum"
     if options.norm == "inplace_abn" and options.slope == 0:
         return "--norm inplace_abn needs --slope above 0 (0.01, say): it computes its input from its output"
     return None
+
+
+def _inside(value: float, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf, at_most: float = math.inf) -> bool:
+    """Is this a finite number in its range? Each comparison with NaN is False."""
+    return abs(value) < math.inf and above < value < below and at_least <= value <= at_most
 
 
 def merged(saved: Mapping[str, Any], given: Mapping[str, Any]) -> Options:

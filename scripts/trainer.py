@@ -5,36 +5,55 @@
 
 The state is that of the network, the optimizer, the schedule and the random numbers, and the number of steps done: the order of
 the images and their augmentation follow from seed and epoch alone. So a run that is killed and resumed ends with the same
-bits as one that was not.
+bits as one that was not. For this it keeps the number of threads, by which sums are cut into parts; what else the last bits
+depend on (versions of NumPy and BLAS, the processor) is in the state too, and a difference is said when the run is resumed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import inspect
 import math
 import os
+import platform
+import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 from tqdm import tqdm
 
 import layers
 import minigrad as mg
 import models
 from minigrad import backend, checkpoint, data, nn, optim
+from minigrad.kernels.threads import num_threads
 
+from .lock import locked
 from .options import Options, problems
 
+# What options, files, data and the machine can be wrong about. Anything else is a mistake in the program, and should be seen as one.
+FAILURES = (OSError, ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError)
 COLUMNS = ("step", "epoch", "split", "loss", "accuracy", "lr", "images_per_second")
 
 
 class TrainingError(Exception):
     """A run cannot go on; the text says what happened, what is kept, and what usually helps."""
+
+
+def explained(e: BaseException) -> str:
+    """The text of an error; of one by want of memory, what helps, too."""
+    text = str(e) or type(e).__name__
+    if isinstance(e, MemoryError) or "out of memory" in text.lower() or "ALLOC_FAILED" in text:  # CUDA's libraries have errors of their own
+        return f"out of memory: {text}\nUsual fixes: a smaller --batch-size (in a test, --eval-batch-size), a smaller --width, --norm inplace_abn."
+    return text
 
 
 def load_data(options: Options) -> dict[str, tuple[Any, Any]]:
@@ -47,21 +66,31 @@ def load_data(options: Options) -> dict[str, tuple[Any, Any]]:
     return {split: (data.normalize(images, *statistics).astype(options.dtype), labels) for split, (images, labels) in found.items()}
 
 
+def initial_weights(path: str | os.PathLike[str], dtype: str) -> dict[str, Any]:
+    """The weights in a file as host arrays, floating ones in `dtype`: a state_dict, or the one called "model" in a run's state.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, damaged, or without weights.
+    """
+    state = checkpoint.load(path, backend="numpy")
+    found = state["model"] if isinstance(state.get("model"), dict) else state
+    other = [str(k) for k, v in found.items() if not isinstance(v, mg.Tensor)]
+    if other or not found:
+        raise ValueError(f"--init-from {path}: it holds {', '.join(other[:8]) or 'nothing'}; needed are weights: a state_dict, or the state of a run")
+    return {k: v.numpy().astype(dtype if v.dtype.kind == "f" else v.dtype) for k, v in found.items()}
+
+
 def build_model(options: Options, channels: int, size: int) -> nn.Module:
     """The network with the options' norm, form, weights and modulation."""
     sized = {"size": size} if "size" in inspect.signature(models.MODELS[options.model]).parameters else {}
     model = models.build(options.model, norm=options.norm, form=options.form, weight=options.parametrization, width=options.width,
-                         in_channels=channels, slope=options.slope, **sized)
+                         in_channels=channels, slope=options.slope, modulation=options.modulation, **sized)
     if options.init == "orthonormal":
         layers.orthonormal_init(model)
-    if options.modulation:
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Conv2d):
-                    setattr(parent, name, layers.Modulated(child, options.modulation))
+    model.astype(options.dtype)
     if options.init_from is not None:
-        model.load_state_dict({k: v.numpy() for k, v in checkpoint.load(options.init_from, backend="numpy").items()})
-    return model.astype(options.dtype).to(options.backend)
+        model.load_state_dict(initial_weights(options.init_from, options.dtype))
+    return model.to(options.backend)
 
 
 def build_optimizer(options: Options, model: nn.Module) -> optim.Optimizer:
@@ -86,6 +115,12 @@ def learning_rate(options: Options, step: int, per_epoch: int) -> float:
     return 1.0
 
 
+def machine() -> dict[str, Any]:
+    """What the last bits depend on beside the options."""
+    blas = [f"{b['internal_api']} {b['version']} {b.get('architecture', '')}".strip() for b in threadpoolctl.threadpool_info() if b["user_api"] == "blas"]
+    return {"threads": num_threads(), "NumPy": np.__version__, "BLAS": ", ".join(sorted(set(blas))), "processor": platform.machine()}
+
+
 class Trainer:
     """One run; see the module's text.
 
@@ -103,13 +138,16 @@ class Trainer:
         if problem:
             raise ValueError(problem)
         self.options, self.folder = options, Path(options.out)
-        if options.threads is not None:
-            mg.set_num_threads(options.threads)
+        self.resumed = None if resume is None else Path(resume)
+        version = None if self.resumed is None else self._version(self.resumed)
+        state = None if self.resumed is None else read_run(self.resumed, options.backend)
+        self.remarks = self._choose_threads({} if state is None else state["machine"])
         mg.use(options.backend)
         mg.seed(options.seed)
         self.data = load_data(options)
         images = self.data["train"][0]
-        self.model = build_model(options, images.shape[1], images.shape[-1])
+        fresh = options if state is None else dataclasses.replace(options, init_from=None)  # its file may be gone by now
+        self.model = build_model(fresh, images.shape[1], images.shape[-1])
         self.optimizer = build_optimizer(options, self.model)
         self.per_epoch = len(images) // options.batch_size
         if self.per_epoch == 0:
@@ -117,6 +155,8 @@ class Trainer:
         self.schedule = optim.LambdaLR(self.optimizer, lambda t: learning_rate(options, t, self.per_epoch))
         self.steps = min(options.epochs * self.per_epoch, options.max_steps or options.epochs * self.per_epoch)
         self.step, self.best = 0, -1.0
+        self.result: dict[str, float] = {}  # of the last test
+        self.tested = 0  # the step of the last test
         self.sums: Any = None  # loss and right answers since the last look, on the device
         self.counted = 0
         self.stopping = False
@@ -124,8 +164,30 @@ class Trainer:
         self.augment = data.Augment(flip, shift=max(1, images.shape[-1] // 8)) if options.augment else None
         self._since = time.perf_counter()
         self._last_batch: tuple[Any, Any] | None = None
-        if resume is not None:
-            self.restore(resume)
+        self._read = version
+        if state is not None:
+            self.restore(state)
+
+    @staticmethod
+    def _version(path: Path) -> tuple[int, int, int]:
+        now = os.stat(path)
+        return now.st_mtime_ns, now.st_size, now.st_ino
+
+    def _choose_threads(self, before: dict[str, Any]) -> list[str]:
+        """Take the number of threads from the options, or else from the run that is resumed; returns what is to be said of differences."""
+        usual, wanted = num_threads(), self.options.threads or before.get("threads")
+        if wanted is not None:
+            mg.set_num_threads(wanted)
+        now, remarks = machine(), []
+        if before and wanted != before["threads"]:
+            remarks.append(f"the run had --threads {before['threads']}, now it has {wanted}: from here on it agrees to rounding with one that goes on "
+                           "as before, not bit for bit")
+        elif before and wanted != usual and self.options.threads is None:
+            remarks.append(f"goes on with --threads {wanted}, as the run was (usual here is {usual}), so that it ends with the same bits")
+        others = [f"{k} {before[k]}, now {now[k]}" for k in now if k != "threads" and k in before and before[k] != now[k]]
+        if others:
+            remarks.append(f"the run had {'; '.join(others)}: from here on it agrees to rounding, not bit for bit")
+        return remarks
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -168,12 +230,23 @@ class Trainer:
     def run(self) -> dict[str, float]:
         """Train to the end, or until `stopping` is set; saves on the way. Returns the last test loss and accuracy.
 
+        A run that is resumed at its end returns what its last test found.
+
         Raises:
-            TrainingError: the loss is not finite, or nothing can be written.
+            TrainingError: the loss is not finite, a step fails, the memory or the disk is full, or another process writes to the folder.
         """
-        self.prepare_folder()
-        result = {}
+        with self.own_folder():
+            try:
+                self._loop()
+            except FAILURES as e:
+                raise TrainingError(f"failed after step {self.step}: {explained(e)}\n{self.kept()}") from e
+        return self.result
+
+    def _loop(self) -> None:
         interval = self.options.checkpoint_interval or self.per_epoch
+        if self.step and self.tested != self.step and (self.step % self.per_epoch == 0 or self.step == self.steps):
+            self.test()  # a run that ended in this test
+            self.save()
         with tqdm(total=self.steps, initial=self.step, unit="step", disable=self.options.quiet, smoothing=0.05) as bar:
             self._since = time.perf_counter()
             while self.step < self.steps and not self.stopping:
@@ -188,12 +261,15 @@ class Trainer:
                     if self.step >= self.steps or self.stopping:
                         break
                 if self.step % self.per_epoch == 0 or self.step == self.steps:
-                    result = self.test()
+                    try:
+                        self.test()
+                    except FAILURES:  # the steps are done; who resumes here, with a smaller --eval-batch-size perhaps, begins with the test
+                        self.save()
+                        raise
                     if self.step % interval == 0 or self.step == self.steps:  # after the test: who resumes here has its row
                         self.save()
         if self.stopping and self.step < self.steps:
             self.save()
-        return result
 
     def totals(self) -> tuple[float, float]:
         """Loss and right answers since the last look: one transfer. A loss that is not finite ends the run."""
@@ -224,13 +300,16 @@ class Trainer:
             assert self._last_batch is not None
             with mg.debug():
                 self.loss(*self._last_batch)
-        except mg.NonFiniteError as e:
+        except FAILURES as e:
             where += f"; the last batch: {str(e).splitlines()[0]}"
         lr = self.schedule.get_last_lr()[0]
-        last = self.folder / "last.safetensors"
-        kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint yet."
-        return (f"the loss is not finite at or before step {self.step} (learning rate {lr:.3g}): {where}.\n{kept} "
+        return (f"the loss is not finite at or before step {self.step} (learning rate {lr:.3g}): {where}.\n{self.kept()} "
                 "Usual fixes: a smaller --lr, --warmup, --clip 1.")
+
+    def kept(self) -> str:
+        """Which checkpoint is there."""
+        last = self.folder / "last.safetensors"
+        return f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint yet."
 
     def test(self) -> dict[str, float]:
         """Loss and accuracy on the test images, in eval mode; a row of the log; keeps the best weights."""
@@ -238,36 +317,57 @@ class Trainer:
         images, labels = self.data["test"]
         self.model.eval()
         totals = np.zeros(2)
-        with mg.no_grad():
-            for x, t in data.batches(images, labels, self.options.eval_batch_size, backend=self.options.backend):
-                scores = self.model(x)
-                both = mg.stack([mg.cross_entropy(scores, t) * len(t), mg.astype(mg.sum(mg.argmax(scores, 1) == t), self.options.dtype)])
-                totals += both.numpy()
-        self.model.train()
+        try:
+            with mg.no_grad():
+                for x, t in data.batches(images, labels, self.options.eval_batch_size, backend=self.options.backend):
+                    scores = self.model(x)
+                    both = mg.stack([mg.cross_entropy(scores, t) * len(t), mg.astype(mg.sum(mg.argmax(scores, 1) == t), self.options.dtype)])
+                    totals += both.numpy()
+        finally:
+            self.model.train()
         loss, accuracy = totals / len(labels)
         self.log("test", loss, accuracy, float("nan"))
         if accuracy > self.best:
             self.best = float(accuracy)
             self.write("best.safetensors", self.model.state_dict())
         self._since = time.perf_counter()
-        return {"loss": float(loss), "accuracy": float(accuracy)}
+        self.result, self.tested = {"loss": float(loss), "accuracy": float(accuracy)}, self.step
+        return self.result
 
     # -- files ------------------------------------------------------------------------------------------------------
 
-    def prepare_folder(self) -> None:
-        """Make the folder; leave of an old log only the rows that this run has done.
+    @contextlib.contextmanager
+    def own_folder(self) -> Iterator[None]:
+        """Make the folder, keep other processes out of it, and leave of an old log only the rows that this run has done.
 
         Raises:
-            TrainingError: it cannot be made or written; or a new run would overwrite an old one.
+            TrainingError: it cannot be made or written, another process is at it, or this run would overwrite another one.
         """
-        log = self.folder / "log.csv"
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.folder))
+                self.prepare_folder()
+            except BlockingIOError as e:
+                raise TrainingError(f"another process is training into {self.folder}. Nothing was changed; wait for it, or --out another folder") from e
+            except OSError as e:
+                raise TrainingError(f"cannot write to {self.folder}: {e.strerror or e}. Nothing was trained; choose another --out") from e
+            yield
+
+    def prepare_folder(self) -> None:
+        """See `own_folder`."""
+        log, last = self.folder / "log.csv", self.folder / "last.safetensors"
+        for name in ("last.safetensors", "best.safetensors", "log.csv", "curves.png"):
+            checkpoint.remove_leftovers(self.folder / name)
+        if last.exists() and (self.resumed is None or not os.path.samefile(last, self.resumed)):
+            raise TrainingError(f"{self.folder} holds a run already: --resume {last} to go on with it, or --out another folder")
+        if self.resumed is not None and last.exists() and self._version(last) != self._read:
+            raise TrainingError(f"{last} has changed since it was read: another process has gone on with this run. Nothing was changed; --resume it again")
+        if log.exists() and not is_log(log):
+            raise TrainingError(f"{log} is not the log of a training, and would be overwritten: --out another folder")
+        rows = [row for row in read_log(log) if int(row["step"]) <= self.step] if log.exists() else []
+        temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.remove_leftovers(self.folder / "last.safetensors")
-            if self.step == 0 and (self.folder / "last.safetensors").exists():
-                raise TrainingError(f"{self.folder} holds a run already: --resume {self.folder / 'last.safetensors'} to go on with it, or --out another folder")
-            rows = [row for row in read_log(log) if int(row["step"]) <= self.step] if log.exists() else []
-            temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
@@ -275,8 +375,8 @@ class Trainer:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, log)
-        except OSError as e:
-            raise TrainingError(f"cannot write to {self.folder}: {e.strerror or e}. Nothing was trained; choose another --out") from e
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def log(self, split: str, loss: float, accuracy: float, speed: float) -> None:
         """One more row of the log, on the disk when this returns."""
@@ -309,35 +409,70 @@ class Trainer:
         """All that the run depends on."""
         return {"options": dataclasses.asdict(self.options), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(), "random": backend.generator().bit_generator.state, "step": self.step, "best": self.best,
-                "sums": self.sums, "counted": self.counted}
+                "sums": self.sums, "counted": self.counted, "result": self.result, "tested": self.tested, "machine": machine()}
 
-    def restore(self, path: str | os.PathLike[str]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was written.
 
         Raises:
-            FileNotFoundError, ValueError: no such file, or damaged, or of another network.
+            ValueError, RuntimeError: the state of another network or optimizer.
         """
-        state = checkpoint.load(path, backend=self.options.backend)
-        if "step" not in state or "optimizer" not in state:
-            raise ValueError(f"{path} holds weights only, not a run: use --init-from {path} to begin with them")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         backend.set_generator(state["random"])
-        self.step, self.best, self.sums, self.counted = (state[k] for k in ("step", "best", "sums", "counted"))
+        self.step, self.best, self.sums, self.counted, self.result, self.tested = (
+            state[k] for k in ("step", "best", "sums", "counted", "result", "tested"))
 
 
-def saved_options(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options of the run that wrote a checkpoint.
+@contextlib.contextmanager
+def stopping(trainer: Trainer) -> Iterator[list[int]]:
+    """SIGINT (Ctrl-C) and SIGTERM end the run after its present step; a second one ends it at once. Gives the list of those that came."""
+    caught: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        if caught:  # the last checkpoint is whole
+            raise KeyboardInterrupt
+        caught.append(number)
+        trainer.stopping = True
+        print("\nstopping after this step; again to stop at once", file=sys.stderr)
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()  # Python has signals there only
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    try:
+        yield caught
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+def run_file(path: str | os.PathLike[str]) -> Path:
+    """The file with the state of a run; a run's folder stands for the one in it."""
+    return Path(path) / "last.safetensors" if Path(path).is_dir() else Path(path)
+
+
+def read_run(path: str | os.PathLike[str], backend: str = "numpy") -> dict[str, Any]:
+    """The state of a run (see `Trainer.state`), with its arrays on this backend.
 
     Raises:
         FileNotFoundError, ValueError: no such file, damaged, or weights only.
     """
-    state = checkpoint.load(path, backend="numpy")
-    if "options" not in state or "step" not in state:
-        raise ValueError(f"{path} holds weights only, not a run: use --init-from {path} to begin with them")
-    found: dict[str, Any] = state["options"]
+    state = checkpoint.load(path, backend=backend)
+    missing = [k for k in ("options", "model", "optimizer", "schedule", "random", "step", "machine") if k not in state]
+    if missing:
+        raise ValueError(f"{path} holds no run that can be resumed (there is no {', '.join(missing)}): use --init-from {path} to begin with its weights")
+    return state
+
+
+def saved_options(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options of the run that wrote a checkpoint. Errors: see `read_run`."""
+    found: dict[str, Any] = read_run(path)["options"]
     return found
+
+
+def is_log(path: Path) -> bool:
+    """Is this file a log of ours, or an empty one?"""
+    with open(path, "rb") as file:
+        return file.readline().strip() in (",".join(COLUMNS).encode(), b"")
 
 
 def read_log(path: str | os.PathLike[str]) -> list[dict[str, str]]:
@@ -345,4 +480,4 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         text = file.read()
     rows = csv.DictReader(text[:text.rfind("\n") + 1].splitlines())
-    return [row for row in rows if all(row.get(c) is not None for c in COLUMNS)]
+    return [row for row in rows if all(row.get(c) is not None for c in COLUMNS) and row["step"].isdecimal()]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigrad import data
+from minigrad import data, downloads
 from minigrad.tensor import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +102,113 @@ def test_damaged_file_is_refused_with_both_checksums(shipped, damage):
     text = str(e.value)
     assert str(shipped) in text and f"{len(content):,} bytes" in text and hashlib.sha256(content).hexdigest() in text
     assert "57,523 bytes" in text and data._datasets().SHA256["digits.csv.gz"] in text
+
+
+# -- files that were downloaded --------------------------------------------------------------------------------------------
+
+PLAIN = {("train", "images"): "train-images-idx3-ubyte", ("train", "labels"): "train-labels-idx1-ubyte",
+         ("test", "images"): "t10k-images-idx3-ubyte", ("test", "labels"): "t10k-labels-idx1-ubyte"}
+NAMED = {"as published": lambda name: f"{name}.gz", "decompressed": lambda name: name, "with a dot": lambda name: name.replace("-idx", ".idx")}
+
+
+@pytest.fixture
+def idx(tmp_path):
+    """Writes four small IDX files into a folder under names of one kind; returns their checksums, and what they hold."""
+    rng = np.random.default_rng(0)
+    arrays = {split: (rng.integers(0, 256, (n, 28, 28), np.uint8), rng.integers(0, 10, n).astype(np.uint8)) for split, n in (("train", 6), ("test", 3))}
+
+    def write(kind, folder=tmp_path / "mnist", packed=gzip.compress):
+        checksums = {}
+        for (split, part), name in PLAIN.items():
+            values = arrays[split][part == "labels"]
+            raw = np.array([0x803 if part == "images" else 0x801, *values.shape], ">u4").tobytes() + values.tobytes()
+            content = packed(raw) if NAMED[kind](name).endswith(".gz") else raw
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / NAMED[kind](name)).write_bytes(content)
+            checksums[f"{name}.gz" if kind == "as published" else name] = hashlib.sha256(content).hexdigest()
+        return checksums, arrays
+    return write
+
+
+@pytest.mark.parametrize("kind", NAMED)
+@pytest.mark.parametrize(("load", "name"), [(data.mnist, "mnist"), (data.fashion_mnist, "fashion-mnist")])
+def test_mnists_files_are_read_compressed_or_not_under_either_name(idx, tmp_path, kind, load, name):
+    checksums, arrays = idx(kind, tmp_path / name)
+    for split in ("train", "test"):
+        images, labels = load(split, folder=tmp_path, checksums=checksums)
+        np.testing.assert_array_equal(images[:, 0], np.divide(arrays[split][0], np.float32(255)))
+        np.testing.assert_array_equal(labels, arrays[split][1])
+        assert images.dtype == np.float32 and labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_files_of_every_name_are_verified(idx, tmp_path, kind):
+    checksums, _ = idx(kind)
+    with pytest.raises(ValueError, match=r"data\.mnist: got .*train-images.*truncated or changed"):  # not the published ones
+        data.mnist(folder=tmp_path)
+    path = tmp_path / "mnist" / NAMED[kind]("train-labels-idx1-ubyte")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"train-labels.*truncated or changed"):
+        data.mnist(folder=tmp_path, checksums=checksums)
+
+
+def test_the_published_file_comes_first_and_every_file_has_a_checksum(idx, tmp_path):
+    checksums, _ = idx("as published")
+    idx("decompressed")
+    (tmp_path / "mnist" / "train-images-idx3-ubyte").write_bytes(b"something else")
+    data.mnist(folder=tmp_path, checksums=checksums)
+    for collection in ("mnist", "fashion-mnist"):
+        assert set(downloads.CHECKSUMS[collection]) == {*PLAIN.values(), *(f"{name}.gz" for name in PLAIN.values())}
+        assert all(len(downloads.CHECKSUMS[collection][name]) == 64 for name in PLAIN.values())
+    assert len({d for checksums in downloads.CHECKSUMS.values() for d in checksums.values()}) == 17
+
+
+@pytest.mark.parametrize(("load", "name", "wanted"), [(data.mnist, "mnist", "train-images-idx3-ubyte.gz"), (data.cifar10, ".", "cifar-10-binary.tar.gz"),
+                                                      (data.fashion_mnist, "fashion-mnist", "train-images-idx3-ubyte.gz")])
+def test_a_missing_file_is_named_with_what_is_there_instead(load, name, wanted, tmp_path):
+    with pytest.raises(FileNotFoundError) as e:
+        load(folder=tmp_path / "nowhere")
+    assert wanted in str(e.value) and "download " in str(e.value)
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(FileNotFoundError, match=f"in {folder.resolve()} there is nothing"):
+        load(folder=tmp_path)
+    (folder / "raw").mkdir()
+    (folder / "mnist.npz").write_bytes(b"")
+    (folder / wanted.replace("idx3", "idx").replace("binary", "python")).write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"there is .*mnist\.npz, raw/") as e:
+        load(folder=tmp_path)
+    if load is not data.cifar10:
+        assert "train-images-idx-ubyte.gz" in str(e.value) and "it may be decompressed" in str(e.value)
+        shutil.rmtree(folder)
+        with pytest.raises(FileNotFoundError, match=f"in {tmp_path} there is nothing"):
+            load(folder=tmp_path)
+
+
+def test_a_folder_in_the_place_of_a_file_many_files_and_an_unreadable_one_are_said(idx, tmp_path, monkeypatch):
+    checksums, _ = idx("as published")
+    path = tmp_path / "mnist" / "train-images-idx3-ubyte.gz"
+    with monkeypatch.context() as m:
+        m.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        with pytest.raises(PermissionError, match=r"train-images.*cannot be read: Permission denied\n.*\n.*permissions"):
+            data.mnist(folder=tmp_path, checksums=checksums)
+    path.unlink()
+    path.mkdir()
+    for i in range(12):
+        (tmp_path / "mnist" / f"{i:02}").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"a folder at .*gz; in .* there is 00, .* and 4 more"):
+        data.mnist(folder=tmp_path, checksums=checksums)
+
+
+@pytest.mark.parametrize("how", ["variable", "argument", "default"])
+def test_the_home_folder_may_be_written_as_a_tilde(idx, tmp_path, monkeypatch, how):
+    checksums, _ = idx("as published", tmp_path / (".cache/minigrad" if how == "default" else "my data") / "mnist")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("MINIGRAD_DATA", "~/my data" if how == "variable" else "")
+    assert len(data.mnist(checksums=checksums, folder="~/my data" if how == "argument" else None)[1]) == 6
+    if how == "argument":
+        assert len(data.mnist(checksums=checksums, folder=Path("~/my data"))[1]) == 6
 
 
 # -- synthetic --------------------------------------------------------------------------------------------------------

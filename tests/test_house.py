@@ -27,6 +27,7 @@ IMPORT_ORDER = [
     {"minigrad.draw"},
     {"minigrad.layout"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint"},
+    {"minigrad.downloads"},
     {"minigrad.engine"},
     {"minigrad.ops"},
     {"minigrad.by_hand"},
@@ -58,7 +59,8 @@ MAY_BORROW_NUMPY = {
     "minigrad/derivation/probe.py": "compares on the host, in float64",
     "minigrad/derivation/repair.py": "compares on the host, in float64",
     "minigrad/derivation/student.py": "students write NumPy",
-    "minigrad/data.py": "parses files and shuffles on the host; arrays reach a backend by from_numpy",
+    "minigrad/data.py": "draws and shuffles on the host; arrays reach a backend by from_numpy",
+    "minigrad/downloads.py": "parses files on the host",
 }
 MAY_COMPARE_WITH = {("layers/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled"}

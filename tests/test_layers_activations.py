@@ -351,7 +351,7 @@ def test_every_module_computes_in_the_form_asked_for(rng):
 
 
 @pytest.mark.parametrize(("make", "shape", "says"), [
-    (lambda: layers.BatchNorm1d(3), (1, 3), "more than 1 element"), (lambda: layers.BatchNorm1d(3), (0, 3), "more than 0 elements"),
+    (lambda: layers.BatchNorm1d(3), (1, 3), "more than 1 element"), (lambda: layers.BatchNorm1d(3), (0, 3), "more than 1 element"),
     (lambda: layers.BatchNorm2d(3), (1, 3, 1, 1), "more than 1 element"), (lambda: layers.BatchRenorm1d(3), (1, 3, 1), "more than 1 element"),
     (lambda: layers.InstanceNorm2d(3), (4, 3, 1, 1), "more than 1 element"), (lambda: layers.InstanceNorm1d(3).eval(), (4, 3, 1), "more than 1 element"),
     (lambda: layers.BatchNorm1d(3, track_running_stats=False).eval(), (1, 3), "more than 1 element"),
@@ -364,6 +364,15 @@ def test_every_module_computes_in_the_form_asked_for(rng):
 def test_modules_refuse_what_they_cannot_normalize(make, shape, says):
     with pytest.raises(ValueError, match=says):
         make()(mg.tensor(np.ones(shape, "float32")))
+
+
+@pytest.mark.parametrize("form", ["composed", "derived"])
+@pytest.mark.parametrize("make", [layers.BatchNorm2d, layers.BatchRenorm2d, layers.InPlaceABN, layers.DecorrelatedBatchNorm2d, layers.IterNorm2d])
+def test_an_empty_batch_is_refused_in_training_with_fixes_that_work(backend, make, form):
+    module, x = make(4, form=form), mg.tensor(np.zeros((0, 4, 3, 3), "float32"), backend=backend)
+    with pytest.raises(ValueError, match=r"(?s)shape \(0, 4, 3, 3\).*more than 1 (element|sample).*fix: .*leave an empty batch out: if len\(x\); or eval\(\)"):
+        module(x)
+    assert len(x) == 0 and module.eval()(x).shape == x.shape
 
 
 @pytest.mark.parametrize("form", ["composed", "derived"])

@@ -6,19 +6,33 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jupytext
-import nbformat
 import numpy as np
 import pytest
 
 import minigrad as mg
 from lectures import build, classroom
-from lectures.site.__main__ import MATHJAX_OPTIONS, NotBuilt, executed, index, loads, page
 from lectures.site.mathjax import NoMathJax, mathjax, verified
 
 ROOT = Path(__file__).resolve().parents[1]
 LECTURES = build.sources()
 each_lecture = pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
+
+
+@pytest.fixture
+def jupytext():
+    """Reads lectures as cells; a test that asks for it is skipped, and says why, where it is missing."""
+    return pytest.importorskip("jupytext")
+
+
+@pytest.fixture
+def nbformat():
+    return pytest.importorskip("nbformat")
+
+
+@pytest.fixture
+def site(jupytext):
+    """What writes the web pages, with nbconvert and others."""
+    return pytest.importorskip("lectures.site.__main__")
 
 
 def environment(**more):
@@ -37,7 +51,7 @@ def test_networks_of_lectures_train_on_every_backend(backend, monkeypatch):
 
 
 @each_lecture
-def test_a_lecture_says_what_it_is_about(path):
+def test_a_lecture_says_what_it_is_about(path, jupytext):
     s = build.syllabus(path)
     assert s.number == int(path.name[:2]) and len(s.abilities) >= 2 and s.needs and s.sources
 
@@ -63,12 +77,12 @@ def test_a_lecture_runs_as_a_program(path):
 # -- what is made of them ----------------------------------------------------------------------------------------------
 
 
-def test_notebooks_and_table_are_what_the_sources_make():
+def test_notebooks_and_table_are_what_the_sources_make(jupytext):
     assert build.drifted() == [], "run: python -m lectures.build"
 
 
 @each_lecture
-def test_a_notebook_is_the_same_in_every_build_and_has_no_outputs(path):
+def test_a_notebook_is_the_same_in_every_build_and_has_no_outputs(path, jupytext, nbformat):
     text = build.notebook(path)
     assert text == build.notebook(path)
     nb = nbformat.reads(text, as_version=4)
@@ -100,7 +114,7 @@ plt.show()
 
 
 @pytest.fixture
-def course(tmp_path):
+def course(tmp_path, jupytext):
     """A folder with one small lecture, and its notebook and table."""
     (tmp_path / "01_small.py").write_text(GOOD, "utf-8")
     (tmp_path / "README.md").write_text(f"Above.\n{build.BEGIN}\nold\n{build.END}\nBelow.\n", "utf-8")
@@ -133,15 +147,15 @@ def test_a_first_cell_with_something_missing_is_refused(course, old, new):
 # -- web pages ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_page_contains_all_that_it_needs(course):
+def test_a_page_contains_all_that_it_needs(course, site, nbformat):
     nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
     here = build.syllabus(course / "01_small.py")
     other = here._replace(name="02_other", number=2, title="Another & more")
-    text = page(nb, [here, other], here, 'stand_in("</script>")')
-    assert loads(text) == [] and loads(index([here, other], "")) == []
+    text = site.page(nb, [here, other], here, 'stand_in("</script>")')
+    assert site.loads(text) == [] and site.loads(site.index([here, other], "")) == []
     assert 'href="02_other.html">2 · Another &amp; more →' in text and 'stand_in("<\\/script>")' in text
-    assert "default-src 'none'" in text and MATHJAX_OPTIONS in text
-    assert "do another, which needs two lines" in index([here], "")
+    assert "default-src 'none'" in text and site.MATHJAX_OPTIONS in text
+    assert "do another, which needs two lines" in site.index([here], "")
 
 
 @pytest.mark.parametrize("text, found", [
@@ -149,8 +163,8 @@ def test_a_page_contains_all_that_it_needs(course):
     ("<style>@import 'x.css'; a {background: url(https://x.example/y.png)}</style>", 2), ('<p style="background:url(x.png)">', 1),
     ('<iframe src="//x.example"></iframe>', 1), ('<img src="data:image/png;base64,AA==">', 0), ('<a href="https://example.org">a link</a>', 0),
     ("<script>x = 'https://cdn.example'</script>", 0), ('<svg><use href="#glyph"></use></svg>', 0)])
-def test_what_a_page_would_fetch_is_found(text, found):
-    assert len(loads(text)) == found
+def test_what_a_page_would_fetch_is_found(text, found, site):
+    assert len(site.loads(text)) == found
 
 
 def test_another_mathjax_is_refused(tmp_path):
@@ -198,13 +212,26 @@ def test_the_training_compares_gradients_at_equal_parameters():
     assert 0 < max(run.agreement) < 1e-12 and run.kept["derived"] < run.kept["composed"]
 
 
+# -- without the packages that make notebooks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("missing", "passed", "skipped"), [("jupytext", 2, 4), ("nbformat", 2, 4), ("nbconvert", 5, 1), ("jinja2", 5, 1)])
+def test_where_a_package_is_missing_only_the_tests_that_need_it_are_skipped(missing, passed, skipped, tmp_path):
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\", name='{missing}')", "utf-8")
+    names = ("agree_refuses", "another_mathjax", "notebooks_and_table", "table_is_made", "drift_is_found", "page_contains")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests/test_lectures.py", "-k", " or ".join(names)],
+                          cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path), "MPLBACKEND": "Agg"})
+    assert done.returncode == 0 and f"{passed} passed, {skipped} skipped" in done.stdout, done.stdout + done.stderr
+    assert f"No module named '{missing}'" in done.stdout
+
+
 # -- the whole notebooks -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.notebook
 @each_lecture
-def test_a_notebook_runs_from_top_to_bottom(path):
-    nb = executed(path)
+def test_a_notebook_runs_from_top_to_bottom(path, site):
+    nb = site.executed(path)
     outputs = [output for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs), "no figure"
     noise = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
@@ -212,16 +239,16 @@ def test_a_notebook_runs_from_top_to_bottom(path):
 
 
 @pytest.mark.notebook
-def test_a_page_has_stubs_where_the_source_has_solutions(course):
+def test_a_page_has_stubs_where_the_source_has_solutions(course, site):
     text = GOOD + "\n# %%\ndef d_x(g):\n    ### BEGIN SOLUTION\n    return 2 * g\n    ### END SOLUTION\n"
     (course / "01_small.py").write_text(text, "utf-8")
-    cells = executed(course / "01_small.py", solutions=False).cells
+    cells = site.executed(course / "01_small.py", solutions=False).cells
     assert "42" in str(cells[1].outputs)
     assert cells[-1].source == 'def d_x(g):\n    raise NotImplementedError("d_x: your turn")'
 
 
 @pytest.mark.notebook
-def test_a_failing_cell_is_named(course):
+def test_a_failing_cell_is_named(course, site):
     (course / "01_small.py").write_text(GOOD.replace("print(6 * 7)", "assert 6 * 7 == 43"), "utf-8")
-    with pytest.raises(NotBuilt, match=r"01_small\.py: AssertionError"):
-        executed(course / "01_small.py")
+    with pytest.raises(site.NotBuilt, match=r"01_small\.py: AssertionError"):
+        site.executed(course / "01_small.py")

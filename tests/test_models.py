@@ -17,6 +17,7 @@ import minigrad as mg
 import models
 from helpers import relative_error, to_host
 from minigrad import nn, optim
+from models import parts
 from models.parts import NORMS, WHITENING
 
 # One small network of each kind (the table's other names are the same with other sizes), and the size of its images.
@@ -238,6 +239,41 @@ def test_slope_chooses_the_activation(slope, kind):
     model = small("resnet", slope=slope)
     found = [m for m in model.modules() if isinstance(m, nn.ReLU | nn.LeakyReLU)]
     assert len(found) == 7 and all(type(m) is kind for m in found)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "inplace_abn", "none"])
+@pytest.mark.parametrize("name", SMALL)
+def test_modulation_keeps_the_norm_of_the_gradient_across_every_block_and_the_names(backend, name, norm, monkeypatch):
+    ratios, modulated = [], parts.modulated
+
+    def watched(f, x, strength, limit):
+        seen, x = [], mg.identity(x)
+        y = mg.identity(modulated(f, x, strength, limit))
+        y.register_hook(lambda g: seen.append(np.linalg.norm(to_host(g))))
+        if x.requires_grad:  # the image is not trained
+            x.register_hook(lambda g: ratios.append(np.linalg.norm(to_host(g)) / seen[0]))
+        return y
+    monkeypatch.setattr(parts, "modulated", watched)
+    (x, t), plain = batch(SMALL[name][0]), small(name, norm)
+    model = small(name, norm, modulation=1.0)
+    assert list(model.state_dict()) == list(plain.state_dict())
+    model.load_state_dict(plain.state_dict())
+    assert np.array_equal(to_host(model(x)), to_host(plain(x)))  # the forward is the same
+    mg.cross_entropy(model(x), t).backward()
+    convolutions = sum(isinstance(m, nn.Conv2d) for m in model.modules())
+    assert len(ratios) >= min(3, convolutions - 1) and np.allclose(ratios, 1, atol=1e-3)
+
+
+def test_modulation_is_off_unless_asked_for_and_of_a_strength():
+    assert not any(isinstance(m, parts.Stack) for m in small("plain").modules())
+    copied = copy.deepcopy(small("plain", modulation=0.5))
+    assert [(m.strength, m.limit) for m in copied.modules() if isinstance(m, parts.Stack)] == [(0.5, 100.0)] * 3
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="modulation"):
+            small("plain", modulation=wrong)
+    for wrong in (0.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="width"):
+            small("plain", width=wrong)
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)

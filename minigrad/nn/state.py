@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -21,8 +22,9 @@ class KeyDifference(NamedTuple):
 def load(what: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> KeyDifference:
     """Copy the values of `state` into the Tensors `own`, after checking all of them; `what` is named in errors."""
     if not isinstance(state, Mapping):
-        raise error(TypeError, what, got=describe(state), needs="a dictionary of names and Tensors",
-                    fix="pass model.state_dict()")
+        fix = ("read the file first: minigrad.checkpoint.load(path)" if isinstance(state, str | os.PathLike) else
+               "pass what its state_dict() returns" if hasattr(state, "state_dict") else "pass model.state_dict()")
+        raise error(TypeError, what, got=describe(state), needs="a dictionary of names and Tensors", fix=fix)
     missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
     values = {k: v._data if isinstance(v, Tensor) else backend.plain(v, what) for k, v in state.items() if k in own}
     problems = [f"{kind}: {', '.join(map(str, names))}"
@@ -30,9 +32,11 @@ def load(what: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> KeyD
     problems += [f"{k}: {describe(v)}, to go into {describe(own[k])}"
                  for k, v in values.items() if not backend.is_array(v) or _kind(v) != _kind(own[k])]
     if problems:
+        inside = next((k for k, v in state.items() if isinstance(v, Mapping) and own.keys() <= v.keys()), None)
         raise error(RuntimeError, what, got="\n    ".join(["what does not fit (nothing was loaded)", *problems]),
                     needs="the names, shapes and dtypes of the module",
-                    fix="build it as the saved one was; astype for its dtype; strict=False to ignore names")
+                    fix="build it as the saved one was; astype for its dtype; strict=False to ignore names" if inside is None else
+                    f"pass the part that is the module's: state[{inside!r}]")
     arrays = {k: backend.asarray(v, None, own[k].backend) for k, v in values.items()}
     mine = {id(backend.owner(t._data)) for t in own.values()}  # a source of our own must not change on the way
     arrays = {k: a.copy() if id(backend.owner(a)) in mine else a for k, a in arrays.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import describe, error
@@ -73,6 +73,9 @@ class LRScheduler:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state, with its learning rates at once."""
+        if not isinstance(state_dict, Mapping) or not {"last_epoch", "base_lrs"} <= state_dict.keys():
+            raise error(TypeError, f"load_state_dict of {type(self).__name__}", got=describe(state_dict), needs="what the state_dict() of a schedule returned",
+                        fix="save schedule.state_dict() beside the model's, and pass it here")
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise error(ValueError, f"load_state_dict of {type(self).__name__}",
                         got=f"{len(state_dict['base_lrs'])} learning rates",

@@ -187,8 +187,14 @@ class Optimizer:
                 makes of them.
 
         Raises:
+            TypeError: something else than the state of an optimizer.
             ValueError: other groups or options, or buffers of another shape or dtype.
         """
+        if not isinstance(state_dict, Mapping) or not {"param_groups", "state"} <= state_dict.keys():
+            part = isinstance(state_dict, Mapping) and "optimizer" in state_dict
+            got = f"a dictionary of {', '.join(map(repr, list(state_dict)[:4])) or 'nothing'}" if isinstance(state_dict, Mapping) else describe(state_dict)
+            raise self._error(TypeError, got, "what the state_dict() of an optimizer returned", 'pass its part of the saved state: state["optimizer"]'
+                              if part else "save optimizer.state_dict() beside the model's, and pass it here")
         fix = "build the optimizer with the groups and the class of the saved one"
         for group in state_dict["param_groups"]:
             self._check_names(group)
