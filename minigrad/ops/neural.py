@@ -11,16 +11,15 @@ from typing import Any
 from .. import backend
 from ..backend import NAMESPACES, Array
 from ..by_hand import by_hand
-from ..errors import describe, error
+from ..errors import describe, error, require_floating
 from ..kernels import conv, pool
 from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
-from .elementwise import exp, softplus
-from .linalg import matmul
+from .elementwise import as_floating, exp, softplus, where
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
 from .reduce import sum as sum_
-from .shape import _reshape, expand_dims, getitem, squeeze, swapaxes, take_along_axis
+from .shape import _reshape, expand_dims, getitem, squeeze, take_along_axis
 
 Pair = int | tuple[int, int]
 
@@ -80,9 +79,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
         (N, O, H', W') with H' = (H + 2·padding − dilation·(kh − 1) − 1) // stride + 1.
 
     Raises:
-        ValueError: shapes that do not fit, or a kernel larger than the padded image.
+        ValueError: shapes that do not fit, or a kernel that is empty or larger than the padded image.
+        TypeError: integer data or weights.
     """
     _images("conv2d", x)
+    require_floating("conv2d", x=x, weight=weight, bias=bias)
     if getattr(weight, "ndim", None) != 4:
         raise error(ValueError, "conv2d", got=f"weight: {describe(weight)}", needs="a weight of shape (O, C / groups, kh, kw)", fix="reshape the weight")
     stride, dilation = _pair("conv2d", "stride", stride, 1), _pair("conv2d", "dilation", dilation, 1)
@@ -92,10 +93,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
                     needs="weight.shape[1] == C / groups, and C and O divisible by groups",
                     fix=f"a weight of shape (O, {x.shape[1] // max(groups, 1)}, kh, kw)")
     for size, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
-        if size + 2 * p < d * (k - 1) + 1:
+        if k < 1 or size + 2 * p < d * (k - 1) + 1:
             raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} "
                                                       f"with dilation {dilation}",
-                        needs="a kernel that fits into the padded image", fix="more padding, a smaller kernel, or fewer pooling layers before")
+                        needs="a kernel of 1 × 1 at least that fits into the padded image",
+                        fix="more padding, a smaller kernel, or fewer pooling layers before")
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise error(ValueError, "conv2d", got=f"bias: {describe(bias)}", needs=f"shape ({weight.shape[0]},)", fix="one bias for each output channel")
     return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -150,7 +152,7 @@ def _avg_unpool(xp: Any, g: Array, *, shape: Any, kernel: Any, stride: Any, padd
 def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, count_include_pad: bool = True) -> Any:
     """Mean of each window; arguments as `max_pool2d`. With count_include_pad the zeros of the padding count."""
     kernel, stride, padding = _windows("avg_pool2d", x, kernel_size, stride, padding)
-    return _avg_pool2d(x, kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad))
+    return _avg_pool2d(as_floating(x), kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad))
 
 
 def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -176,35 +178,35 @@ def adaptive_avg_pool2d(x: Any, output_size: Pair) -> Any:
         return mean(x, (2, 3), keepdims=True)
     if height % h == 0 and width % w == 0:
         return avg_pool2d(x, (height // h, width // w))
-    return matmul(matmul(_averaging(x, height, h), x), swapaxes(_averaging(x, width, w), 0, 1))
+    return _part_means(_part_means(as_floating(x), axis=2, parts=h), axis=3, parts=w)
 
 
-def _averaging(x: Any, size: int, parts: int) -> Array:
-    """(parts, size) matrix whose rows average consecutive windows."""
-    m = backend.np.zeros((parts, size), dtype=x.dtype)
-    for i in range(parts):
-        low, high = i * size // parts, -(-(i + 1) * size // parts)
-        m[i, low:high] = 1 / (high - low)
-    return backend.from_numpy(m, backend.name_of(x._data if isinstance(x, Tensor) else x))
+@primitive(x=lambda g, x_shape, axis: _part_means_input(g, axis=axis, size=x_shape[axis]))
+def _part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
+    return pool.part_means(xp, x, axis=axis, parts=parts)
+
+
+@primitive(g=lambda h, g_shape, axis: _part_means(h, axis=axis, parts=g_shape[axis]))
+def _part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
+    return pool.part_means_input(xp, g, axis=axis, size=size)
 
 
 # -- dropout and embedding --------------------------------------------------------------------------------------------------
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
-    """Each element is set to 0 with probability `p`, the others divided by 1 − p; without `training`, `x` itself.
+    """Each element is set to 0 with probability `p` (an infinity and NaN too), the others divided by 1 − p; without `training`, `x` itself.
 
     The mask is drawn on the host from minigrad's generator (`seed`), so every backend drops the same elements.
     """
+    x = as_floating(x)
     if not 0 <= p <= 1:
         raise error(ValueError, "dropout", got=f"p={p}", needs="a probability from 0 to 1", fix="p is the fraction that is dropped")
     if not training or p == 0:
         return x
-    if p == 1:
-        return x * 0.0
-    kept = backend.generator().random(x.shape, dtype="float32") >= p
-    mask = backend.from_numpy((kept / (1 - p)).astype(x.dtype), backend.name_of(x._data if isinstance(x, Tensor) else x))
-    return x * (Tensor(mask) if isinstance(x, Tensor) else mask)
+    kept = backend.generator().random(x.shape, dtype="float32") >= p  # drawn from 0 to below 1: for p = 1 nothing is kept
+    mask = backend.from_numpy(kept, backend.name_of(x._data if isinstance(x, Tensor) else x))
+    return where(mask, x * (1 / (1 - p) if p < 1 else 1.0), 0.0)
 
 
 def embedding(indices: Any, weight: Any) -> Any:
@@ -260,6 +262,7 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> An
         reduction: "mean", "sum" or "none".
     """
     _check_labels("nll_loss", log_probabilities, target)
+    log_probabilities = as_floating(log_probabilities)
     return _reduced("nll_loss", -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), reduction)
 
 
@@ -287,6 +290,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoot
         reduction: "mean" (over N and the other axes), "sum" or "none".
         label_smoothing: share of the target that is spread evenly over all classes.
     """
+    logits = as_floating(logits)
     if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
         if tuple(target.shape) != tuple(logits.shape):
             raise error(ValueError, "cross_entropy", got=f"logits {tuple(logits.shape)} and probabilities {tuple(target.shape)}", needs="equal shapes",
@@ -303,13 +307,14 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean", label_smoot
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Any:
     """Squared error (x − target)²; the shapes must be equal (broadcasting here is nearly always a mistake)."""
     _same_shape("mse_loss", x, target)
-    d = x - target
+    d = (x if target.dtype.kind == "f" else as_floating(x)) - target  # never a difference of integers, which may wrap around
     return _reduced("mse_loss", d * d, reduction)
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Any:
     """−t log σ(x) − (1 − t) log(1 − σ(x)), as softplus(x) − x·t: stable for any x. Targets are in [0, 1]."""
     _same_shape("binary_cross_entropy_with_logits", x, target)
+    x = as_floating(x)
     return _reduced("binary_cross_entropy_with_logits", softplus(x) - x * target, reduction)
 
 
