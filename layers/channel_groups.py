@@ -14,7 +14,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from minigrad import Tensor, astype, backend, concatenate, eigvalsh, reshape, transpose
-from minigrad.errors import describe, error
+from minigrad.errors import describe, error, require_floating
 from minigrad.kernels.threads import share
 
 _STACK_BYTES = 1 << 20  # of one float64 stack: what a backward needs of them at a time stays in the second-level cache
@@ -39,7 +39,10 @@ def stacks(layer: str, x: Any, group_size: int | None) -> list[Stack]:
 
     Raises:
         ValueError: x has fewer than two axes, or group_size < 1.
+        TypeError: x is not floating.
     """
+    if x.dtype.kind != "f":
+        require_floating(layer, x=x)
     if x.ndim < 2 or not x.shape[1]:
         raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial), with a channel at least",
                     fix="reshape x; the batch axis comes first")
@@ -64,15 +67,11 @@ def matrices(x: Any, s: Stack) -> Any:
 
 
 def images(a: Any, s: Stack, x: Any) -> Any:
-    """The inverse of `matrices`: (d, m) or (G, d, m) back to channels (N, channels, *spatial) in x's dtype (float32 for integers)."""
+    """The inverse of `matrices`: (d, m) or (G, d, m) back to channels (N, channels, *spatial) in x's dtype."""
     n, spatial = x.shape[0], x.shape[2:]
     k = len(s.shape)
-    parts = transpose(reshape(astype(a, _floating(x)), (*s.shape, n, prod(spatial))), (k, *range(k), k + 1))
+    parts = transpose(reshape(astype(a, x.dtype), (*s.shape, n, prod(spatial))), (k, *range(k), k + 1))
     return reshape(parts, (n, s.stop - s.start, *spatial))
-
-
-def _floating(x: Any) -> Any:
-    return x.dtype if x.dtype.kind == "f" else backend.default_dtype
 
 
 def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: Any, saved: Sequence[Any] = ()) -> Any:
@@ -86,7 +85,7 @@ def transformed(layer: str, f: Callable[..., Any], group_size: int | None, *xs: 
     if isinstance(x, Tensor):
         parts = [part(i) for i in range(len(cut))]
         return parts[0] if len(parts) == 1 else concatenate(parts, 1)
-    out = backend.namespace(x).empty(x.shape, _floating(x))
+    out = backend.namespace(x).empty(x.shape, x.dtype)
 
     def several(start: int, stop: int) -> None:
         for i in range(start, stop):

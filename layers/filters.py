@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.errors import describe, error
+from minigrad.errors import describe, error, require_floating
 
 
 def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], int, tuple[Any, ...]]:
@@ -15,7 +15,10 @@ def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], 
 
     Raises:
         ValueError: v has fewer than two axes or no elements, or a parameter is not of shape (out,).
+        TypeError: v is not floating.
     """
+    if v.dtype.kind != "f":
+        require_floating(layer, v=v, **parameters)
     if v.ndim < 2 or not v.size:
         raise error(ValueError, layer, got=describe(v), needs="weights of shape (out, in) or (out, in, *kernel)",
                     fix="a filter lies along all axes but the first")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.errors import describe, error
+from minigrad.errors import describe, error, require_floating
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -13,7 +13,10 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
 
     Raises:
         ValueError: x has fewer than 2 + `spatial` axes, or a parameter is not of shape (C,).
+        TypeError: x is not floating.
     """
+    if x.dtype.kind != "f":
+        require_floating(layer, x=x, **parameters)
     if x.ndim < 2 + spatial:
         raise error(ValueError, layer, got=describe(x), needs=f"x of shape (N, C, *spatial){'' if spatial else ' or (N, C)'}",
                     fix="reshape x; the batch axis comes first, then channels")
@@ -30,7 +33,10 @@ def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:
 
     Raises:
         ValueError: a parameter's shape is not the end of x's, or not that of the others, or is empty.
+        TypeError: x is not floating.
     """
+    if x.dtype.kind != "f":
+        require_floating(layer, x=x, **parameters)
     ndim = next(iter(parameters.values())).ndim
     for name, p in parameters.items():
         if not 0 < ndim <= x.ndim or tuple(x.shape[-ndim:]) != tuple(p.shape) or not p.size:

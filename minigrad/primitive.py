@@ -54,14 +54,14 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
             break
     else:  # in a rule: NumPy's 0-d results are scalars with a dtype, which must stay what they are
         given = [backend.np.asarray(a) if isinstance(a, backend.np.generic) else a for a in given]
-    xp = _namespace_of_like_tensors(given) if taped and p.align is None else None
+    xp = _namespace_of_like_tensors(p, given) if taped and p.align is None else None
     if xp is None:
         xp = _one_namespace(p, given)
         if taped:
             if p.align is not None:
                 given = p.align(p, given)
             else:
-                _one_float_dtype(p, given)
+                _integers_follow(p, given, _one_float_dtype(p, given))
     record = state.recording and (p.joint is not None or bool(p.rules))
     arrays: list[Any] = []
     parents: list[Line | None] = []
@@ -157,16 +157,16 @@ def _constant(p: Primitive, name: str, value: Any) -> Any:
     return value
 
 
-def _namespace_of_like_tensors(given: Sequence[Any]) -> Any:
-    """The namespace, where all of `given` are Tensors of one backend and the floating ones of the first's dtype; else None."""
+def _namespace_of_like_tensors(p: Primitive, given: Sequence[Any]) -> Any:
+    """The namespace, where all of `given` are Tensors of one backend, and the floating ones and data of the first's dtype; else None."""
     kind: Any = None
-    for a in given:
+    for i, a in enumerate(given):
         if not isinstance(a, Tensor):
             return None
         data = a._data
         if kind is None:
             kind, dtype = type(data), data.dtype
-        elif type(data) is not kind or (data.dtype is not dtype and data.dtype.kind == "f"):
+        elif type(data) is not kind or (data.dtype is not dtype and (data.dtype.kind == "f" or _is_data(p, i))):
             return None
     return NAMESPACES[kind] if dtype.kind == "f" else None
 
@@ -209,6 +209,18 @@ def _one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
     return found
 
 
+def _integers_follow(p: Primitive, given: list[Any], dtype: Any) -> None:
+    """Where a float decides the dtype, integers and booleans that are data follow it."""
+    for i, a in enumerate(given) if dtype is not None else ():
+        if getattr(a, "dtype", dtype).kind != "f" and _is_data(p, i):
+            given[i] = Tensor(a._data.astype(dtype)) if isinstance(a, Tensor) else a.astype(dtype)
+
+
+def _is_data(p: Primitive, position: int) -> bool:
+    """Has this input a rule? (Indices, labels and masks have none.)"""
+    return (p.inputs[position] if position < len(p.inputs) else p.variadic) in p.rules
+
+
 def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exception) -> Exception:
     """The library's error with the op's name, shapes and dtypes, unless it explains itself already."""
     known = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError)
@@ -217,7 +229,7 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
     kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError, MemoryError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
     needs, fix = ("more memory than there is", "a smaller batch; see docs/gpu.md for what CuPy keeps") if kind is MemoryError else (
-        "inputs that fit each other", f"check the shapes; see help(minigrad.{p.name})")
+        "inputs that fit each other", f"check the {'dtypes' if kind is TypeError else 'shapes'}; see help(minigrad.{p.name})")
     return error(kind, p.name, got=", ".join(words), needs=f"{needs} ({e})", fix=fix)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import minigrad as mg
 from minigrad.kernels import pool
 from minigrad.ops import linalg, losses, neural, shape
-from minigrad.ops.elementwise import _gate
+from minigrad.ops.elementwise import _gate, _zeros
 from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
@@ -112,10 +112,10 @@ def both(*makers):
 
 
 def like(x, values):
-    """A constant beside `x`: of its library and backend; floating values get its dtype."""
+    """A constant beside `x`: of its library and backend; floating values get its dtype (float32 beside integers)."""
     values = np.asarray(values)
     if values.dtype.kind == "f":
-        values = values.astype(x.dtype)
+        values = values.astype(x.dtype if x.dtype.kind == "f" else "float32")
     return mg.tensor(values, backend=x.backend) if isinstance(x, mg.Tensor) else values
 
 
@@ -195,6 +195,9 @@ case("divide", "by itself squared", lambda m, a: a / (a * a), away_from_zero((3,
 case("subtract", "through the operators", lambda m, a, b: 2.0 - a - b, normal((3, 4), (4,)))
 case("power", "number", lambda m, a: m.power(a, 3), away_from_zero((3, 4)))
 case("power", "exponent 0", lambda m, a: m.exp(m.power(a, 0) * a), away_from_zero((3, 4)))
+case("power_tensor", "exponents 0 among others", lambda m, a, b: m.power(a, b),
+     lambda rng: [rng.uniform(0.5, 2, (2, 3)), np.array([[0.0, 1, 2], [0, -1, 0.5]])])
+case("power_tensor", "negative bases, whole exponents", lambda m, a: m.power(a, like(a, [0.0, 1, 2, -1])), away_from_zero((3, 4)))
 for exponent in (1, 2, 3, -2):
     case("power_number", f"exponent {exponent}, both signs", lambda m, a, e=exponent: a**e, away_from_zero((3, 4)))
 for exponent in (0.5, -1.5, 2.0):
@@ -340,9 +343,12 @@ case("concatenate", "axis -1", lambda m, *xs: m.concatenate(xs, -1), normal((3, 
 case("concatenate", "one array twice", lambda m, x: m.concatenate([x, x * x], 1), normal((3, 2)))
 case("concatenate", "a constant between", lambda m, x, y: m.concatenate([x, like(x, np.ones((3, 2))), y], 1), normal((3, 2), (3, 1)))
 case("concatenate", "an empty one among them", lambda m, x, y: m.concatenate([x, y[:0], y], 0), normal((2, 3), (1, 3)))
+case("concatenate", "integers among them", lambda m, x: m.concatenate([x, like(x, [[1, 2, 3]]), like(x, [[True, False, True]])]), normal((2, 3)),
+     lambda x: np.concatenate([x, [[1, 2, 3], [1, 0, 1]]]).astype(x.dtype))
 case("concatenate", "of one", lambda m, x: m.concatenate([x]), normal((2, 3)))
 case("stack", "axis 0", lambda m, *xs: m.stack(xs), normal((2, 3), (2, 3), (2, 3)))
 case("stack", "axis -1", lambda m, *xs: m.stack(xs, -1), normal((2, 3), (2, 3)))
+case("stack", "integers among them", lambda m, x: m.stack([like(x, [1, 2, 3]), x]), normal((3,)), lambda x: np.stack([[1, 2, 3], x]).astype(x.dtype))
 case("stack", "of numbers", lambda m, *xs: m.stack(xs), normal((), ()))
 case("split", "all outputs", lambda m, x: tuple(m.split(x, 3)), normal((6, 2)))
 case("split", "outputs of different use", lambda m, x: (lambda p, q, r: p * q + m.exp(r))(*m.split(x, 3, -1)), normal((2, 6)))
@@ -351,6 +357,10 @@ case("split", "first output only", lambda m, x: m.split(x, [1, 4], 1)[0], normal
 case("split", "last output only", lambda m, x: m.split(x, [1, 4], -1)[2], normal((2, 6)))
 case("split", "pieces of unequal and zero size", lambda m, x: tuple(m.split(x, [1, 1, 4])), normal((6, 2)))
 case("split", "one piece", lambda m, x: tuple(m.split(x, 1)), normal((3, 2)))
+case("split", "last index only", lambda m, x: tuple(m.split(x, [-1], 1)), normal((2, 4)))
+case("split", "indices beyond the end", lambda m, x: tuple(m.split(x, [2, 9])), normal((3, 2)))
+for cuts in ([3, 1], [-1, 2], [2, 2, 1, 3], [0, -9, 9, 1]):
+    case("getitem", f"split at {cuts}: pieces that overlap", lambda m, x, cuts=cuts: tuple(p + 0.0 for p in m.split(x, cuts, -1) if p.size), normal((2, 4)))
 case("pad", "a number", lambda m, x: m.pad(x, 1), normal((2, 3)))
 case("pad", "a pair", lambda m, x: m.pad(x, (1, 2)), normal((2, 3)))
 case("pad", "a pair for each axis", lambda m, x: m.pad(x, ((0, 1), (2, 0))), normal((2, 3)))
@@ -380,6 +390,13 @@ for name, index in [
     at = lambda m, x, arrays=arrays: x[tuple(like(x, i) if isinstance(i, np.ndarray) else i for i in arrays)]
     case("gather", name, at, normal((3, 4, 3)[:ndim]), order=0 if name == "empty list" else 2)
 case("gather", "list as an index", lambda m, x: x[[0, 2, 2]], normal((3, 4)))
+case("gather", "tuple inside the key", lambda m, x: x[((0, 0, 1),)], normal((3, 4)))
+case("gather", "tuple beside a slice", lambda m, x: x[1:, (0, 3, 3, 0)], normal((3, 4)))
+case("gather", "tuple of tuples", lambda m, x: x[((0, 0), (1, 1)), None], normal((3, 4)))
+case("gather", "tuple and list", lambda m, x: x[(2, 2), [1, 1]], normal((3, 4)))
+case("gather", "tuple of booleans", lambda m, x: x[((True, False, True),)], normal((3, 4)))
+case("gather", "range", lambda m, x: x[range(2, 0, -1)], normal((3, 4)))
+case("gather", "0d array and list", lambda m, x: x[like(x, 1), [0, 0, 3]], normal((3, 4)))
 case("gather", "boolean mask", lambda m, x: x[like(x, _MASK)], normal((3, 4)))
 case("gather", "boolean rows", lambda m, x: x[like(x, [True, False, True])], normal((3, 4)))
 case("gather", "boolean beside a slice", lambda m, x: x[1:, like(x, [True, False, True, True])], normal((3, 4)))
@@ -644,6 +661,18 @@ def _adaptive(x, h, w):
     return np.moveaxis(np.array(rows), (0, 1), (2, 3)).astype(x.dtype)
 
 
+def _averaging(size, parts):
+    m = np.zeros((parts, size))
+    for i in range(parts):
+        m[i, i * size // parts: -(-(i + 1) * size // parts)] = 1
+    return m / m.sum(1, keepdims=True)
+
+
+for size, parts in [(5, 3), (6, 2), (3, 5), (4, 1), (1, 2)]:
+    case("part_means", f"{parts} of {size}", lambda m, x, p=parts: neural._part_means(x, axis=2, parts=p), normal((1, 2, size, 2)),
+         lambda x, s=size, p=parts: np.einsum("ps,ncsw->ncpw", _averaging(s, p), x).astype(x.dtype))
+    case("part_means_input", f"{parts} of {size}", lambda m, g, s=size: neural._part_means_input(g, axis=3, size=s), normal((1, 2, 2, parts)),
+         lambda g, s=size, p=parts: np.einsum("ps,nchp->nchs", _averaging(s, p), g).astype(g.dtype))
 for out in [(1, 1), (2, 3), (3, 2), (5, 4), (None, 3), (3, None)]:
     case("adaptive_avg_pool2d", f"to {out}", lambda m, x, out=out: m.adaptive_avg_pool2d(x, out), normal((1, 2, 4, 6)),
          lambda x, out=out: _adaptive(x, out[0] or 4, out[1] or 6))
@@ -748,6 +777,7 @@ constant("equal", "through operators", lambda m, a, b: (a == b) | (a != 2) & ~(a
 for op in ("logical_and", "logical_or"):
     constant(op, "booleans", lambda m, a, b, op=op: getattr(m, op)(a > 0, b < 1), _RANKS)
 constant("logical_not", "boolean", lambda m, a, b: m.logical_not(a > b), _RANKS)
+constant("zeros", "of anything", lambda m, a, b: _zeros(a), _RANKS, lambda a, b: 0 * a)
 constant("sign", "with zeros", lambda m, a, b: m.sign(a), _RANKS)
 constant("argmax", "with ties", lambda m, a, b: m.argmax(a), _RANKS)
 constant("argmax", "axis -1", lambda m, a, b: m.argmax(a, -1), _RANKS)

@@ -442,6 +442,52 @@ def a_padding_row_outside_the_table():
     mg.nn.Embedding(10, 4, padding_idx=10)
 
 
+@mistake(TypeError)
+def integer_images_in_a_convolution():
+    mg.conv2d(mg.tensor(np.zeros((1, 3, 8, 8), "uint8")), var(4, 3, 3, 3))
+
+
+@mistake(TypeError)
+def integers_in_a_linear_layer():
+    mg.nn.Linear(3, 2, dtype="float64")(mg.tensor([[1, 2, 3]]))
+
+
+@mistake(TypeError)
+def integers_in_a_normalization():
+    import layers
+    layers.BatchNorm2d(3)(mg.tensor(np.zeros((2, 3, 4, 4), "uint8")))
+
+
+@mistake(TypeError)
+def a_difference_of_booleans():
+    mg.tensor([True, False]) - mg.tensor([True, True])
+
+
+@mistake(TypeError)
+def an_argmax_over_two_axes():
+    mg.argmax(var(2, 3), axis=(0, 1))
+
+
+@mistake(TypeError)
+def a_slope_that_is_an_array():
+    mg.leaky_relu(var(3), np.array(0.1))
+
+
+@mistake(TypeError)
+def a_cast_to_complex_numbers():
+    var(3).astype("complex64")
+
+
+@mistake(ValueError)
+def a_pad_width_that_is_no_integer():
+    mg.pad(var(3), 1.5)
+
+
+@mistake(ValueError)
+def an_empty_kernel():
+    mg.conv2d(var(1, 1, 2, 2), var(1, 1, 0, 1))
+
+
 @mistake(ValueError)
 def leaky_relu_with_a_negative_slope():
     mg.leaky_relu(var(3), -0.1)

@@ -409,12 +409,18 @@ def test_linalg_results_are_plain_tuples(xp, name):
     assert type(result) is tuple and all(isinstance(r, FakeArray) for r in result)
 
 
-@pytest.mark.parametrize("name", ["cholesky", "inv"])
-def test_a_matrix_that_fails_gives_nan_for_itself_only_and_no_error_or_sync(xp, name):
+@pytest.mark.parametrize("name, of_one_matrix_nan", [("cholesky", False), ("inv", True)])
+def test_a_matrix_that_fails_in_a_batch_gives_finite_garbage_and_no_error_or_sync(xp, name, of_one_matrix_nan):
     function = getattr(xp.linalg, name)
     with xp.no_sync():
         result, alone = function(batch(xp, singular=True)), function(batch(xp, singular=True)[1])
-    assert np.isfinite(result[0].get()).all() and np.isnan(result[1].get()).all() and np.isnan(alone.get()).all()
+    np.testing.assert_array_equal(result[0].get(), getattr(np.linalg, name)(np.diag([1.0, 2.0, 3.0])))
+    assert np.isfinite(result[1].get()).all() and np.isnan(alone.get()).all() == of_one_matrix_nan
+
+
+def test_cholesky_stops_at_the_pivot_without_a_root(xp):
+    a = np.array([[4.0, 2.0, 2.0], [2.0, 1.0, 5.0], [2.0, 5.0, 9.0]])  # its second pivot is 1 − 1² = 0
+    np.testing.assert_array_equal(xp.linalg.cholesky(xp.asarray(a)).get(), [[2, 0, 0], [1, 0, 0], [1, 5, 9]])
 
 
 def test_singular_solve_gives_nan_and_slogdet_minus_infinity(xp):
@@ -425,9 +431,12 @@ def test_singular_solve_gives_nan_and_slogdet_minus_infinity(xp):
     assert float(sign[1]) == 0 and float(logabsdet[1]) == -np.inf and float(xp.linalg.det(a)[1]) == 0
 
 
-def test_eigh_of_nan_gives_nan(xp):
-    values, vectors = xp.linalg.eigh(xp.full((2, 2), np.nan))
-    assert np.isnan(values.get()).all() and np.isnan(vectors.get()).all()
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["eigh", "svd", "cholesky"])
+def test_of_a_matrix_that_is_not_finite_there_is_finite_garbage(xp, name, value):
+    a = np.stack([np.eye(2), np.array([[2.0, value], [value, 2.0]])])
+    results = getattr(xp.linalg, name)(xp.asarray(a))
+    assert all(np.isfinite(r.get()).all() for r in (results if isinstance(results, tuple) else (results,)))
 
 
 def test_solve_takes_batches_but_does_not_broadcast_them(xp):

@@ -43,6 +43,20 @@ def test_float32_is_within_the_rounding_of_its_inputs(name, derivation, order):
             assert error <= allowed, (case[0], i)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "bool"])
+@pytest.mark.parametrize("name", layers.REGISTRY)
+def test_integer_data_is_refused_by_name_and_dtype_and_the_fix_works(name, dtype, backend):
+    layer = layers.REGISTRY[name]
+    _case, arrays, keywords = next(iter(layer.cases("float32", np.random.default_rng(0))))
+    data, parameters = mg.tensor(np.abs(20 * arrays[0]) % 100, backend=backend).astype(dtype), [mg.tensor(a, backend=backend) for a in arrays[1:]]
+    keywords = on_backend(keywords, backend)
+    for form in (layer.composed, *layer.derived.values()):
+        with pytest.raises(TypeError, match=rf"^{name}: got \w+: a \w+ \w+ of shape .* and dtype {dtype}\n.*\n  fix:   \w+.astype\('float32'\)"):
+            form(data, *parameters, **keywords)
+        if dtype != "bool":
+            assert form(data.astype("float32"), *parameters, **keywords).dtype == np.float32
+
+
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)
 def test_the_layout_of_inputs_and_cotangents_does_not_matter(name, derivation):
     """Non-contiguous and read-only inputs, and a stride-0 (but not constant along the batch) cotangent."""

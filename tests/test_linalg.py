@@ -422,6 +422,49 @@ def test_a_matrix_that_lapack_refuses_raises_on_numpy(name):
         getattr(mg, name)(*[a] * (2 if name == "solve" else 1))
 
 
+BAD = {"nan": [[2.0, np.nan, 0], [np.nan, 2, 0], [0, 0, 3]], "inf": [[2.0, 0, 0], [0, np.inf, 0], [0, 0, 3]], "nan on the diagonal": np.diag([1, np.nan, 2]),
+       "-inf": np.diag([-np.inf, 1, 2]), "all nan": np.full((3, 3), np.nan)}
+REFUSED = {  # by a factorization, and finite
+    "cholesky": {"indefinite at the first pivot": np.diag([-1.0, 2, 3]), "at the second": [[4.0, 2, 2], [2, 1, 5], [2, 5, 9]],
+                 "at the last": np.diag([1.0, 2, -3]), "zero": np.zeros((3, 3)), "semidefinite": np.diag([1.0, 0, 3])},
+    "inv": {"zero": np.zeros((3, 3)), "rank 2": np.diag([1.0, 0, 3])},
+    "solve": {"zero": np.zeros((3, 3)), "rank 2": np.diag([1.0, 0, 3])},
+}
+OF_A_MATRIX = {
+    "inv": mg.inv, "cholesky": mg.cholesky, "det": mg.det, "eigvalsh": mg.eigvalsh, "eigh": lambda a: mg.eigh(a)[0], "eigenvectors": lambda a: mg.eigh(a)[1],
+    "inv_sqrtm": mg.inv_sqrtm, "solve": lambda a: mg.solve(a, a * 0.0 + 1.0), "lyapunov": lambda a: mg.lyapunov(a, mg.tensor(np.eye(3), backend=a.backend)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("op, matrix", [pytest.param(op, m, id=f"{op} of {name}") for op in OF_A_MATRIX for name, m in {**BAD, **REFUSED.get(op, {})}.items()])
+def test_a_matrix_without_an_answer_never_gives_finite_numbers(op, matrix, backend):
+    """An error on the host; elsewhere no finite number for it, and right ones for the others of its batch, without a sync."""
+    f, good = OF_A_MATRIX[op], np.diag([1.0, 2.0, 3.0])
+    alone = mg.tensor(np.asarray(matrix, float), requires_grad=True, backend=backend)
+    batch = mg.tensor(np.stack([good, np.asarray(matrix, float), good]), requires_grad=True, backend=backend)
+    try:
+        one, three = to_host(f(alone)), to_host(f(batch))
+    except np.linalg.LinAlgError:
+        assert backend == "numpy"
+        return
+    kept = np.tril_indices(3) if op == "cholesky" else ...
+    right = to_host(f(mg.tensor(good, backend=backend)))
+    for bad in (one, three[1]):
+        assert not np.isfinite(bad[kept]).any() if op != "solve" else not np.isfinite(bad).all()
+    for i in (0, 2):
+        np.testing.assert_array_equal(three[i], right)
+
+
+@pytest.mark.parametrize("op", OF_A_MATRIX)
+def test_gradients_of_a_matrix_without_an_answer_are_not_finite_on_a_device(op, fake_device, rng):
+    x = mg.tensor(np.stack([np.diag([1.0, 2.0, 3.0]), np.full((3, 3), np.nan)]), requires_grad=True, backend="fake")
+    with fake_device.no_sync():
+        y = OF_A_MATRIX[op](x)
+        (g,) = mg.grad(y, [x], mg.tensor(rng.standard_normal(y.shape), backend="fake"))
+    assert np.isfinite(to_host(g)[0]).all() and not np.isfinite(to_host(g)[1]).any()
+
+
 # -- the conventions, and the hard matrices -----------------------------------------------------------------------------
 
 

@@ -269,6 +269,63 @@ def test_integers_and_booleans_are_computed_as_numpy_does_but_in_float32(source,
     assert relative_error(got, expected) <= 8 * EPS["float32"] if expected.dtype.kind == "f" else (to_host(got) == expected).all()
 
 
+# -- every op of every small dtype ----------------------------------------------------------------------------------------
+
+INTEGERS = ("uint8", "int8", "int32", "int64", "bool")
+OF_COTANGENTS = {"gate", "unpool", "winners", "avg_unpool", "part_means", "part_means_input", "conv2d_input", "conv2d_weight", "put", "scatter_add",
+                 "put_along_axis", "put_on_diagonal", "cofactor", "cofactor_slope"}  # no public op gives them anything but floats
+ARITHMETIC = {"negative", "add", "subtract", "multiply", "square", "abs", "power", "power_number", "integer_power", "matmul", "outer", "contract", "einsum",
+              "where"}
+
+
+def integers(case, dtype):
+    """The case's inputs times 3, rounded; in unsigned dtypes without the sign."""
+    arrays = [np.rint(3 * a) for a in case.arrays()]
+    return [(a > 0) if dtype == "bool" else (np.abs(a) if dtype == "uint8" else a).astype(dtype) for a in arrays]
+
+
+TAKING_INTEGERS = [case for case in [*CASES, *CONSTANTS] if case.op not in OF_COTANGENTS]
+
+
+@by_id(TAKING_INTEGERS)
+def test_integers_give_what_their_values_give_in_float64_or_an_error_that_names_the_dtype(case):
+    for dtype in INTEGERS:
+        check_integers(case, dtype, "numpy")
+
+
+@by_id({case.op: case for case in reversed(TAKING_INTEGERS)}.values())
+def test_integers_give_so_on_every_backend(case, backend):
+    for dtype in INTEGERS:
+        check_integers(case, dtype, backend)
+
+
+def check_integers(case, dtype, backend):
+    """To float32's precision, in which floating results are. Arithmetic among integers alone is NumPy's own: it wraps around."""
+    arrays = integers(case, dtype)
+    try:
+        with np.errstate(all="ignore"):
+            got = outputs(case.f(mg, *tensors(arrays, backend)))
+    except np.linalg.LinAlgError:
+        assert backend == "numpy"  # after rounding the matrix is singular
+        return
+    except (TypeError, ValueError) as e:
+        assert "needs: " in str(e) and (f"dtype {dtype}" in str(e) or f"for {dtype}" in str(e)), e
+        return
+    with np.errstate(all="ignore"):
+        wanted = outputs(case.f(mg, *tensors([a.astype("float64") for a in arrays], backend)))
+    assert not any(y.dtype in ("float16", "float64") for y in got)
+    for y, w in zip(got, wanted, strict=True):
+        y, w = to_host(y), to_host(w)
+        if y.dtype.kind != "f" and case.op in ARITHMETIC and not np.array_equal(y, w):
+            with np.errstate(all="ignore"):
+                w = np.asarray(case.f(np, *arrays))
+            assert y.dtype == w.dtype
+        finite = np.isfinite(w.astype(float))
+        np.testing.assert_allclose(y[finite], w[finite], rtol=64 * EPS["float32"] * case.condition, atol=64 * EPS["float32"] * case.condition)
+        if backend == "numpy" or case.op not in ("inv", "solve", "cholesky"):  # where the rounded matrix is singular, rounding decides between ∞ and NaN
+            np.testing.assert_array_equal(y[~finite].astype(float), w[~finite].astype(float))
+
+
 EMPTY = """
     x + x, x * 2.0, -x, x / x, x ** 2, m.exp(x), m.abs(x), m.maximum(x, 0.0), m.where(x > 0, x, 0.0), m.clip(x, 0, 1), x + x[:, :1], x + x[:1],
     m.sum(x), m.sum(x, axis=0), m.sum(x, axis=1), m.sum(x, axis=1, keepdims=True), m.mean(x), m.mean(x, axis=0), m.mean(x, axis=1),
@@ -307,6 +364,22 @@ def test_empty_and_0d_arrays_give_what_numpy_gives_or_an_error_that_explains(sou
     if got.requires_grad:  # the gradient of nothing is nothing, of the right shape
         (g,) = mg.grad(got, [x], mg.tensor(random_cotangent(rng, got.shape, got.dtype), backend=backend))
         assert (g.shape, g.dtype) == (shape, np.float64)
+
+
+@pytest.mark.parametrize("shape, axis", [((0, 0), 0), ((0, 0), 1), ((0, 3), 0), ((3, 0), 1), ((0, 2), None), ((0,), -1)])
+def test_an_index_into_an_axis_of_size_0_is_out_of_range_whatever_the_version_of_numpy(shape, axis, backend):
+    x = mg.tensor(np.zeros(shape), requires_grad=True, backend=backend)
+    for indices in (0, [0, 0], mg.tensor([[0]], backend=backend)):
+        with pytest.raises(IndexError, match=r"take: got indices into axis \d of shape(?s:.*)fix:   check for an empty batch"):
+            mg.take(x, indices, axis=axis)
+    assert mg.take(x, [], axis=axis).size == 0
+
+
+def test_take_along_an_axis_of_size_0(backend):
+    x = mg.tensor(np.zeros((2, 0)), requires_grad=True, backend=backend)
+    with pytest.raises(IndexError, match="take_along_axis: got indices into axis 1"):
+        mg.take_along_axis(x, mg.tensor(np.zeros((2, 1), int), backend=backend), 1)
+    assert mg.take_along_axis(x, mg.tensor(np.zeros((2, 0), int), backend=backend), 1).shape == (2, 0)
 
 
 # -- closed forms -------------------------------------------------------------------------------------------------------

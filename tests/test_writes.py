@@ -541,8 +541,9 @@ def test_a_matrix_multiplies_elementwise(rng):
         np.testing.assert_array_equal(g.numpy(), v.numpy() * b)
 
 
-@pytest.mark.parametrize("index", [np.matrix([[0, 2]]), np.ma.array([0, 2], mask=[0, 1])], ids=["matrix", "masked"])
+@pytest.mark.parametrize("index", [np.matrix, lambda a: np.ma.array(a[0], mask=[0, 1])], ids=["matrix", "masked"])
 def test_so_it_is_with_indices(rng, index):
+    index = index([[0, 2]])
     x = mg.tensor(rng.normal(size=(3, 3)), requires_grad=True)
     if isinstance(index, np.matrix):
         np.testing.assert_array_equal(x[index].numpy(), x.numpy()[np.asarray(index)])

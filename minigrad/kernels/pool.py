@@ -5,9 +5,12 @@
     max_pool2d_gather    y           reads x at the winners           } and each the other's adjoint
     avg_pool2d_forward   y           linear in x
     avg_pool2d_backward  dx          its adjoint
+    part_means           y           means of the parts of one axis, equal as they may be } linear, and each the
+    part_means_input     dx                                                               } other's adjoint
 
 Taps count in row-major order, and the first of equal values wins. NaN wins over every number, so that it shows in y.
-Padding never wins, not even over -inf: every index points into x. float16 sums are taken in float32.
+Padding never wins, not even over -inf: every index points into x. float16 sums are taken in float32. No value is ever
+multiplied by 0, so that an infinity or NaN shows in the windows that contain it and in no others.
 With ceil_mode there are as many windows as begin inside x or before it; the last ones may reach beyond the padding.
 """
 
@@ -40,7 +43,7 @@ def max_pool2d_forward(
 
     def work(n: slice) -> None:
         best, winner = None, first
-        for t, tap in _taps(_padded(xp, x[n], -xp.inf, size, kernel, stride, padding, dilation), size, kernel, stride, dilation):
+        for t, tap in _taps(_padded(xp, x[n], _lowest(xp, x.dtype), size, kernel, stride, padding, dilation), size, kernel, stride, dilation):
             value = xp.ascontiguousarray(tap)  # NumPy compares contiguous arrays several times faster
             if best is None:
                 best = value
@@ -136,6 +139,28 @@ def avg_pool2d_backward(
     return dx
 
 
+def part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
+    """The mean of each of `parts` parts of an axis of x: part i is from floor(i size / parts) to ceil((i + 1) size / parts)."""
+    y = xp.empty((*x.shape[:axis], parts, *x.shape[axis + 1 :]), dtype=x.dtype)
+    before = (slice(None),) * axis
+    for i, part in enumerate(_parts(x.shape[axis], parts)):
+        y[(*before, slice(i, i + 1))] = x[(*before, part)].mean(axis=axis, keepdims=True, dtype=_wide(xp, x.dtype))
+    return y
+
+
+def part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
+    """dx with `size` elements along the axis: every g in equal shares to its part."""
+    dx = xp.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :]), dtype=_wide(xp, g.dtype))
+    before = (slice(None),) * axis
+    for i, part in enumerate(_parts(size, g.shape[axis])):
+        dx[(*before, part)] += g[(*before, slice(i, i + 1))] / (part.stop - part.start)
+    return dx.astype(g.dtype, copy=False)
+
+
+def _parts(size: int, parts: int) -> list[slice]:
+    return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
+
+
 # -- Windows ----------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +182,11 @@ def _padded(xp: Any, x: Array, fill: float, size: Pair, kernel: Pair, stride: Pa
     out = xp.full((N, C, rows, cols), fill, dtype=x.dtype)
     out[:, :, top : top + H, left : left + W] = x
     return out
+
+
+def _lowest(xp: Any, dtype: Any) -> Any:
+    """What padding is under a maximum: no value is smaller."""
+    return -xp.inf if dtype.kind == "f" else xp.iinfo(dtype).min if dtype.kind in "iu" else False
 
 
 def _reach(x_shape: tuple[int, ...], size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from .. import backend, ops
-from ..errors import describe, error, left_out
+from ..errors import describe, error, left_out, require_floating
 from ..ops.neural import Pair, _pair, padding_row, string_padding
 from ..tensor import no_grad
 from . import init
@@ -80,6 +80,8 @@ class Linear(Module):
         if not getattr(x, "shape", ()) or x.shape[-1] != self.in_features:
             raise error(ValueError, "Linear", got=describe(x), needs=f"shape (..., {self.in_features})",
                         fix="check in_features; images go through nn.Flatten() first")
+        if x.dtype.kind != "f":
+            require_floating("Linear", x=x, weight=self.weight)
         y = ops.matmul(x, ops.transpose(self.weight))
         return y if self.bias is None else y + self.bias
 

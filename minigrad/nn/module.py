@@ -238,7 +238,7 @@ class Module:
         """Forget all gradients, or fill them with zeros."""
         for parameter in self.parameters():
             if parameter._grad is not None:
-                parameter._grad = None if set_to_none else Tensor(parameter._grad._data * 0)
+                parameter._grad = None if set_to_none else Tensor(backend.namespace(parameter._grad._data).zeros_like(parameter._grad._data))
 
     # -- state -------------------------------------------------------------------------------------------------------
 

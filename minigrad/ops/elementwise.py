@@ -1,7 +1,8 @@
 """Elementwise ops, each beside its derivative: this file reads like a table of calculus.
 
 All broadcast by NumPy's rule (visibly, see `broadcasting`) and keep the floating dtype; Python numbers never change it.
-Integers and booleans become float32 where the result must be floating.
+Integers and booleans become float32 where the result must be floating. What happens at kinks, ties, infinities and NaN is
+listed in docs/conventions.md.
 """
 
 from __future__ import annotations
@@ -63,42 +64,50 @@ def clone(xp: Any, a: Array) -> Array:
     return a.copy()
 
 
-@floating(a=lambda g, a, exponent: g * (exponent * power(a, exponent=exponent - 1)) if exponent != 1 else g)
+@floating(a=lambda g, a, exponent: g * (exponent * power(a, exponent=exponent - 1)) if exponent not in (0, 1) else g if exponent else _zeros(g))
 def power_number(xp: Any, a: Array, *, exponent: float) -> Array:
     """a ** exponent for a Python number."""
     return xp.square(a) if exponent == 2 else xp.power(a, exponent)
 
 
-@floating(a=lambda g, a, b: g * b * _safe_power(a, b), b=lambda g, a, out: g * out * _log_or_zero(a))
+@elementwise()
+def _zeros(xp: Any, a: Array) -> Array:
+    """0 for each element, also where that is infinite or NaN, of which 0·a makes NaN."""
+    return xp.zeros_like(a)
+
+
+@floating(a=lambda g, a, b: g * _slope_in_base(a, b), b=lambda g, a, out: g * _slope_in_exponent(a, out))
 def power_tensor(xp: Any, a: Array, b: Array) -> Array:
     """a ** b with a tensor exponent."""
     return xp.power(a, b)
 
 
-def _safe_power(a: Any, b: Any) -> Any:
-    return power_tensor(a, b - 1.0)
+def _slope_in_base(a: Any, b: Any) -> Any:
+    """b·aᵇ⁻¹, and 0 where that is 0·∞ or 0·NaN: a⁰ is 1 for every a."""
+    flat = logical_and(b == 0, logical_not(abs(a) > 0))
+    return where(flat, 0.0, b * power_tensor(where(flat, 1.0, a), b - 1.0))
 
 
-def _log_or_zero(a: Any) -> Any:
-    """log a, and 0 where a = 0: there a**b is 0 for every b > 0, so its derivative in b is 0."""
-    if isinstance(a, (int, float)):  # stays a number, which does not decide the dtype
-        return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
-    return log(where(a == 0, 1.0, a))
+def _slope_in_exponent(a: Any, out: Any) -> Any:
+    """aᵇ·log a, and 0 where that is 0·∞ (aᵇ = 0, the limit), and at 0⁰ (where aᵇ = 1 jumps to 0 for every b > 0)."""
+    if isinstance(a, (int, float)):  # an array of out's dtype, which a number must not decide
+        a = namespace_of(out).full(out.shape, a, dtype=out.dtype)
+    flat = logical_or(out == 0, logical_and(a == 0, out == 1))
+    return where(flat, 0.0, out * log(where(flat, 1.0, a)))
 
 
 def power(a: Any, exponent: Any) -> Any:
     """a ** exponent.
 
     With a Python number as exponent, its derivative is exponent·a**(exponent−1); an integer exponent accepts negative `a`.
-    With a tensor exponent, `a` must be non-negative for a finite derivative in the exponent; at a = 0 that derivative is 0.
+    With a tensor exponent, `a` must be non-negative for a finite derivative in the exponent. a⁰ is 1 for every a, also
+    infinity and NaN, with derivative 0 in a; 0ᵇ has derivative 0 in b ≥ 0.
     """
     exponent = _number(exponent)
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
         integers = getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
         if integers and isinstance(exponent, int) and exponent >= 0:
             return _integer_power(a, exponent=exponent)
-        if exponent == 0:
-            return a * 0.0 + 1.0
         return power_number(a, exponent=exponent)
     return power_tensor(a, exponent)
 
@@ -106,6 +115,14 @@ def power(a: Any, exponent: Any) -> Any:
 def _number(value: Any) -> Any:
     """NumPy's scalars as Python's numbers, which do not decide the dtype of a result."""
     return value.item() if isinstance(value, backend.np.generic) else value
+
+
+def _python_number(op: str, value: Any, fix: str = "take .item() of a tensor or an array") -> Any:
+    """A constant of the op, which must not decide the dtype of its result, as an array would."""
+    value = _number(value)
+    if not isinstance(value, (int, float)):
+        raise error(TypeError, op, got=describe(value), needs="a Python number", fix=fix)
+    return value
 
 
 @primitive()
@@ -170,7 +187,7 @@ def relu(xp: Any, a: Array) -> Array:
     return spread(xp, xp.maximum, a, 0)
 
 
-@elementwise(a=lambda g, out, slope: _gate(g, out, slope=slope))
+@floating(a=lambda g, out, slope: _gate(g, out, slope=slope))
 def _leaky_relu(xp: Any, a: Array, *, slope: float) -> Array:
     return select.leaky(xp, a, slope)
 
@@ -181,9 +198,10 @@ def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:
     Raises:
         ValueError: negative_slope < 0: the output then no longer tells the sign of the input.
     """
-    if negative_slope < 0:
+    slope = _python_number("leaky_relu", negative_slope)
+    if not slope >= 0:
         raise error(ValueError, "leaky_relu", got=f"negative_slope={negative_slope}", needs="a slope of at least 0", fix="use where(a > 0, a, slope * a)")
-    return _leaky_relu(a, slope=_number(negative_slope))
+    return _leaky_relu(a, slope=slope)
 
 
 @floating(a=lambda g, out, alpha: where(out > 0, g, g * (out + alpha)))
@@ -197,9 +215,10 @@ def elu(a: Any, alpha: float = 1.0) -> Any:
     Raises:
         ValueError: alpha < 0: the output then no longer tells the sign of the input.
     """
-    if alpha < 0:
+    alpha = _python_number("elu", alpha)
+    if not alpha >= 0:
         raise error(ValueError, "elu", got=f"alpha={alpha}", needs="alpha of at least 0", fix="use where(a > 0, a, alpha * (exp(a) - 1))")
-    return _elu(a, alpha=_number(alpha))
+    return _elu(a, alpha=alpha)
 
 
 @floating(a=lambda g, a: g * sigmoid(a))
@@ -264,20 +283,21 @@ def expm1(xp: Any, a: Array) -> Array:
 # -- choosing -----------------------------------------------------------------------------------------------------------
 
 
-@elementwise(a=lambda g, a, b: _share(g, a, b), b=lambda g, a, b: _share(g, b, a))
+@elementwise(a=lambda g, a, b: _share(g, a, b, a > b), b=lambda g, a, b: _share(g, b, a, b > a))
 def maximum(xp: Any, a: Array, b: Array) -> Array:
-    """The larger of a and b. At a tie each gets half of the gradient (the symmetric subgradient)."""
+    """The larger of a and b, NaN where one is NaN. At a tie each gets half of the gradient; a NaN gets all of it."""
     return xp.maximum(a, b)
 
 
-@elementwise(a=lambda g, a, b: _share(g, b, a), b=lambda g, a, b: _share(g, a, b))
+@elementwise(a=lambda g, a, b: _share(g, a, b, a < b), b=lambda g, a, b: _share(g, b, a, b < a))
 def minimum(xp: Any, a: Array, b: Array) -> Array:
-    """The smaller of a and b. At a tie each gets half of the gradient (the symmetric subgradient)."""
+    """The smaller of a and b, NaN where one is NaN. At a tie each gets half of the gradient; a NaN gets all of it."""
     return xp.minimum(a, b)
 
 
-def _share(g: Any, winner: Any, loser: Any) -> Any:
-    return where(winner > loser, g, where(winner == loser, g * 0.5, 0.0))
+def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
+    """What of g goes to `mine`; the only value that differs from itself is NaN, which the result then is."""
+    return where(logical_or(wins, mine != mine), g, where(mine == other, g * 0.5, 0.0))
 
 
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
@@ -301,11 +321,8 @@ def clip(a: Any, min: float | None = None, max: float | None = None) -> Any:
     """a limited to [min, max] (Python numbers, either may be None). The gradient passes where a is inside or on the edge."""
     if min is None and max is None:
         raise error(ValueError, "clip", got="no bounds", needs="min, max or both", fix="pass at least one number")
-    min, max = _number(min), _number(max)
-    for bound in (min, max):
-        if bound is not None and not isinstance(bound, (int, float)):
-            raise error(TypeError, "clip", got=f"the bound {describe(bound)}", needs="Python numbers", fix="use maximum and minimum for tensors")
-    return _clip(a, low=min, high=max)
+    min, max = (bound if bound is None else _python_number("clip", bound, "use maximum and minimum for tensors") for bound in (min, max))
+    return _clip(as_floating(a) if isinstance(min, float) or isinstance(max, float) else a, low=min, high=max)
 
 
 # -- constants for the derivative: comparisons, signs -----------------------------------------------------------------------
@@ -354,11 +371,27 @@ def _astype_constant(xp: Any, a: Array, *, dtype: Any) -> Array:
 
 
 def astype(a: Any, dtype: Any) -> Any:
-    """`a` with another dtype. Differentiable between floats; to integers or booleans the result is a constant."""
+    """`a` with another dtype. Differentiable between floats; to integers or booleans the result is a constant.
+
+    Raises:
+        TypeError: complex numbers, text or dates.
+    """
     from_dtype, to_dtype = a.dtype, namespace_of(a).empty(0, dtype=dtype).dtype
     if from_dtype == to_dtype:
         return a
+    if to_dtype.kind not in "fiub":
+        raise error(TypeError, "astype", got=f"dtype {to_dtype}", needs="real numbers, integers or booleans", fix="x.astype('float32')")
     return (_astype if to_dtype.kind == "f" else _astype_constant)(a, dtype=to_dtype)
+
+
+def as_floating(a: Any) -> Any:
+    """`a` itself if it is floating; of integers and booleans float32, as every function with a floating result does."""
+    return a if getattr(a, "dtype", None) is None or a.dtype.kind == "f" else astype(a, backend.default_dtype)
+
+
+def over(g: Any, out: Any) -> Any:
+    """g / out, and 0 where out = 0, in every order: what divides by a length or a standard deviation that may vanish."""
+    return where(out == 0, 0.0, g / where(out == 0, 1.0, out))
 
 
 __all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",

@@ -6,8 +6,9 @@
   matrix: a symmetric one is used as it is, and the gradient is symmetric.
 - What needs eigenvalues or singular values is computed in float64, the other matrix functions in float32 at least; the
   result has the input's dtype again (visible `astype` lines). Integers become float32.
-- A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy; CuPy gives NaN or Inf,
-  because finding out would wait for the GPU.
+- A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy. CuPy gives NaN or Inf, because
+  finding out would wait for the GPU. A matrix with an infinity or NaN in it raises or gives NaN; what the libraries
+  themselves make of it may be finite garbage.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..kernels import matmul as kernel
 from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
-from .elementwise import astype, where
+from .elementwise import as_floating, astype, over, where
 from .reduce import sum as sum_of
 from .shape import Axis, _transpose, expand_dims, normalize_axis, reshape, squeeze
 
@@ -166,7 +167,7 @@ def triu(a: Any, k: int = 0) -> Any:
     return _triu(_matrix("triu", a), k=k)
 
 
-@primitive(a=lambda g, a, out: a * where(out == 0, 0.0, g / where(out == 0, 1.0, out)))
+@primitive(a=lambda g, a, out: a * over(g, out))
 def _norm(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
     work = a.astype(backend.float32) if a.dtype == backend.float16 else a
     return xp.sqrt(xp.square(work).sum(axis=axis, keepdims=True)).astype(a.dtype, copy=False)
@@ -184,7 +185,7 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
     if ord is not None and (ord, len(axes)) not in ((2, 1), ("fro", 2)):
         raise error(ValueError, "norm", got=f"ord={ord!r} over {len(axes)} axes", needs="None, 2 over one axis or 'fro' over two",
                     fix="leave ord out for the root of the sum of squares; for the spectral norm of a: sqrt(eigvalsh(swapaxes(a, -1, -2) @ a)[..., -1])")
-    out = _norm(a if a.dtype.kind == "f" else astype(a, backend.default_dtype), axis=axes)
+    out = _norm(as_floating(a), axis=axes)
     return out if keepdims else squeeze(out, axes)
 
 
@@ -211,12 +212,20 @@ def _computed_in(low: Any, f: Callable[..., Any], *arrays: Any) -> Any:
 
 
 def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> Any:
-    """routine(*arrays), with the usual cause and cure in LinAlgError's text."""
+    """routine(*arrays), with the usual cause and cure in LinAlgError's text; NaN for a matrix (of arrays[0]) that is not finite."""
     try:
-        return routine(*arrays)
+        return _marked(routine(*arrays), arrays[0])
     except xp.linalg.LinAlgError as e:
         raise error(xp.linalg.LinAlgError, op, got=f"{describe(arrays[0])}: {e}", needs="an invertible (for cholesky: positive definite) finite matrix",
                     fix="add a small multiple of the identity: a + 1e-5 * eye; and look for NaN in it") from None
+
+
+def _marked(found: Any, a: Array) -> Any:
+    """`found`, an array or a tuple of them, and NaN for the matrices of `a` with an infinity or NaN in them."""
+    if isinstance(found, tuple):
+        return tuple(_marked(f, a) for f in found)
+    zero = (0.0 * a).sum(axis=(-2, -1))  # (*batch,): 0, or NaN, for 0·∞ and 0·NaN are NaN
+    return found + zero.reshape(zero.shape + (1,) * (found.ndim - zero.ndim)) if zero.ndim else found + zero
 
 
 def _sym(a: Any) -> Any:
@@ -233,7 +242,10 @@ def _column(w: Any) -> Any:
 
 @primitive(a=lambda g, out: -(_t(out) @ g @ _t(out)))
 def _inv(xp: Any, a: Array) -> Array:
-    return _lapack(xp, "inv", xp.linalg.inv, a)
+    if xp is backend.np or a.ndim == 2:
+        return _lapack(xp, "inv", xp.linalg.inv, a)
+    identities = xp.zeros_like(a) + xp.eye(a.shape[-1], dtype=a.dtype)
+    return _lapack(xp, "inv", xp.linalg.solve, a, identities)  # CuPy's inv of a batch leaves garbage in the place of a singular one
 
 
 def inv(a: Any) -> Any:
@@ -265,7 +277,7 @@ def solve(a: Any, b: Any) -> Any:
 
 @primitive(a=lambda g, a: _column(_column(g)) * _cofactor(a))
 def _det(xp: Any, a: Array) -> Array:
-    return xp.asarray(xp.linalg.det(a))
+    return _lapack(xp, "det", lambda a: xp.asarray(xp.linalg.det(a)), a)
 
 
 @primitive(a=lambda g, a: _cofactor_slope(a, g))
@@ -310,7 +322,11 @@ def _cholesky_rule(g: Any, out: Any) -> Any:
 
 @primitive(a=_cholesky_rule)
 def _cholesky(xp: Any, a: Array) -> Array:
-    return _lapack(xp, "cholesky", xp.linalg.cholesky, _sym(a))
+    factor = _lapack(xp, "cholesky", xp.linalg.cholesky, _sym(a))
+    if xp is backend.np:
+        return factor
+    done = (xp.diagonal(factor, 0, -2, -1) > 0).all(axis=-1)  # where it stops, at a pivot that has no root, cuSOLVER leaves that pivot
+    return xp.where(done[..., None, None], factor, float("nan"))
 
 
 def cholesky(a: Any) -> Any:

@@ -9,7 +9,7 @@ from ..backend import Array
 from ..by_hand import by_hand
 from ..errors import describe, error
 from ..primitive import primitive
-from .elementwise import astype, exp, not_equal, softplus, where
+from .elementwise import as_floating, astype, exp, not_equal, softplus, where
 from .neural import check_range
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
 from .reduce import sum as sum_
@@ -93,6 +93,7 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
     op = "nll_loss"
     weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
     reduction = reduction_of(op, reduction, short, size_average, reduce)
+    log_probabilities = as_floating(log_probabilities)
     keep = _check_labels(op, log_probabilities, target, ignore_index)
     if keep is not None:
         target = where(keep, target, 0)
@@ -133,6 +134,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
     reduction = reduction_of(op, reduction, short, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise error(ValueError, op, got=f"label_smoothing={label_smoothing!r}", needs="a number from 0 to 1", fix="0.1 is usual")
+    logits = as_floating(logits)
     share = keep = None
     if getattr(target, "dtype", None) is not None and target.dtype.kind == "f":
         if tuple(target.shape) != tuple(logits.shape):
@@ -172,7 +174,7 @@ def mse_loss(x: Any, target: Any, size_average: Any = None, reduce: Any = None, 
     """
     reduction = reduction_of("mse_loss", reduction, size_average, reduce)
     _same_shape("mse_loss", x, target)
-    d = x - target
+    d = (x if target.dtype.kind == "f" else as_floating(x)) - target  # never a difference of integers, which may wrap around
     if weight is None:
         return _reduced(d * d, reduction)
     return _reduced(d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
@@ -192,6 +194,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
     weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
     reduction = reduction_of(op, reduction, short, size_average, reduce)
     _same_shape(op, x, target)
+    x = as_floating(x)
     if pos_weight is None:
         losses = softplus(x) - x * target
     else:

@@ -10,12 +10,12 @@ from typing import Any
 
 from .. import backend
 from ..backend import NAMESPACES, Array
-from ..errors import describe, error, left_out
+from ..errors import describe, error, left_out, require_floating
 from ..kernels import conv, pool
 from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
-from .elementwise import not_equal, where
+from .elementwise import as_floating, not_equal, where
 from .linalg import matmul
 from .reduce import _sum, mean
 from .shape import expand_dims, getitem, pad, swapaxes
@@ -79,9 +79,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
         (N, O, H', W') with H' = (H + 2·padding − dilation·(kh − 1) − 1) // stride + 1.
 
     Raises:
-        ValueError: shapes that do not fit, or a kernel larger than the padded image.
+        ValueError: shapes that do not fit, or a kernel that is empty or larger than the padded image.
+        TypeError: integer data or weights.
     """
     _images("conv2d", x)
+    require_floating("conv2d", x=x, weight=weight, bias=bias)
     if getattr(weight, "ndim", None) != 4:
         raise error(ValueError, "conv2d", got=f"weight: {describe(weight)}", needs="a weight of shape (O, C / groups, kh, kw)", fix="reshape the weight")
     stride, dilation = _pair("conv2d", "stride", stride, 1), _pair("conv2d", "dilation", dilation, 1)
@@ -96,10 +98,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
                     needs="weight.shape[1] == C / groups, and C and O divisible by groups",
                     fix=f"a weight of shape (O, {x.shape[1] // max(groups, 1)}, kh, kw)")
     for size, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
-        if size + 2 * p < d * (k - 1) + 1:
+        if k < 1 or size + 2 * p < d * (k - 1) + 1:
             raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} "
                                                       f"with dilation {dilation}",
-                        needs="a kernel that fits into the padded image", fix="more padding, a smaller kernel, or fewer pooling layers before")
+                        needs="a kernel of 1 × 1 at least that fits into the padded image",
+                        fix="more padding, a smaller kernel, or fewer pooling layers before")
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise error(ValueError, "conv2d", got=f"bias: {describe(bias)}", needs=f"shape ({weight.shape[0]},)", fix="one bias for each output channel")
     return _conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -188,7 +191,7 @@ def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: P
     if divisor_override is not None and (not isinstance(divisor_override, int) or divisor_override < 1):
         raise error(ValueError, "avg_pool2d", got=f"divisor_override={divisor_override!r}", needs="a positive integer or None",
                     fix="divisor_override=1 gives the sums of the windows")
-    return _avg_pool2d(x, kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad), ceil_mode=bool(ceil_mode),
+    return _avg_pool2d(as_floating(x), kernel=kernel, stride=stride, padding=padding, count_include_pad=bool(count_include_pad), ceil_mode=bool(ceil_mode),
                        divisor=divisor_override)
 
 
@@ -222,35 +225,35 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
         return mean(x, (2, 3), keepdims=True)
     if height % h == 0 and width % w == 0:
         return avg_pool2d(x, (height // h, width // w))
-    return matmul(matmul(_averaging(x, height, h), x), swapaxes(_averaging(x, width, w), 0, 1))
+    return _part_means(_part_means(as_floating(x), axis=2, parts=h), axis=3, parts=w)
 
 
-def _averaging(x: Any, size: int, parts: int) -> Array:
-    """(parts, size) matrix whose rows average consecutive windows."""
-    m = backend.np.zeros((parts, size), dtype=x.dtype)
-    for i in range(parts):
-        low, high = i * size // parts, -(-(i + 1) * size // parts)
-        m[i, low:high] = 1 / (high - low)
-    return backend.from_numpy(m, backend.name_of(x._data if isinstance(x, Tensor) else x))
+@primitive(x=lambda g, x_shape, axis: _part_means_input(g, axis=axis, size=x_shape[axis]))
+def _part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
+    return pool.part_means(xp, x, axis=axis, parts=parts)
+
+
+@primitive(g=lambda h, g_shape, axis: _part_means(h, axis=axis, parts=g_shape[axis]))
+def _part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
+    return pool.part_means_input(xp, g, axis=axis, size=size)
 
 
 # -- dropout and embedding --------------------------------------------------------------------------------------------------
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
-    """Each element is set to 0 with probability `p`, the others divided by 1 − p; without `training`, `x` itself.
+    """Each element is set to 0 with probability `p` (an infinity and NaN too), the others divided by 1 − p; without `training`, `x` itself.
 
     The mask is drawn on the host from minigrad's generator (`seed`), so every backend drops the same elements.
     """
+    x = as_floating(x)
     if not 0 <= p <= 1:
         raise error(ValueError, "dropout", got=f"p={p}", needs="a probability from 0 to 1", fix="p is the fraction that is dropped")
     if not training or p == 0:
         return x
-    if p == 1:
-        return x * 0.0
-    kept = backend.generator().random(x.shape, dtype="float32") >= p
-    mask = backend.from_numpy((kept / (1 - p)).astype(x.dtype), backend.name_of(x._data if isinstance(x, Tensor) else x))
-    return x * (Tensor(mask) if isinstance(x, Tensor) else mask)
+    kept = backend.generator().random(x.shape, dtype="float32") >= p  # drawn from 0 to below 1: for p = 1 nothing is kept
+    mask = backend.from_numpy(kept, backend.name_of(x._data if isinstance(x, Tensor) else x))
+    return where(mask, x * (1 / (1 - p) if p < 1 else 1.0), 0.0)
 
 
 def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:

@@ -22,6 +22,7 @@ from ..kernels.cuda import rows
 from ..primitive import primitive
 from ..tensor import Tensor
 from .broadcasting import sum_to
+from .elementwise import as_floating
 from .reduce import _count
 from .shape import Axis, normalize_axis
 
@@ -46,12 +47,12 @@ def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]
 
 
 def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
-    """Mean and biased variance of `x` over `axis`, each with the reduced axes kept as size 1.
+    """Mean and biased variance of `x` over `axis` (of integers float32), each with the reduced axes kept as size 1.
 
     The variance never subtracts two large squares, so it is right for any mean. Derivative: (g_mean + 2 g_var (x − mean)) / m;
     the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
     """
-    return _moments(x, axes=normalize_axis("moments", axis, x))
+    return _moments(as_floating(x), axes=normalize_axis("moments", axis, x))
 
 
 @primitive(g=lambda u, x, mu, w, r: _times(combine(None, x, mu, None, u[1], u[0], r), w),
@@ -76,6 +77,7 @@ def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = Non
 
 
 def _on_tape(op: str, g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
+    g, x = as_floating(g), as_floating(x)
     if getattr(g, "shape", None) != getattr(x, "shape", None):
         raise error(ValueError, op, got=f"g: {describe(g)}, x: {describe(x)}", needs="one shape: only the others broadcast", fix="broadcast_to(g, x.shape)")
     return (*first(g, x), None) if first is not None and (isinstance(g, Tensor) or isinstance(x, Tensor)) else (g, x, first)
@@ -109,7 +111,7 @@ def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, f
     `first` as in `paired_sums`; it needs g.
     """
     if g is None:
-        return _scale_shift(x, mu, b, c, w)
+        return _scale_shift(as_floating(x), mu, b, c, w)
     g, x, first = _on_tape("combine", g, x, first)
     return _combine(g, x, mu, a, b, c, w, first=first)
 

@@ -14,9 +14,9 @@ from ..backend import Array
 from ..errors import error
 from ..kernels.reduce import sum_over
 from ..primitive import primitive
-from .broadcasting import _broadcast_to
-from .elementwise import astype, exp, sqrt
-from .shape import Axis, _reshape, flatten, flip, normalize_axis
+from .broadcasting import _broadcast_to, floating
+from .elementwise import as_floating, astype, exp, logical_or, over
+from .shape import Axis, _reshape, flatten, flip, normalize_axis, one_axis
 
 
 def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -56,7 +56,7 @@ def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Mean over `axis`; of integers a float32. The mean of nothing is NaN, as in NumPy."""
     axes = normalize_axis("mean", axis, a)
-    return _mean(a if a.dtype.kind == "f" else astype(a, backend.default_dtype), axis=axes, keepdims=keepdims)
+    return _mean(as_floating(a), axis=axes, keepdims=keepdims)
 
 
 def var(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -70,9 +70,15 @@ def var(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any
     return squares * (n / (n - ddof)) if ddof else squares
 
 
+@floating(a=lambda g, out: 0.5 * over(g, out))
+def _std(xp: Any, a: Array) -> Array:
+    """√a of a variance: with derivative 0 where it is 0."""
+    return xp.sqrt(a)
+
+
 def std(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over `axis`. Its derivative is infinite where it is 0: add an ε under your own root there."""
-    return sqrt(var(a, axis, ddof, keepdims))
+    """Standard deviation over `axis`. Its derivative is 0 where it is 0 (in second order too), as that of `norm`."""
+    return _std(var(a, axis, ddof, keepdims))
 
 
 @primitive(a=lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
@@ -86,7 +92,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     """Running sum along `axis` (None: of the flattened array)."""
     if axis is None:
         return _cumsum(flatten(a), axis=0)
-    return _cumsum(a, axis=normalize_axis("cumsum", axis, a)[0])
+    return _cumsum(a, axis=one_axis("cumsum", axis, a))
 
 
 # -- extremes ---------------------------------------------------------------------------------------------------------------
@@ -103,8 +109,8 @@ def _min(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def _to_winners(g: Any, a: Any, out: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    """The gradient goes to the winning elements, in equal shares at a tie."""
-    winners = astype(a == _spread(out, a.shape, axis, keepdims), g.dtype)
+    """The gradient goes to the winning elements, in equal shares at a tie. NaN wins, and differs from itself."""
+    winners = astype(logical_or(a == _spread(out, a.shape, axis, keepdims), a != a), g.dtype)
     return _spread(g, a.shape, axis, keepdims) * winners / _sum(winners, axis=axis, keepdims=True)
 
 
@@ -133,8 +139,8 @@ def _argmax(xp: Any, a: Array, *, axis: int | None) -> Array:
 
 def argmax(a: Any, axis: int | None = None) -> Any:
     """Index of the first largest element along `axis` (None: in the flattened array), an integer constant."""
-    axes = _not_empty("argmax", a, axis)
-    return _argmax(a, axis=None if axis is None else axes[0])
+    _not_empty("argmax", a, axis)
+    return _argmax(a, axis=None if axis is None else one_axis("argmax", axis, a))
 
 
 # -- the softmax family: stable for any finite input ------------------------------------------------------------------------
@@ -163,7 +169,7 @@ def _logsumexp(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> A
 
 def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """log Σ eᵃ over `axis`, without overflow."""
-    return _logsumexp(a, axis=_not_empty("logsumexp", a, axis), keepdims=keepdims)
+    return _logsumexp(as_floating(a), axis=_not_empty("logsumexp", a, axis), keepdims=keepdims)
 
 
 @primitive(a=lambda g, out, axis: out * (g - _sum(g * out, axis=axis, keepdims=True)))
@@ -174,7 +180,7 @@ def _softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
 
 def softmax(a: Any, axis: Axis = -1) -> Any:
     """eᵃ / Σ eᵃ over `axis` (default: the last)."""
-    return _softmax(a, axis=_not_empty("softmax", a, axis))
+    return _softmax(as_floating(a), axis=_not_empty("softmax", a, axis))
 
 
 @primitive(a=lambda g, out, axis: g - exp(out) * _sum(g, axis=axis, keepdims=True))
@@ -185,7 +191,7 @@ def _log_softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
 
 def log_softmax(a: Any, axis: Axis = -1) -> Any:
     """log softmax over `axis` (default: the last), without taking the log of a small number."""
-    return _log_softmax(a, axis=_not_empty("log_softmax", a, axis))
+    return _log_softmax(as_floating(a), axis=_not_empty("log_softmax", a, axis))
 
 
 __all__ = ["argmax", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "std", "sum", "var"]

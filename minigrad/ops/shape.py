@@ -6,7 +6,8 @@ Where an element is read several times, its gradients are added (`getitem` with 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from operator import index as as_integer
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..backend import Array
 from ..errors import AxisError, describe, error
 from ..primitive import primitive
 from ..tensor import Tensor
+from .elementwise import as_floating
 
 Axis = int | tuple[int, ...] | None
 
@@ -42,6 +44,13 @@ def normalize_axis(op: str, axis: Axis, of: Any) -> tuple[int, ...]:
     if len({*wrapped}) != len(wrapped):
         raise error(AxisError, op, got=f"axis={axis!r}, which names an axis twice", needs="different axes", fix="remove the repetition")
     return tuple(wrapped)
+
+
+def one_axis(op: str, axis: Any, of: Any) -> int:
+    """The non-negative number of a single axis, for ops that take no more than one."""
+    if axis is None or isinstance(axis, (tuple, list)):
+        raise error(TypeError, op, got=f"axis={axis!r}", needs="one axis: an integer", fix="name one axis; flatten, reshape or transpose for several")
+    return normalize_axis(op, axis, of)[0]
 
 
 # -- the same elements in another arrangement ---------------------------------------------------------------------------
@@ -85,7 +94,7 @@ def transpose(a: Any, *axes: Any) -> Any:
 
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """`a` with two axes exchanged."""
-    (i,), (j,) = normalize_axis("swapaxes", axis1, a), normalize_axis("swapaxes", axis2, a)
+    i, j = one_axis("swapaxes", axis1, a), one_axis("swapaxes", axis2, a)
     axes = list(range(a.ndim))
     axes[i], axes[j] = axes[j], axes[i]
     return _transpose(a, axes=tuple(axes))
@@ -93,7 +102,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
 
 def moveaxis(a: Any, source: int, destination: int) -> Any:
     """`a` with one axis moved to another position."""
-    (i,), (j,) = normalize_axis("moveaxis", source, a), normalize_axis("moveaxis", destination, a)
+    i, j = one_axis("moveaxis", source, a), one_axis("moveaxis", destination, a)
     axes = [k for k in range(a.ndim) if k != i]
     axes.insert(j, i)
     return _transpose(a, axes=tuple(axes))
@@ -119,7 +128,7 @@ def squeeze(a: Any, axis: Axis = None) -> Any:
 
 def flatten(a: Any, start_dim: int = 0) -> Any:
     """`a` with all axes from `start_dim` on merged into one (``flatten(x, 1)`` keeps the batch axis)."""
-    (start,) = normalize_axis("flatten", start_dim, builtins.max(a.ndim, 1))
+    start = one_axis("flatten", start_dim, builtins.max(a.ndim, 1))
     size = 1
     for n in a.shape[start:]:
         size *= n
@@ -155,7 +164,7 @@ def _pieces(g: Any, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
 def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     """The arrays one after the other along an existing axis; all other sizes must agree."""
     arrays = _sequence("concatenate", arrays)
-    (axis,) = normalize_axis("concatenate", axis, arrays[0].ndim)
+    axis = one_axis("concatenate", axis, arrays[0].ndim)
     rests = {tuple(a.shape[:axis]) + tuple(a.shape[axis + 1:]) for a in arrays if a.ndim == arrays[0].ndim}
     if len(rests) != 1 or any(a.ndim != arrays[0].ndim for a in arrays):
         raise error(ValueError, "concatenate", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)} along axis {axis}",
@@ -187,19 +196,26 @@ def _split(xp: Any, a: Array, *, cuts: tuple[int, ...], axis: int) -> tuple[Arra
 def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
     """`a` cut along an axis: into equal sections, or before each of the given indices. Returns a tuple.
 
+    As in NumPy, piece i is the slice from one index to the next, so that indices in falling order give empty pieces and
+    pieces that overlap; an element that is read twice gets both gradients.
+
     Raises:
         ValueError: the axis cannot be divided into that many equal sections.
     """
-    (axis,) = normalize_axis("split", axis, a)
+    axis = one_axis("split", axis, a)
     size = a.shape[axis]
-    if isinstance(indices_or_sections, int):
-        n = indices_or_sections
+    if not isinstance(indices_or_sections, Iterable):
+        n = as_integer(indices_or_sections)
         if n < 1 or size % n:
             raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size",
                         fix="pass the indices at which to cut")
         cuts = tuple(range(size // n, size, size // n)) if size else (0,) * (n - 1)
     else:
         cuts = tuple(as_integer(i) for i in indices_or_sections)
+    starts = [slice(i, None).indices(size)[0] for i in cuts]
+    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a slice of its own, and their gradients are added
+        before = (slice(None),) * axis
+        return tuple(_getitem(a, index=(*before, slice(*ends))) for ends in pairwise((0, *cuts, size)))
     return _split(a, cuts=cuts, axis=axis) if cuts else (a,)
 
 
@@ -220,14 +236,14 @@ def pad(a: Any, pad_width: Any, constant_values: Any = 0, *, mode: str = "consta
         raise error(ValueError, "pad", got=f"mode={mode if mode != 'constant' else constant_values!r}", needs="'constant', 'edge', 'reflect' or 'wrap'",
                     fix="a keyword: pad(x, 1, mode='reflect')")
     try:
-        widths = tuple((int(w[0]), int(w[1])) for w in backend.np.broadcast_to(backend.np.asarray(pad_width), (a.ndim, 2)))
+        widths = tuple((as_integer(w[0]), as_integer(w[1])) for w in backend.np.broadcast_to(backend.np.asarray(pad_width), (a.ndim, 2)))
     except (ValueError, TypeError):
-        raise error(ValueError, "pad", got=f"pad_width={pad_width!r} for an array of {a.ndim} axes", needs="a number, a pair, or a pair for each axis",
+        raise error(ValueError, "pad", got=f"pad_width={pad_width!r} for an array of {a.ndim} axes", needs="an integer, a pair, or a pair for each axis",
                     fix="((before, after), ...)") from None
     if any(w < 0 for pair in widths for w in pair):
         raise error(ValueError, "pad", got=f"pad_width={pad_width!r}", needs="widths of at least 0", fix="use slicing to cut")
     if mode == "constant":
-        return _pad(a, widths=widths, value=constant_values)
+        return _pad(as_floating(a) if isinstance(constant_values, float) else a, widths=widths, value=constant_values)
     for axis, (before, after) in enumerate(widths):
         if before or after:
             a = concatenate(_with_borders(a, axis, before, after, mode), axis)
@@ -299,10 +315,11 @@ def _scatter_add(xp: Any, g: Array, *indices: Array, template: tuple[Any, ...], 
 def getitem(a: Any, key: Any) -> Any:
     """``a[key]`` with NumPy's meaning: integers, slices, None, ``...``, integer arrays (repeats allowed) and boolean masks.
 
-    Index arrays are constants. A boolean mask waits for a GPU, because the size of the result depends on its values.
+    Index arrays are constants, and lists, ranges and tuples inside the key are index arrays. A boolean mask waits for a GPU,
+    because the size of the result depends on its values.
     """
-    parts = tuple(_plain(k) for k in (key if isinstance(key, tuple) else (key,)))
-    if not any(isinstance(k, (Tensor, list)) or hasattr(k, "shape") for k in parts):
+    parts = tuple(_index_array(a, k) if isinstance(k, (list, tuple, range)) else _plain(k) for k in (key if isinstance(key, tuple) else (key,)))
+    if not any(isinstance(k, Tensor) or hasattr(k, "shape") for k in parts):
         return _getitem(a, index=parts)
     template, arrays = [], []
     for k in parts:
@@ -310,9 +327,6 @@ def getitem(a: Any, key: Any) -> Any:
             if k.dtype.kind not in "iub":
                 raise error(TypeError, "getitem", got=f"an index of dtype {k.dtype}", needs="integers or booleans", fix="astype('int64') first")
             arrays.append(k.detach() if isinstance(k, Tensor) else k)
-            k = _HOLE
-        elif isinstance(k, list):
-            arrays.append(_index_array(a, k))
             k = _HOLE
         template.append(k)
     return _gather(a, *arrays, template=tuple(template))
@@ -328,7 +342,7 @@ def _plain(k: Any) -> Any:
     return k
 
 
-def _index_array(a: Any, values: list[Any]) -> Array:
+def _index_array(a: Any, values: Sequence[Any]) -> Array:
     array = backend.np.asarray(values)
     return backend.from_numpy(array if array.size else array.astype("int64"), backend.name_of(a._data if isinstance(a, Tensor) else a))
 
@@ -339,9 +353,16 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     An index out of range raises on NumPy; on CuPy it wraps around, because checking would wait for the GPU.
     """
     if axis is None:
-        return getitem(flatten(a), _integers("take", indices, a))
-    (axis,) = normalize_axis("take", axis, a)
-    return getitem(a, (slice(None),) * axis + (_integers("take", indices, a),))
+        a, axis = flatten(a), 0
+    axis, indices = one_axis("take", axis, a), _integers("take", indices, a)
+    _refuse_nothing("take", a, axis, indices)
+    return getitem(a, (slice(None),) * axis + (indices,))
+
+
+def _refuse_nothing(op: str, a: Any, axis: int, indices: Any) -> None:
+    """An index into an axis of size 0 is out of range. (NumPy 2.0 and 2.1 let it pass where the result has no elements.)"""
+    if not a.shape[axis] and (isinstance(indices, int) or indices.size):
+        raise error(IndexError, op, got=f"indices into axis {axis} of shape {tuple(a.shape)}", needs="an axis with elements", fix="check for an empty batch")
 
 
 def _integers(op: str, indices: Any, a: Any) -> Any:
@@ -373,13 +394,14 @@ def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
 
     `indices` has as many axes as `a` and equal sizes on all others (no broadcasting).
     """
-    (axis,) = normalize_axis("take_along_axis", axis, a)
+    axis = one_axis("take_along_axis", axis, a)
     indices = _integers("take_along_axis", indices, a)
     rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
     if rest[0] != rest[1]:
         raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}",
                     needs=f"equal sizes on all axes but {axis}",
                     fix="expand_dims the indices, or use take")
+    _refuse_nothing("take_along_axis", a, axis, indices)
     return _take_along_axis(a, indices, axis=axis)
 
 

@@ -4,8 +4,11 @@ From cupy/linalg/*.py of 14.2:
 - Results are plain tuples: no `.eigenvalues`, `.Q`, `.logabsdet` as NumPy 2 gives.
 - A singular, indefinite or NaN matrix raises nothing: cuSOLVER's status stays unread on the device (the `linalg`
   setting of cupyx.seterr defaults to "ignore"), so there is no sync either, and the numbers are "invalid results".
-  Here they are NaN, for the failing matrix of a batch alone. slogdet alone tests the status, on the device, and gives
-  (0, -inf) as NumPy does.
+  Here, for the failing matrix of a batch alone, they are finite garbage wherever no arithmetic makes them NaN or Inf, so
+  that whoever relies on NaN is found out: the identity's results in eigh and svd of a matrix that is not finite and in
+  `inv` of a singular one of a batch (whose memory CuPy does not initialize); a factor that stops at the pivot without a
+  root in cholesky. `solve`, and `inv` of one matrix, divide by the zero pivot: NaN. slogdet alone tests the status, on
+  the device, and gives (0, -inf) as NumPy does.
 - Batches: eigh (Jacobi), inv, solve, cholesky, det, slogdet, qr and svd take (..., M, M). `solve` does not broadcast
   them.
 - float16 is refused by all but eigh; here by all.
@@ -19,19 +22,13 @@ def _require_square(a):
         raise np.linalg.LinAlgError(f"a stack of square matrices is needed, got shape {a.shape}")
 
 
-def _nan_where_numpy_fails(function, a, *others):
-    """`function(a, *others)`; matrices on which NumPy raises LinAlgError give NaN."""
-    try:
-        return function(a, *others)
-    except np.linalg.LinAlgError:
-        if a.size == 0:
-            raise
-    bad = np.reshape([_raises(function, matrix) for matrix in a.reshape(-1, *a.shape[-2:])], a.shape[:-2])
-    harmless = np.where(bad[..., None, None], np.eye(*a.shape[-2:], dtype=a.dtype), a)
-    results = function(harmless, *others)
-    for result in results if isinstance(results, tuple) else (results,):
-        result[bad] = np.nan
-    return results
+def _where_numpy_fails(function, a, *others):
+    """`function` of `a` with the identity in the place of each matrix that is not finite or on which NumPy raises
+    LinAlgError, and which matrices these are: booleans of the batch's shape."""
+    bad = np.zeros(a.shape[:-2], bool)
+    for at in np.ndindex(bad.shape):
+        bad[at] = not np.isfinite(a[at]).all() or _raises(function, a[at])
+    return function(np.where(bad[..., None, None], np.eye(*a.shape[-2:], dtype=a.dtype), a), *others), bad
 
 
 def _raises(function, matrix):
@@ -43,9 +40,25 @@ def _raises(function, matrix):
 
 
 def cholesky(a):
-    """The lower factor; of an indefinite matrix NaN (cuSOLVER leaves a half-done factor)."""
+    """The lower factor; of an indefinite matrix what is there when the factorization stops."""
     _require_square(a)
-    return _nan_where_numpy_fails(np.linalg.cholesky, a)
+    factors, bad = _where_numpy_fails(np.linalg.cholesky, a)
+    for at in np.ndindex(bad.shape):
+        if bad[at]:
+            factors[at] = _half_done(a[at])
+    return factors
+
+
+def _half_done(a):
+    """Column by column up to the first pivot without a root, which stays, as do the columns behind it; all of it finite."""
+    factor = np.tril(a)
+    for j in range(len(a)):
+        factor[j, j] -= factor[j, :j] @ factor[j, :j]
+        if not factor[j, j] > 0:
+            break
+        factor[j, j] **= 0.5
+        factor[j + 1:, j] = (factor[j + 1:, j] - factor[j + 1:, :j] @ factor[j, :j]) / factor[j, j]
+    return np.where(np.isfinite(factor), factor, 1)
 
 
 def eigh(a, UPLO="L"):
@@ -53,7 +66,7 @@ def eigh(a, UPLO="L"):
     _require_square(a)
     if UPLO not in ("L", "U"):
         raise ValueError("UPLO argument must be 'L' or 'U'")
-    return _nan_where_numpy_fails(lambda matrices: tuple(np.linalg.eigh(matrices, UPLO)), a)
+    return _where_numpy_fails(lambda matrices: tuple(np.linalg.eigh(matrices, UPLO)), a)[0]
 
 
 def eigvalsh(a, UPLO="L"):
@@ -62,9 +75,10 @@ def eigvalsh(a, UPLO="L"):
 
 
 def inv(a):
-    """The inverse; of a singular matrix NaN."""
+    """The inverse."""
     _require_square(a)
-    return _nan_where_numpy_fails(np.linalg.inv, a)
+    inverses, bad = _where_numpy_fails(np.linalg.inv, a)
+    return np.where(bad[..., None, None], a.dtype.type(np.nan), inverses) if a.ndim == 2 else inverses
 
 
 def qr(a, mode="reduced"):
@@ -86,7 +100,9 @@ def solve(a, b):
     if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
         raise ValueError(f"a must have (..., M, M) shape and b must have (..., M, K); CuPy does not broadcast "
                          f"{a.shape} with {b.shape}")
-    return _nan_where_numpy_fails(np.linalg.solve, a, b)
+    solutions, bad = _where_numpy_fails(np.linalg.solve, a, b)
+    solutions[bad] = np.nan
+    return solutions
 
 
 def svd(a, full_matrices=True, compute_uv=True):
@@ -94,7 +110,7 @@ def svd(a, full_matrices=True, compute_uv=True):
     def decompose(matrices):
         result = np.linalg.svd(matrices, full_matrices, compute_uv)
         return tuple(result) if compute_uv else result
-    return _nan_where_numpy_fails(decompose, a)
+    return _where_numpy_fails(decompose, a)[0]
 
 
 FUNCTIONS = {function.__name__: function for function in (cholesky, eigh, eigvalsh, inv, qr, slogdet, solve, svd)}
