@@ -116,9 +116,8 @@ def inplace_abn(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, activatio
     _, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
     mu, var = saved
     refuse_constant_channels("inplace_abn", var, eps)
-    a, wide, phi = gamma / sqrt(var + eps), x.dtype == "float16", partial(activate, xp, activation, slope)
-    z = normalize.combine(xp, None, x.astype("float32") if wide else x, mu, None, a, beta, None, then=phi, out=None if wide else into())
-    return z.astype(x.dtype, copy=False)
+    phi = partial(activate, xp, activation, slope)
+    return normalize.combine(xp, None, x, mu, None, gamma / sqrt(var + eps), beta, None, then=phi, out=into())
 
 
 def activate(xp: Any, activation: str, slope: float, y: Any) -> None:
