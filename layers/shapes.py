@@ -1,11 +1,13 @@
-"""What every normalization layer asks about shapes, once."""
+"""What every normalization layer asks about shapes, once; and the mean that all of them subtract."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
-from minigrad import backend, reshape
+from minigrad import backend, broadcast_to, primitive, reshape
 from minigrad.errors import describe, error
+from minigrad.kernels import normalize
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -23,6 +25,15 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
                         needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
     shape = (1, -1) + (1,) * (x.ndim - 2)
     return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in parameters.values())
+
+
+@primitive(x=lambda g, x_shape, axes: broadcast_to(g * (1 / (prod(x_shape[i] for i in axes) or 1)), x_shape))
+def exact_mean(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    """The mean over `axes`, kept as size 1, that `minigrad.moments` finds too: of equal numbers it is that number, to the last bit.
+
+    A plain mean is not: in float32 that of 333333.3, …, 333333.3 may be off by 1/32. Divided by √ε, that would be far from 0.
+    """
+    return normalize.moments(xp, x, axes)[0]
 
 
 def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:
