@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import minigrad as mg
-from minigrad import mean, named, sqrt
+from minigrad import named, sqrt
 from minigrad import sum as sum_
 
 from .filters import per_filter, refuse_flat_filters

@@ -117,7 +117,8 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     block is centred on μ_b, whose rounding error δ = mean(x − μ_b) is then corrected. Blocks are merged by Chan, Golub and
     LeVeque's update, var = Σ_blocks (n_b/n) [var_b + (μ_b − μ)²]. So x is read once.
     Rounding never makes the variance negative, and the mean of equal numbers is that number. In float32 the squares of a block
-    must not overflow: n_b σ² < 3·10³⁸, so a deviation σ of 10¹⁶ is safe, and 10¹⁸ for means of up to 300 elements.
+    must not overflow: n_b σ² < 3·10³⁸, so a deviation σ of 10¹⁶ is safe, and 10¹⁸ for means of up to 300 elements (10¹⁹ is the
+    largest mean that the CUDA kernels take).
     """
     if not _applies(xp, x):
         found = cuda.moments(xp, x, axes)
@@ -138,7 +139,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         count = rest * (stop - start if 0 in axes else 1)
         mu = plain(part) / count
         mean_square = products(part, part, spare[0]) / count
-        if np.all(4 * np.square(mu) <= 3 * mean_square):
+        if np.all((4 * np.square(mu) <= 3 * mean_square) & (mean_square < np.inf)):
             return mu, mean_square - np.square(mu), count
         with direct:
             t = np.subtract(part, mu, out=spare[0])

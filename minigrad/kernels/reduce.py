@@ -24,7 +24,7 @@ def sum_over(xp: Any, a: Array, axes: tuple[int, ...], keepdims: bool = False, d
     if a.size <= _FEW and xp is np:
         return xp.add.reduce(a, axis=axes, keepdims=keepdims, dtype=dtype)
     count, one_by_one, last, others = _axes(a.shape, axes)
-    if xp is np and (count <= _FEW or (one_by_one <= _FEW and a.flags.c_contiguous)) or (count <= _FEW and not (last and others)):
+    if (count <= _FEW or (one_by_one <= _FEW and a.flags.c_contiguous)) if xp is np else (count <= _FEW and not (last and others)):
         return xp.add.reduce(a, axis=axes, keepdims=keepdims, dtype=dtype)
     if xp is np and not a.flags.c_contiguous:
         order = sorted(range(a.ndim), key=lambda i: -abs(a.strides[i]))  # "last" is meant in memory
