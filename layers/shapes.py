@@ -10,11 +10,20 @@ from minigrad.errors import describe, error
 from minigrad.kernels import normalize
 
 
+def one_dtype(layer: str, x: Any, **parameters: Any) -> None:
+    """Refuse parameters and statistics of another floating dtype than x. (Where x is float16, both are float32 here.)"""
+    for name, p in parameters.items():
+        if p.dtype != x.dtype and p.dtype.kind == x.dtype.kind == "f":
+            raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {x.dtype}",
+                        needs="one floating dtype (float32 also beside float16 x): nothing is converted silently", fix=f"{name}.astype('{x.dtype}')")
+
+
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """The axes over which a channel of x (N, C, *spatial) extends, and the (C,) parameters reshaped to (1, C, 1, ...).
 
     Raises:
         ValueError: x has fewer than 2 + `spatial` axes, or a parameter is not of shape (C,).
+        TypeError: a parameter has another dtype.
     """
     if x.ndim < 2 + spatial:
         raise error(ValueError, layer, got=describe(x), needs=f"x of shape (N, C, *spatial){'' if spatial else ' or (N, C)'}",
@@ -23,6 +32,7 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
         if tuple(p.shape) != (x.shape[1],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
+    one_dtype(layer, x, **parameters)
     shape = (1, -1) + (1,) * (x.ndim - 2)
     return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in parameters.values())
 

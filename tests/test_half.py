@@ -117,6 +117,17 @@ def test_nothing_else_mixes(name, dtypes):
             layers.REGISTRY[name].form(form)(mg.tensor(x.astype(dtypes[0])), *(mg.tensor(a.astype(dtypes[1])) for a in others), **keywords)
 
 
+@pytest.mark.parametrize("name, keyword", [("batch_norm_eval", "running_mean"), ("batch_norm_eval", "running_var"), ("batch_renorm", "running_var"),
+                                           ("whiten_eval", "mean"), ("whiten_eval", "projection"), ("spectral_norm", "u")])
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32"), ("float32", "float16"), ("float16", "float64")])
+def test_statistics_mix_no_more_than_parameters_do(name, keyword, dtypes, backend):
+    _, arrays, keywords = next(iter(cases_of(name)))
+    keywords = on_backend({k: v.astype(dtypes[k == keyword]) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}, backend)
+    for form in ("composed", *layers.REGISTRY[name].derived):
+        with pytest.raises(TypeError, match="one floating dtype"):
+            layers.REGISTRY[name].form(form)(*(mg.tensor(a.astype(dtypes[0]), backend=backend) for a in arrays), **keywords)
+
+
 def test_elementwise_ops_still_refuse_to_mix(backend):
     with pytest.raises(TypeError, match="float16"):
         mg.tensor([1.0], dtype="float16", backend=backend) * mg.tensor([1.0], dtype="float32", backend=backend)
