@@ -3,6 +3,7 @@
     derivatives(form, arrays, keywords, backend, seed)     value, gradients and second derivatives at random cotangents
     relative_errors(found, expected), bound(name, order)   in float64: derived against composed
     float32_errors(layer, derivation, case)                in float32: derived against float64, errors with their bounds
+    half_errors(layer, form, case)                         any form of float16 x against float64, in units of the bound
     differences(layer, form, case)                         any form against central differences
 
 Nothing here looks into a layer: all is read from its entry in `REGISTRY`. Arrays are compared on the host.
@@ -118,6 +119,46 @@ def float32_errors(layer: Layer, derivation: str, case: Case, backend: str = "nu
         size = max(float(np.linalg.norm(e)), 1e-3 * largest) or 1.0
         found.append((float(np.linalg.norm(s - e)) / size, allowed / size))
     return found
+
+
+def half_errors(layer: Layer, form: str, case: Case, backend: str = "numpy") -> list[float]:
+    """The value and the gradients for a float16 x, against float64 at the same rounded inputs: of each the worst element's error, in units of its bound.
+
+    Parameters may be float16 or float32. The cotangent is rounded to the output's dtype first, as the inputs are. The bound of an
+    element e is u|e| + 2⁻²⁵, with u = 2⁻¹¹, for storing it as float16, and u times the root mean square of the result for all that was
+    done before: that is 8192 roundings of float32. Where a result is much smaller than the terms it is made of, 4 times the effect
+    of one float32 rounding of every input, and 4 such roundings of the largest result, are added; and for an op that keeps
+    its output in the place of its input, 4 times the effect of having that output in float16. Beyond 65504 float16 is infinite.
+    """
+    name, arrays, keywords = case
+    u, single = 2.0 ** -11, float(np.finfo("float32").eps)
+
+    def run(f: Form, values: Sequence[Any], dtype: Any = "float64", v: Any = None, stored: bool = False) -> tuple[Results, Any]:
+        xs = [mg.tensor(a if dtype is None else a.astype(dtype), requires_grad=True, backend=backend) for a in values]
+        y = f(*xs, **on_backend(keywords, backend, dtype))
+        if v is None:  # a penalty can be large: then a cotangent that is small enough
+            v = (seeded(layer.name, name, form).normal(size=y.shape) / (1 if y.ndim else 1 + abs(y.item()))).astype(y.dtype)
+        if stored:
+            y._data[...] = y._data.astype("float16")
+        gradients = mg.grad(y, xs, mg.tensor(v.astype(y.dtype), backend=backend))
+        return [r.numpy() for r in (y, *gradients)], v
+
+    found, v = run(layer.form(form), arrays, None)
+    exact, _ = run(layer.composed, arrays, v=v)
+    rng = seeded(layer.name, name)
+    moved, _ = run(layer.composed, [a.astype("float64") * (1 + single * rng.uniform(-1, 1, a.shape)) for a in arrays], v=v)
+    keeps_output = getattr(getattr(layer.form(form), "primitive", None), "rebuild", {})
+    kept, _ = run(layer.form(form), arrays, v=v, stored=True) if keeps_output else (exact, v)
+    largest = max(float(np.sqrt(np.mean(np.square(e)))) for e in exact)
+    ratios = []
+    for i, (f, e) in enumerate(zip(found, exact, strict=True)):
+        wanted = arrays[i - 1].dtype if i else arrays[0].dtype if f.ndim else np.dtype("float32")
+        extra = 4 * np.abs(moved[i] - e).max() + 4 * single * largest + 4 * np.abs(kept[i] - e).max()
+        bounds = u * np.abs(e) + 2.0 ** -25 + u * np.sqrt(np.mean(np.square(e))) + extra
+        right = (f == np.sign(e) * np.inf) & (np.abs(e) + bounds >= 65520) & (wanted == "float16")  # too large for float16: infinite
+        errors = np.where(right, 0, np.abs(np.where(right, 0, f).astype("float64") - e) / bounds)
+        ratios.append(float(np.max(errors)) if f.shape == e.shape and f.dtype == wanted else float("inf"))
+    return ratios
 
 
 def differences(layer: Layer, form: str, case: Case, backend: str = "numpy", order: int = 1) -> Any:

@@ -2,6 +2,8 @@
 
     x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements a channel
 
+In float32 a channel's deviation σ may go up to 10¹⁹/√m: beyond that Σ(x − μ)² overflows, and y = β with dx = 0.
+
 Source: bn-lecture ("A closer look at the math inside batch normalization"), forward pass and its six derivatives.
 """
 
@@ -15,7 +17,7 @@ from minigrad import mean, named, sqrt
 from minigrad import sum as sum_
 
 from .registry import Case, register
-from .shapes import per_channel, refuse_constant_channels
+from .shapes import exact_mean, per_channel, refuse_constant_channels
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -23,7 +25,7 @@ from .shapes import per_channel, refuse_constant_channels
 def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     """Batch norm as a graph of primitives; the tape derives the backward."""
     axes, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
-    mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
+    mu = named("mu", exact_mean(x, axes=axes))                         # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
     refuse_constant_channels("batch_norm", var, eps, x=x, axes=axes)
@@ -61,7 +63,7 @@ def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tu
     d_gamma = sum_(g * xhat, axes)
     d_beta = sum_(g, axes)
     d_xhat = g * gamma_
-    d_var = sum_(d_xhat * (x - mu), axes, keepdims=True) * (-0.5 * (var + eps) ** -1.5)
+    d_var = sum_(d_xhat * xhat, axes, keepdims=True) * -0.5 / (var + eps)    # xhat/s² is (x − μ)/s³, which underflows first
     d_mu = d_var * mean(-2.0 * (x - mu), axes, keepdims=True) - sum_(d_xhat, axes, keepdims=True) / sqrt(var + eps)
     dx = d_xhat / sqrt(var + eps) + d_var * (2.0 / m) * (x - mu) + d_mu / m
     return dx, d_gamma, d_beta
@@ -73,10 +75,10 @@ def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> 
     mu, var = saved
     m = x.size // x.shape[1]
     rstd = 1.0 / sqrt(var + eps)                                       # (1, C, 1, 1)
-    sum_g, sum_gx = mg.paired_sums(g, x, mu, axes)                     # Σ g, Σ g·(x − μ): one pass over g and x
+    sum_g, sum_gx = mg.paired_sums(g, x, mu, axes, r=rstd)             # Σ g, Σ g·xhat: one pass over g and x
     a = gamma_ * rstd
-    dx = mg.combine(g, x, mu, a, -a * rstd * rstd * sum_gx / m, -a * sum_g / m)
-    return dx, mg.reshape(sum_gx * rstd, (-1,)), mg.reshape(sum_g, (-1,))
+    dx = mg.combine(g, x, mu, a, -a * rstd * sum_gx / m, -a * sum_g / m)
+    return dx, mg.reshape(sum_gx, (-1,)), mg.reshape(sum_g, (-1,))
 
 
 staged = mg.by_hand(save=statistics, backward=staged_backward)(batch_norm)

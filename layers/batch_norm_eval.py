@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import minigrad as mg
-from minigrad import named, sqrt
-from minigrad import sum as sum_
+from minigrad import named, reshape, sqrt
 
 from .registry import Case, register
 from .shapes import per_channel
@@ -26,7 +25,8 @@ def composed(x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: A
     return named("y", xhat * gamma + beta)
 
 
-# With fixed statistics y = a·x + b for each channel, so dx = a·g with no mean and no xhat to subtract.
+# With fixed statistics y = a·(x − rm) + β for each channel, so dx = a·g with no mean and no xhat to subtract. (a·x + b, with
+# b = β − a·rm, would be the same but for digits: both terms are large where rm is large beside s. So would Σ g·x − rm·Σ g.)
 
 
 def no_statistics(x: Any) -> tuple[Any, ...]:
@@ -35,19 +35,17 @@ def no_statistics(x: Any) -> tuple[Any, ...]:
 
 
 def batch_norm_eval(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
-    """a·x + b with a = γ/√(rv + ε) and b = β − a·rm."""
+    """a·(x − rm) + β in one pass, with a = γ/√(rv + ε)."""
     _, (gamma, beta, rm, rv) = per_channel("batch_norm_eval", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    a = gamma / sqrt(rv + eps)
-    return x * a + (beta - a * rm)
+    return mg.combine(None, x, rm, None, gamma / sqrt(rv + eps), beta)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, running_var: Any, eps: float) -> tuple[Any, Any, Any]:
-    """dx = g·γ/s, dγ = (Σ g·x − rm·Σ g)/s, dβ = Σ g, with s = √(rv + ε)."""
-    axes, (gamma_,) = per_channel("batch_norm_eval", x, gamma=gamma)
-    _, (rv_,) = per_channel("batch_norm_eval", x, running_var=running_var)
-    d_beta = sum_(g, axes)
-    d_gamma = (sum_(g * x, axes) - running_mean * d_beta) / sqrt(running_var + eps)
-    return g * (gamma_ / sqrt(rv_ + eps)), d_gamma, d_beta
+    """dx = g·γ/s, dγ = Σ g·(x − rm)/s, dβ = Σ g, with s = √(rv + ε)."""
+    axes, (gamma_, rm, rv) = per_channel("batch_norm_eval", x, gamma=gamma, running_mean=running_mean, running_var=running_var)
+    rstd = 1.0 / sqrt(rv + eps)                                        # (1, C, 1, 1)
+    d_beta, d_gamma = mg.paired_sums(g, x, rm, axes, r=rstd)           # Σ g, Σ g·xhat: (1, C, 1, 1)
+    return g * (gamma_ * rstd), reshape(d_gamma, gamma.shape), reshape(d_beta, gamma.shape)
 
 
 one_line = mg.by_hand(save=no_statistics, backward=backward)(batch_norm_eval)
@@ -55,10 +53,16 @@ one_line = mg.by_hand(save=no_statistics, backward=backward)(batch_norm_eval)
 
 def cases(dtype: Any, rng: Any) -> Iterator[Case]:
     """Images and features, with statistics that are not those of the batch."""
-    for name, shape, eps in (("images", (3, 4, 5, 5), 1e-5), ("features", (6, 3), 0.1), ("one element", (1, 3), 1e-5)):
+    def case(name: str, *shape: int, mean: float = 0.0, eps: float = 1e-5) -> Case:
         c = shape[1]
-        arrays = tuple(rng.normal(size=s).astype(dtype) for s in (shape, c, c))
-        yield name, arrays, {"running_mean": rng.normal(size=c).astype(dtype), "running_var": rng.uniform(0.5, 2, c).astype(dtype), "eps": eps}
+        arrays = rng.normal(mean, 1, shape), rng.normal(size=c), rng.normal(size=c)
+        running = {"running_mean": rng.normal(mean, 1, c).astype(dtype), "running_var": rng.uniform(0.5, 2, c).astype(dtype)}
+        return name, tuple(a.astype(dtype) for a in arrays), {**running, "eps": eps}
+
+    yield case("images", 3, 4, 5, 5)
+    yield case("features", 6, 3, eps=0.1)
+    yield case("one element", 1, 3)
+    yield case("mean 1e4", 8, 3, 4, 4, mean=1e4)
 
 
 register("batch_norm_eval", composed=composed, derived={"one_line": one_line}, cases=cases, source="bn-lecture, forward pass with fixed statistics")

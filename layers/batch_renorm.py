@@ -19,7 +19,7 @@ from minigrad.errors import error
 
 from . import batch_norm
 from .registry import Case, Form, register
-from .shapes import per_channel, refuse_constant_channels
+from .shapes import exact_mean, per_channel, refuse_constant_channels
 
 
 def check_limits(r_max: float, d_max: float) -> None:
@@ -36,7 +36,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: A
     """Batch renorm as a graph of primitives; the tape derives the backward, and no_grad makes r and d constants."""
     axes, (gamma, beta, rm, rv) = per_channel("batch_renorm", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
     check_limits(r_max, d_max)
-    mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
+    mu = named("mu", exact_mean(x, axes=axes))                         # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
     refuse_constant_channels("batch_renorm", var, eps, x=x, axes=axes)

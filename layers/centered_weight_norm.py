@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import minigrad as mg
-from minigrad import mean, named, sqrt
+from minigrad import named, sqrt
 from minigrad import sum as sum_
 
 from .filters import per_filter, refuse_flat_filters
 from .registry import Case, register
+from .shapes import exact_mean
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -27,7 +28,7 @@ def composed(v: Any) -> Any:
     """(v − mean v)/‖v − mean v‖ as a graph of primitives; the tape derives the backward."""
     axes, _, _ = per_filter("centered_weight_norm", v)
     refuse_flat_filters("centered_weight_norm", v)
-    mu = named("mu", mean(v, axes, keepdims=True))                     # (out, 1, ...)
+    mu = named("mu", exact_mean(v, axes=axes))                         # (out, 1, ...)
     vc = named("vc", v - mu)                                           # like v    cwn's v with a hat
     norm = named("norm", sqrt(sum_(vc * vc, axes, keepdims=True)))     # (out, 1, ...)
     return named("w", vc / norm)                                       # like v

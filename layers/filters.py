@@ -8,6 +8,8 @@ from typing import Any
 from minigrad import backend, reshape
 from minigrad.errors import describe, error, require_floating
 
+from .shapes import one_dtype
+
 
 def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], int, tuple[Any, ...]]:
     """The axes over which a filter of v (out, in, *kernel) extends, its number of elements d, and the (out,) parameters
@@ -15,7 +17,7 @@ def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], 
 
     Raises:
         ValueError: v has fewer than two axes or no elements, or a parameter is not of shape (out,).
-        TypeError: v is not floating.
+        TypeError: v is not floating, or a parameter has another dtype.
     """
     if v.dtype.kind != "f":
         require_floating(layer, v=v, **parameters)
@@ -26,6 +28,7 @@ def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], 
         if tuple(p.shape) != (v.shape[0],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for weights of shape {tuple(v.shape)}",
                         needs=f"shape ({v.shape[0]},): one value for each filter", fix="filters are axis 0 (out)")
+    one_dtype(layer, v, **parameters)
     shape = (-1,) + (1,) * (v.ndim - 1)
     return tuple(range(1, v.ndim)), prod(v.shape[1:]), tuple(reshape(p, shape) for p in parameters.values())
 

@@ -18,7 +18,7 @@ from minigrad import sum as sum_
 from minigrad.errors import error
 
 from .registry import Case, register
-from .shapes import per_channel, refuse_constant_channels
+from .shapes import exact_mean, per_channel, refuse_constant_channels
 
 
 def grouped(x: Any, groups: int) -> tuple[int, int, int, int]:
@@ -38,7 +38,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, groups: int, eps: float) -> Any:
     """Group norm as a graph of primitives; the tape derives the backward."""
     _, (gamma, beta) = per_channel("group_norm", x, gamma=gamma, beta=beta)
     xg = reshape(x, grouped(x, groups))                                # (N, G, C/G, L)
-    mu = named("mu", mean(xg, (2, 3), keepdims=True))                  # (N, G, 1, 1)
+    mu = named("mu", exact_mean(xg, axes=(2, 3)))                      # (N, G, 1, 1)
     xc = named("xc", xg - mu)                                          # (N, G, C/G, L)
     var = named("var", mean(xc * xc, (2, 3), keepdims=True))           # (N, G, 1, 1)
     refuse_constant_channels("group_norm", var, eps, "a constant group", xg, (2, 3))

@@ -25,7 +25,7 @@ from minigrad.kernels import normalize
 from minigrad.ops.broadcasting import namespace_of
 
 from .registry import Case, register
-from .shapes import per_channel, refuse_constant_channels
+from .shapes import exact_mean, per_channel, refuse_constant_channels
 
 SMALLEST = 1e-3  # |γ| below this counts as this
 
@@ -53,7 +53,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float, activation: str = "le
     """Batch norm, then the activation, as a graph of primitives; the tape derives the backward."""
     refuse_activation(activation, slope)
     axes, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
-    mu = named("mu", mean(x, axes, keepdims=True))                     # (1, C, 1, 1)
+    mu = named("mu", exact_mean(x, axes=axes))                         # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
     refuse_constant_channels("inplace_abn", var, eps)
@@ -116,9 +116,8 @@ def inplace_abn(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, activatio
     _, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
     mu, var = saved
     refuse_constant_channels("inplace_abn", var, eps)
-    a, wide, phi = gamma / sqrt(var + eps), x.dtype == "float16", partial(activate, xp, activation, slope)
-    z = normalize.combine(xp, None, x.astype("float32") if wide else x, mu, None, a, beta, None, then=phi, out=None if wide else into())
-    return z.astype(x.dtype, copy=False)
+    phi = partial(activate, xp, activation, slope)
+    return normalize.combine(xp, None, x, mu, None, gamma / sqrt(var + eps), beta, None, then=phi, out=into())
 
 
 def activate(xp: Any, activation: str, slope: float, y: Any) -> None:

@@ -37,6 +37,7 @@ class InPlaceABN(BatchNorm):
 
     def forward(self, x: Any) -> Any:
         """x (N, C) or (N, C, *spatial) -> the same shape."""
+        refuse_activation(self.activation, self.slope)  # they may have been changed
         z = super().forward(x)
         return activated(z, self.activation, self.slope) if self._fixed else z
 

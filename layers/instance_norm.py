@@ -16,7 +16,7 @@ from minigrad import mean, named, reshape, sqrt
 from minigrad import sum as sum_
 
 from .registry import Case, register
-from .shapes import per_channel, refuse_constant_channels
+from .shapes import exact_mean, per_channel, refuse_constant_channels
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -25,7 +25,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     """Instance norm as a graph of primitives; the tape derives the backward."""
     _, (gamma, beta) = per_channel("instance_norm", x, spatial=1, gamma=gamma, beta=beta)
     axes = tuple(range(2, x.ndim))
-    mu = named("mu", mean(x, axes, keepdims=True))                     # (N, C, 1, 1)
+    mu = named("mu", exact_mean(x, axes=axes))                         # (N, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (N, C, 1, 1)
     refuse_constant_channels("instance_norm", var, eps, x=x, axes=axes)

@@ -15,7 +15,7 @@ import minigrad as mg
 from minigrad import mean, named, reshape, sqrt
 
 from .registry import Case, register
-from .shapes import refuse_constant_channels, trailing
+from .shapes import exact_mean, refuse_constant_channels, trailing
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ from .shapes import refuse_constant_channels, trailing
 def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     """Layer norm as a graph of primitives; the tape derives the backward."""
     axes = trailing("layer_norm", x, gamma=gamma, beta=beta)
-    mu = named("mu", mean(x, axes, keepdims=True))                     # (*lead, 1, ..., 1)
+    mu = named("mu", exact_mean(x, axes=axes))                         # (*lead, 1, ..., 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (*lead, 1, ..., 1)
     refuse_constant_channels("layer_norm", var, eps, "a constant row", x, axes)

@@ -1,7 +1,8 @@
 """Normalization layers as Modules, with PyTorch's names, argument order and state_dict keys.
 
 Running statistics live only here: functions in `REGISTRY` never see or change them. `form` selects the composed graph or a
-hand-derived backward; `use_form` sets it for all modules created inside. `dtype` is that of parameters and statistics.
+hand-derived backward; `use_form` sets it for all modules created inside. `dtype` is that of parameters and statistics; these
+are float32 in a float16 layer. A layer in float32 takes float16 x, too, and gives float16 back.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend, nn, storage
 from minigrad.errors import describe, error
+from minigrad.kernels.half import widened
 from minigrad.nn.layers import no_device
 from minigrad.tensor import state
 
@@ -61,6 +63,10 @@ class Normalization(nn.Module):
         xp = backend.get(backend.current_name() if like is None else like.backend)
         return mg.Tensor(xp.full(self._shape, value, dtype=dtype or backend.default_dtype))
 
+    def _statistic(self, value: int, dtype: Any) -> Any:
+        """The start of a running statistic, in the dtype of the layer, but never in float16."""
+        return widened(self._filled(value, dtype))
+
     def _affine(self, x: Any) -> tuple[Any, Any]:
         """gamma and beta, or ones and zeros where there are none."""
         gamma, beta = (p if p is not None else self._filled(value, x.dtype, x) for p, value in ((self.weight, 1), (self.bias, 0)))
@@ -95,6 +101,7 @@ class BatchNorm(Normalization):
     layer = "batch_norm"
     dims: tuple[int, ...] = (2, 3, 4, 5)
     counts = True  # batches, into num_batches_tracked
+    _wide_buffers = ("running_mean", "running_var")
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
@@ -104,8 +111,8 @@ class BatchNorm(Normalization):
         super().__init__((num_features,), affine, affine and bias, form, dtype, device)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.track_running_stats = track_running_stats
-        self.register_buffer("running_mean", self._filled(0, dtype) if track_running_stats else None)
-        self.register_buffer("running_var", self._filled(1, dtype) if track_running_stats else None)
+        self.register_buffer("running_mean", self._statistic(0, dtype) if track_running_stats else None)
+        self.register_buffer("running_var", self._statistic(1, dtype) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", mg.tensor(0) if track_running_stats else None)
 
     def forward(self, x: Any) -> Any:
@@ -347,7 +354,7 @@ class RMSNorm(Normalization):
 
     Args:
         normalized_shape: sizes of the axes to normalize over, or one size for the last axis.
-        eps: added to the mean square; None: the machine epsilon of x's dtype.
+        eps: added to the mean square; None: the machine epsilon of x's dtype (of float32 for float16, in which nothing is computed).
         elementwise_affine: learn gamma (``weight``), of this shape.
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
     """
@@ -362,7 +369,7 @@ class RMSNorm(Normalization):
 
     def forward(self, x: Any) -> Any:
         """x (*lead, *normalized_shape) -> the same shape."""
-        eps = float(backend.np.finfo(x.dtype).eps) if self.eps is None else self.eps
+        eps = float(backend.np.finfo(max(x.dtype, backend.float32)).eps) if self.eps is None else self.eps
         return REGISTRY[self.layer].form(self.form)(x, self._affine(x)[0], eps=eps)
 
     def extra_repr(self) -> str:

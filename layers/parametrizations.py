@@ -33,6 +33,7 @@ import minigrad as mg
 from minigrad import maximum, mean, nn, reshape, sqrt, storage
 from minigrad import sum as sum_
 from minigrad.errors import describe, error
+from minigrad.kernels.half import in_float32, widened
 from minigrad.tensor import state
 
 from . import modules
@@ -60,10 +61,8 @@ class Rule(nn.Module):
         """(gain, v), or (v,) without a scale. v is `weight` itself."""
         if not self.scale:
             return (weight,)
-        axes = tuple(range(1, weight.ndim))
         with mg.no_grad():
-            centred = weight - mean(weight, axes, keepdims=True)
-            return sqrt(sum_(centred * centred, axes, keepdims=True)), weight
+            return _lengths(weight, centred=True), weight
 
     def forward(self, *originals: Any) -> Any:
         """(gain,) v -> weight."""
@@ -74,6 +73,14 @@ class Rule(nn.Module):
         """The arguments, as they show when the module is printed."""
         options = {**self.keywords, **({"scale": True} if self.scale else {}), "form": self.form}
         return ", ".join(f"{k}={v!r}" for k, v in options.items())
+
+
+@in_float32
+def _lengths(weight: Any, *, centred: bool) -> Any:
+    """‖filter‖ of each filter, (out, 1, ...), if `centred` without its mean."""
+    axes = tuple(range(1, weight.ndim))
+    v = weight - mean(weight, axes, keepdims=True) if centred else weight
+    return sqrt(sum_(v * v, axes, keepdims=True))
 
 
 class WeightNorm(Rule):
@@ -87,7 +94,7 @@ class WeightNorm(Rule):
     def start(self, weight: Any) -> tuple[Any, ...]:
         """(‖v‖, v)."""
         with mg.no_grad():
-            return sqrt(sum_(weight * weight, tuple(range(1, weight.ndim)), keepdims=True)), weight
+            return _lengths(weight, centred=False), weight
 
     def forward(self, *originals: Any) -> Any:
         """gain (out, 1, ...), v -> weight."""
@@ -130,6 +137,7 @@ class SpectralNorm(Rule):
     """
 
     name = "spectral_norm"
+    _wide_buffers = ("_u", "_v")
 
     def __init__(self, weight: Any, form: str | None, n_power_iterations: int = 1, eps: float = 1e-12) -> None:
         super().__init__(weight, form)
@@ -137,7 +145,7 @@ class SpectralNorm(Rule):
             raise error(ValueError, "spectral_norm", got=f"n_power_iterations={n_power_iterations}", needs="at least one", fix="1 is the usual value")
         self.n_power_iterations, self.eps = n_power_iterations, eps
         for name, size in (("_u", weight.shape[0]), ("_v", prod(weight.shape[1:]))):
-            start = mg.tensor([0.0] * size, backend=weight.backend).astype(weight.dtype)
+            start = mg.tensor([0.0] * size, backend=weight.backend).astype(widened(weight).dtype)
             self.register_buffer(name, _unit(nn.init.normal_(start), eps))
         self._advance(weight, 15)
 
@@ -152,7 +160,7 @@ class SpectralNorm(Rule):
     def _advance(self, w: Any, steps: int) -> None:
         """u ← unit(W v), v ← unit(Wᵀ u), `steps` times, without waiting for a GPU."""
         with mg.no_grad():
-            matrix, u, v = reshape(w, (w.shape[0], -1)), self._u, self._v
+            matrix, u, v = widened(reshape(w, (w.shape[0], -1))), self._u, self._v
             for _ in range(steps):
                 u = _unit(matrix @ v, self.eps)
                 v = _unit(matrix.T @ u, self.eps)

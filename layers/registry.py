@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigrad.errors import error
+from minigrad.kernels.half import in_float32
 
 Form = Callable[..., Any]
 Case = tuple[str, tuple[Any, ...], dict[str, Any]]  # name, host arrays in the function's order, keywords
@@ -15,6 +16,10 @@ Case = tuple[str, tuple[Any, ...], dict[str, Any]]  # name, host arrays in the f
 @dataclass(frozen=True)
 class Layer:
     """One layer in all its forms, which share one signature: arrays first, then keywords.
+
+    The first array may be float16, beside float16 or float32 parameters and statistics: all is computed in float32, the result
+    is stored as float16, as PyTorch's layers do (a penalty, being a single number, is float32), and gradients come in each
+    input's own dtype. Nothing else mixes dtypes. `register` and `mg.by_hand` see to it; a layer's file does not mention it.
 
     Attributes:
         composed: the layer as a graph of primitives.
@@ -59,5 +64,5 @@ def register(name: str, *, composed: Form, derived: dict[str, Form], cases: Call
     chosen = default or next(iter(derived))
     if chosen not in derived:
         raise error(ValueError, "register", got=f"default={default!r}", needs=f"one of {sorted(derived)}", fix="name an existing derivation")
-    REGISTRY[name] = Layer(name, composed, dict(derived), chosen, cases, source, frozen)
+    REGISTRY[name] = Layer(name, in_float32(composed), dict(derived), chosen, cases, source, frozen)
     return REGISTRY[name]

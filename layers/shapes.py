@@ -1,11 +1,21 @@
-"""What every normalization layer asks about shapes, once."""
+"""What every normalization layer asks about shapes, once; and the mean that all of them subtract."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
-from minigrad import backend, reshape
+from minigrad import backend, broadcast_to, primitive, reshape
 from minigrad.errors import describe, error, require_floating
+from minigrad.kernels import normalize
+
+
+def one_dtype(layer: str, x: Any, **parameters: Any) -> None:
+    """Refuse parameters and statistics of another floating dtype than x. (Where x is float16, both are float32 here.)"""
+    for name, p in parameters.items():
+        if p.dtype != x.dtype and p.dtype.kind == x.dtype.kind == "f":
+            raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {x.dtype}",
+                        needs="one floating dtype (float32 also beside float16 x): nothing is converted silently", fix=f"{name}.astype('{x.dtype}')")
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -13,7 +23,7 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
 
     Raises:
         ValueError: x has fewer than 2 + `spatial` axes, or a parameter is not of shape (C,).
-        TypeError: x is not floating.
+        TypeError: x is not floating, or a parameter has another dtype.
     """
     if x.dtype.kind != "f":
         require_floating(layer, x=x, **parameters)
@@ -24,8 +34,18 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
         if tuple(p.shape) != (x.shape[1],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
+    one_dtype(layer, x, **parameters)
     shape = (1, -1) + (1,) * (x.ndim - 2)
     return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in parameters.values())
+
+
+@primitive(x=lambda g, x_shape, axes: broadcast_to(g * (1 / (prod(x_shape[i] for i in axes) or 1)), x_shape))
+def exact_mean(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+    """The mean over `axes`, kept as size 1, that `minigrad.moments` finds too: of equal numbers it is that number, to the last bit.
+
+    A plain mean is not: in float32 that of 333333.3, …, 333333.3 may be off by 1/32. Divided by √ε, that would be far from 0.
+    """
+    return normalize.moments(xp, x, axes)[0]
 
 
 def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from minigrad import mean, named, sqrt
 
 from .filters import per_filter, refuse_flat_filters
 from .registry import Case, register
+from .shapes import exact_mean
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
 
@@ -25,7 +26,7 @@ def composed(v: Any, *, eps: float) -> Any:
     """(v − mean v)/√(var v + ε) as a graph of primitives; the tape derives the backward."""
     axes, _, _ = per_filter("weight_standardization", v)
     refuse_flat_filters("weight_standardization", v, eps=eps)
-    mu = named("mu", mean(v, axes, keepdims=True))                     # (out, 1, ...)
+    mu = named("mu", exact_mean(v, axes=axes))                         # (out, 1, ...)
     vc = named("vc", v - mu)                                           # like v
     var = named("var", mean(vc * vc, axes, keepdims=True))             # (out, 1, ...)
     rstd = named("rstd", 1.0 / sqrt(var + eps))                        # (out, 1, ...)

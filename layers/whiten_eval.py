@@ -20,7 +20,7 @@ from minigrad import einsum, expand_dims, named, reshape, swapaxes
 from minigrad.errors import describe, error
 
 from .registry import Case, register
-from .shapes import per_channel
+from .shapes import one_dtype, per_channel
 
 
 def composed(x: Any, *, mean: Any, projection: Any) -> Any:
@@ -35,7 +35,9 @@ def blocks(x: Any, projection: Any) -> Any:
 
     Raises:
         ValueError: it does not fit the channels of x.
+        TypeError: it has another dtype.
     """
+    one_dtype("whiten_eval", x, projection=projection)
     p = expand_dims(projection, 0) if projection.ndim == 2 else projection
     if p.ndim != 3 or p.shape[1] != p.shape[2] or p.shape[0] * p.shape[1] != x.shape[1]:
         raise error(ValueError, "whiten_eval", got=f"projection: {describe(projection)} for {x.shape[1]} channels",

@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
-from minigrad import backend, reshape, storage
+from minigrad import backend, storage
 from minigrad.errors import BackendError, describe, error
+from minigrad.kernels.half import in_float32, widened
 from minigrad.tensor import state
 
 from .channel_groups import measured, stacks
 from .iter_norm import iterates
 from .modules import Normalization
 from .registry import REGISTRY
+from .shapes import per_channel
 from .square_roots import eigenbasis, whitener
 
 
@@ -25,6 +27,13 @@ def _moments(x: Any) -> tuple[Any, Any]:
     mu = mg.mean(x, -1, keepdims=True)
     xc = x - mu
     return mu, mg.matmul(xc, xc.mT) / x.shape[-1]
+
+
+@in_float32
+def _scaled(x: Any, weight: Any, bias: Any) -> Any:
+    """weight·x + bias for each channel."""
+    _, (weight, bias) = per_channel("affine map", x, weight=weight, bias=bias)
+    return x * weight + bias
 
 
 class Whitening(Normalization):
@@ -53,6 +62,7 @@ class Whitening(Normalization):
     """
 
     dims: tuple[int, ...] = (2, 3, 4, 5)
+    _wide_buffers = ("running_mean", "running_covariance", "running_projection")
     running_mean: Any
     running_covariance: Any
     running_projection: Any
@@ -71,11 +81,11 @@ class Whitening(Normalization):
         self.group_size, self.track_running_stats, self.inference = group_size, track_running_stats, inference
         d, tracked = min(group_size or num_features, num_features), track_running_stats
         unit = [[float(c % d == j) for j in range(d)] for c in range(num_features)]  # the identity, stored compactly
-        matrix = mg.tensor(unit, dtype=dtype or backend.default_dtype) if tracked else None
-        self.register_buffer("running_mean", self._filled(0, dtype) if tracked else None)
+        matrix = widened(mg.tensor(unit, dtype=dtype or backend.default_dtype)) if tracked else None
+        self.register_buffer("running_mean", self._statistic(0, dtype) if tracked else None)
         self.register_buffer(f"running_{inference}", matrix)
         self.register_buffer("num_batches_tracked", mg.tensor(0) if tracked else None)
-        self._computed: tuple[Any, int, Any] | None = None  # (running covariance, when, its projection)
+        self._computed: tuple[Any, int, Any, Any] | None = None  # (running matrix, when, options, its projection)
 
     def forward(self, x: Any) -> Any:
         """x (N, C) or (N, C, *spatial) -> the same shape."""
@@ -86,10 +96,7 @@ class Whitening(Normalization):
             raise error(BackendError, type(self).__name__, got=describe(x), needs=f"the backend of the {self.running_mean.backend} module",
                         fix="move one of them: module.to(...), x.to(...)")
         xhat = self._evaluated(x) if self.track_running_stats and not self.training else self._whitened(x)
-        if not self.affine:
-            return xhat
-        shape = (1, -1) + (1,) * (x.ndim - 2)
-        return xhat * reshape(self.weight, shape) + reshape(self.bias, shape)
+        return _scaled(xhat, self.weight, self.bias) if self.affine else xhat
 
     def _whitened(self, x: Any) -> Any:
         """By the batch's own statistics, which are averaged on the way."""
@@ -128,14 +135,17 @@ class Whitening(Normalization):
     def _evaluated(self, x: Any) -> Any:
         """By running statistics."""
         form = "composed" if self.form == "composed" else "derived"
-        return REGISTRY["whiten_eval"].form(form)(x, mean=self.running_mean, projection=mg.Tensor(self._running_projection().astype(x.dtype)))
+        projection = self._running_projection().astype(widened(x).dtype)
+        return REGISTRY["whiten_eval"].form(form)(x, mean=self.running_mean, projection=mg.Tensor(projection))
 
     def _running_projection(self) -> Any:
-        """(C, C), or (G, d, d) where the groups are equal. It is computed again only when the running matrix was written."""
+        """(C, C), or (G, d, d) where the groups are equal. It is computed again when the running matrix was written or an option changed."""
+        options = self.eps, self._keywords()
         matrix = self._buffers[f"running_{self.inference}"]._data  # type: ignore[union-attr]
         storage.look(matrix)
-        if self._computed is not None and self._computed[0] is matrix and not storage.written_since(matrix, self._computed[1]):
-            return self._computed[2]
+        if self._computed is not None and self._computed[0] is matrix and self._computed[2] == options:
+            if not storage.written_since(matrix, self._computed[1]):
+                return self._computed[3]
         c, d = matrix.shape
         blocks = [matrix[i:i + d, :min(d, c - i)] for i in range(0, c, d)]
         if c % d == 0:
@@ -148,7 +158,7 @@ class Whitening(Normalization):
             projection = backend.namespace(matrix).zeros((c, c), dtype=blocks[0].dtype)
             for i, b in zip(range(0, c, d), blocks, strict=True):
                 projection[i:i + d, i:i + d] = b
-        self._computed = matrix, storage.tick(), projection
+        self._computed = matrix, storage.tick(), options, projection
         return projection
 
     def _projection(self, sigma: Any) -> Any:

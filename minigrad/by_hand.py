@@ -2,6 +2,9 @@
 
 The forward's statistics are saved once and reused in first order. They are a cache, never the truth: under
 ``create_graph`` they are recomputed from the inputs, on the tape, so that second derivatives see how they depend on x.
+
+float16 only stores (see kernels/half.py): where the first input is float16, `save`, forward and backward are given float32, the
+statistics are float32, and the tape keeps the float16 inputs. Output and gradients are rounded once.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 from . import donation
 from .backend import NAMESPACES
 from .errors import describe, error
+from .kernels import half
 from .plan import Primitive
 from .primitive import as_function, call
 from .tensor import Line, Tensor
@@ -58,8 +62,9 @@ class ByHand(Primitive):
         more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
         keep: dict[str, Any] = {}
         given = f"g, saved, {', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)}"
-        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): return fused({given}) or backward({given})",
-             {"fused": self._fused_backward, "backward": backward}, keep)
+        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): "
+             f"return fused({given}) or backward({given}) if type(saved) is not OfHalf else half(lambda *a, **k: fused(*a, **k) or backward(*a, **k), {given})",
+             {"fused": self._fused_backward, "backward": backward, "OfHalf": half.OfHalf, "half": half.backward}, keep)
         return keep["joint"]
 
     def _fused_backward(self, g: Any, saved: Any, *kept: Any, **keywords: Any) -> tuple[Any, ...] | None:
@@ -67,6 +72,8 @@ class ByHand(Primitive):
         return None if xp is None else self.fused.backward(xp, g, saved, *kept, **keywords)
 
     def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+        if arrays and half.is_half(arrays[0]):
+            return half.forward(self.forward_with_cache, xp, arrays, meta)
         if self.fused is not None and (found := self.fused.forward(xp, *arrays, **meta)) is not None:
             return found
         cache = self.run_save(arrays, meta)
@@ -83,12 +90,15 @@ class ByHand(Primitive):
         """Where the op keeps its output: recover the input from it, tied to the parent's line."""
         saved = next(v for (_, kind, _), v in zip(line.plan.slots, line.saved, strict=True) if kind == "cache")
         raw = {n: v._data if isinstance(v, Tensor) else v for n, v in {**kept, **meta}.items()}
+        of_half = type(saved) is half.OfHalf
         for name, f in self.rebuild.items():
-            array = f(**{n: saved if n == "saved" else raw[n] for n, _ in self.parameters_of(f, 0)})
-            kept[name] = Tensor(array, line.parents[self.inputs.index(name)])
+            array = f(**{n: saved if n == "saved" else half.widened(raw[n]) if of_half else raw[n] for n, _ in self.parameters_of(f, 0)})
+            kept[name] = Tensor(half.stored(array) if of_half else array, line.parents[self.inputs.index(name)])
 
     def recompute_cache(self, kept: dict[str, Any], meta: dict[str, Any], cache: Any) -> Any:
-        return self._saved_by(kept, meta)
+        if type(cache) is not half.OfHalf:
+            return self._saved_by(kept, meta)
+        return half.of_half(self._saved_by(half.widened_all(kept), half.widened_all(meta)), cache.half)
 
 
 def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None,
@@ -108,6 +118,9 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
         fused: the same formulas in fewer passes over memory, for the arrays of some backend: an object with
             ``forward(xp, *inputs, **keywords) -> (output, saved)`` and ``backward(xp, cotangent, saved, *kept, **keywords)``,
             each of which may return None where it does not apply. Never asked while a tape records a backward.
+
+    If the first input is float16, all three functions get it, and every other float16, as float32; other inputs may be float32
+    already. The output is stored as float16 (unless it is a single number), gradients come in each input's own dtype.
 
     >>> import minigrad as mg
     >>> def mean_of(x): return (mg.mean(x),)

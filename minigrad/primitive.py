@@ -29,6 +29,7 @@ from typing import Any
 from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import BackendError, TapeError, describe, error
+from .kernels.half import of_one_dtype
 from .plan import Align, Primitive, output_tensor
 from .storage import _checksums
 from .tensor import Line, Tensor, state
@@ -61,7 +62,7 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
             if p.align is not None:
                 given = p.align(p, given)
             else:
-                _integers_follow(p, given, _one_float_dtype(p, given))
+                _integers_follow(p, given, _one_float_dtype(p, given if p.joint is None else of_one_dtype(given)))
     record = state.recording and (p.joint is not None or bool(p.rules))
     arrays: list[Any] = []
     parents: list[Line | None] = []

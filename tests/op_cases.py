@@ -265,15 +265,20 @@ case("logsumexp", "large inputs", lambda m, x: m.logsumexp(1000 + x, 1), normal(
 # -- the patterns of the normalization layers ------------------------------------------------------------------------------
 
 
+def _statistics(x):
+    """The dtype of statistics: of float16 they are float32."""
+    return np.promote_types(x.dtype, np.float32)
+
+
 def _moments(x, axis):
-    wide = x.astype(np.float64)
-    return wide.mean(axis, keepdims=True).astype(x.dtype), wide.var(axis, keepdims=True).astype(x.dtype)
+    wide, dtype = x.astype(np.float64), _statistics(x)
+    return wide.mean(axis, keepdims=True).astype(dtype), wide.var(axis, keepdims=True).astype(dtype)
 
 
 def _paired_sums(g, x, mu, axis, w=1.0, r=1.0):
-    wide = [np.asarray(a, np.float64) for a in (g, x, mu, w, r)]
+    wide, dtype = [np.asarray(a, np.float64) for a in (g, x, mu, w, r)], _statistics(x)
     h = wide[0] * wide[3]
-    return h.sum(axis, keepdims=True).astype(x.dtype), (h * (wide[1] - wide[2]) * wide[4]).sum(axis, keepdims=True).astype(x.dtype)
+    return h.sum(axis, keepdims=True).astype(dtype), (h * (wide[1] - wide[2]) * wide[4]).sum(axis, keepdims=True).astype(dtype)
 
 
 _X, _C = (3, 2, 2, 2), (1, 2, 1, 1)

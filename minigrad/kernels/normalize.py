@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .cuda import normalize as cuda
+from .reduce import sum_over
 from .threads import share
 
 Array = Any
@@ -30,7 +31,6 @@ Undo = Callable[[Array, Array], tuple[Array, Array]]
 
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 19  # below this a second thread costs more than it brings
-_MOST_ROWS = 1 << 10  # under a mean down the first axis: each tenfold of rows that are added one by one costs a digit
 _NEAR = 4.0  # standard deviations: to subtract a mean that is nearer to 0 only in the end costs 2 bits at most
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
@@ -50,13 +50,12 @@ def _changes(shape: Axes, ndim: int) -> tuple[bool, ...]:
     return tuple(n != 1 for n in (1,) * (ndim - len(shape)) + shape)
 
 
-def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False,
-             most: int | None = None, backwards: bool = False) -> list[Any]:
+def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, add: bool = False, backwards: bool = False) -> list[Any]:
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
     arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
-    A block has `most` rows at most. `backwards` starts with the last block: after a pass over the same arrays, that is the
+    `backwards` starts with the last block: after a pass over the same arrays, that is the
     one which the cache still holds.
     """
     n = x.shape[0]
@@ -66,7 +65,7 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
         results: list[Any] = []
         size = _BLOCK_BYTES * (1 if spare else 2)
         size *= 1 if stop - start == n else 4  # threads pass Python's lock on between two calls
-        step = max(1, min(size // row, most or n))
+        step = max(1, min(size // row, n))
         buffers = np.empty((spare, min(step, stop - start), *x.shape[1:]), x.dtype)
         starts = range(start, stop, step)
         for i in reversed(starts) if backwards else starts:
@@ -116,16 +115,21 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
 
     A block with μ_b² within 3 times its variance has Σ(x − μ_b)² = Σx² − n_b μ_b², which costs 2 bits at most. Any other
     block is centred on μ_b, whose rounding error δ = mean(x − μ_b) is then corrected. Blocks are merged by Chan, Golub and
-    LeVeque's update, Σ(x − μ)² = Σ_blocks [Σ(x − μ_b)² + n_b (μ_b − μ)²]. So x is read once.
-    Rounding never makes the variance negative.
+    LeVeque's update, var = Σ_blocks (n_b/n) [var_b + (μ_b − μ)²]. So x is read once.
+    Rounding never makes the variance negative, and the mean of equal numbers is that number. In float32 the squares of a block
+    must not overflow: n_b σ² < 3·10³⁸, so a deviation σ of 10¹⁶ is safe, and 10¹⁸ for means of up to 300 elements (10¹⁹ is the
+    largest mean that the CUDA kernels take).
     """
     if not _applies(xp, x):
         found = cuda.moments(xp, x, axes)
         if found is not None:
             return found
-        mu = x.mean(axis=axes, keepdims=True)
+        count = prod(x.shape[i] for i in axes)
+        mu = sum_over(xp, x, axes, True) / count
         centred = x - mu
-        return mu, (centred * centred).mean(axis=axes, keepdims=True)
+        delta = sum_over(xp, centred, axes, True) / count
+        centred = centred - delta
+        return mu + delta, sum_over(xp, centred * centred, axes, True) / count
     rest = prod(x.shape[i] for i in axes if i != 0)
     plain, products = _sums(x.shape, axes)
     direct = _direct(x, x[tuple(slice(0, 1 if i in axes else None) for i in range(x.ndim))])
@@ -135,19 +139,19 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
         count = rest * (stop - start if 0 in axes else 1)
         mu = plain(part) / count
         mean_square = products(part, part, spare[0]) / count
-        if np.all(4 * np.square(mu) <= 3 * mean_square):
-            return mu, count * (mean_square - np.square(mu)), count
+        if np.all((4 * np.square(mu) <= 3 * mean_square) & (mean_square < np.inf)):
+            return mu, mean_square - np.square(mu), count
         with direct:
             t = np.subtract(part, mu, out=spare[0])
         delta = plain(t) / count
-        return mu + delta, np.maximum(products(t, t, t) - count * np.square(delta), 0), count
-    parts = _blocked(x, block, most=None if x.ndim - 1 in axes else _MOST_ROWS)
+        return mu + delta, np.maximum(products(t, t, t) / count - np.square(delta), 0), count
+    parts = _blocked(x, block)
     if 0 not in axes:
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] / p[2] for p in parts])
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
     total = sum(p[2] for p in parts)
     mu = parts[0][0] + sum((p[0] - parts[0][0]) * (p[2] / total) for p in parts)
-    squares = sum(p[1] + p[2] * np.square(p[0] - mu) for p in parts)
-    return mu.astype(x.dtype, copy=False), (squares / total).astype(x.dtype, copy=False)
+    var = sum((p[1] + np.square(p[0] - mu)) * (p[2] / total) for p in parts)
+    return mu.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
 
 
 def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes: Axes, first: Undo | None = None) -> tuple[Array, Array]:
@@ -165,7 +169,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         if found is not None:
             return found
         h = _times(g, w)
-        return h.sum(axis=axes, keepdims=True), (h * _times(_minus(x, mu), r)).sum(axis=axes, keepdims=True)
+        return sum_over(xp, h, axes, True), sum_over(xp, h * _times(_minus(x, mu), r), axes, True)
 
     direct = _direct(x, mu, w, r)
     plain, products = _sums(x.shape, axes)
@@ -304,16 +308,16 @@ def _sums(shape: Axes, axes: Axes) -> tuple[Callable[[Array], Array], Callable[[
 
     def dots(a: Array, b: Array) -> Array:
         products = np.vecdot(a, b)
-        return (np.add.reduce(products, axis=outer) if outer else products).reshape(kept)
+        return (sum_over(np, products, outer) if outer else products).reshape(kept)
 
     def plain(a: Array) -> Array:
         if n == 1 or n > _LONGEST or not a.flags.c_contiguous:
-            return np.add.reduce(a, axis=axes, keepdims=True)
+            return sum_over(np, a, axes, True)
         return dots(a.reshape(runs), _ones(a.dtype)[:n])
 
     def products(a: Array, b: Array, spare: Array) -> Array:
         if n == 1 or not (a.flags.c_contiguous and b.flags.c_contiguous):
-            return np.add.reduce(np.multiply(a, b, out=spare), axis=axes, keepdims=True)
+            return sum_over(np, np.multiply(a, b, out=spare), axes, True)
         return dots(a.reshape(runs), b.reshape(runs))
     return plain, products
 

@@ -38,6 +38,7 @@ class Module:
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
     _non_persistent_buffers_set: set[str]
+    _wide_buffers: tuple[str, ...] = ()  # of a subclass: names of statistics, which are never float16
 
     def __init__(self, *unknown: Any, **keywords: Any) -> None:
         if unknown or keywords:
@@ -279,19 +280,23 @@ class Module:
         Call it before the first optimizer step. Returns the module.
         """
         backend.get(name)  # an unknown name fails here
-        return self._convert(lambda a: a if backend.name_of(a) == name else backend.asarray(a, None, name))
+        return self._convert(lambda a, _: a if backend.name_of(a) == name else backend.asarray(a, None, name))
 
     def astype(self: M, dtype: Any) -> M:
-        """Convert all floating parameters, buffers and gradients to `dtype`, in place. Returns the module."""
+        """Convert all floating parameters, buffers and gradients to `dtype`, in place. Returns the module.
+
+        Running statistics become float32 where the rest becomes float16, in which an average of many batches would stop moving.
+        """
         wanted = backend.np.dtype(dtype)
         if not backend.is_float(wanted):
             raise error(TypeError, "Module.astype", got=f"dtype {wanted}", needs="a floating dtype",
                         fix="model.astype('float32')")
-        return self._convert(lambda a: a.astype(wanted) if backend.is_float(a.dtype) and a.dtype != wanted else a)
+        statistics = {id(m._buffers.get(name)) for m in self.modules() for name in m._wide_buffers}
+        return self._convert(lambda a, member: _converted(a, backend.float32 if id(member) in statistics and wanted == backend.float16 else wanted))
 
-    def _convert(self: M, convert: Callable[[Any], Any]) -> M:
+    def _convert(self: M, convert: Callable[[Any, Tensor], Any]) -> M:
         for member in (*self.parameters(), *self.buffers()):
-            state_.replace(member, convert)
+            state_.replace(member, lambda a, member=member: convert(a, member))  # type: ignore[misc]
         return self
 
     # -- as text -----------------------------------------------------------------------------------------------------
@@ -315,6 +320,10 @@ class Module:
 
 def _is_buffer(value: Any) -> bool:
     return value is None or (isinstance(value, Tensor) and not value.requires_grad)
+
+
+def _converted(a: Any, dtype: Any) -> Any:
+    return a.astype(dtype) if backend.is_float(a.dtype) and a.dtype != dtype else a
 
 
 def _join(path: str, name: str) -> str:

@@ -29,7 +29,7 @@ def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
     if not axes:
         return a.reshape(shape)
     if a.dtype == backend.float16:
-        return xp.add.reduce(a, axis=axes, dtype=backend.float32).astype(a.dtype).reshape(shape)
+        return sum_over(xp, a, axes, dtype=backend.float32).astype(a.dtype).reshape(shape)
     out = sum_over(xp, a, axes)
     return out if out.shape == shape else out.reshape(shape)
 

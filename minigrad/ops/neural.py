@@ -16,9 +16,8 @@ from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
 from .elementwise import as_floating, not_equal, where
-from .linalg import matmul
 from .reduce import _sum, mean
-from .shape import expand_dims, getitem, pad, swapaxes
+from .shape import expand_dims, getitem, pad
 
 Pair = int | tuple[int, int]
 

@@ -6,7 +6,8 @@
 
 A layer's hand-derived backward is a `paired_sums` or two and one `combine`, each of which reads the large arrays once (see
 kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
-c = 0, and for a weight w or r of 1. Their derivatives are written with themselves and elementwise ops, so layers made of
+c = 0, and for a weight w or r of 1. Of float16 x (the small ones may be float32) all is computed in float32: moments and sums
+stay float32, and what `combine` makes is stored as float16. Their derivatives are written with themselves and elementwise ops, so layers made of
 them can be differentiated again.
 """
 
@@ -14,22 +15,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
 from ..backend import Array
 from ..errors import describe, error
 from ..kernels import normalize
 from ..kernels.cuda import rows
+from ..kernels.half import is_half, stored, widened
 from ..primitive import primitive
 from ..tensor import Tensor
 from .broadcasting import sum_to
 from .elementwise import as_floating
 from .reduce import _count
 from .shape import Axis, normalize_axis
-
-
-def _wide(*arrays: Any) -> list[Any]:
-    """float16 is summed and combined in float32."""
-    return [a.astype(backend.float32) if getattr(a, "dtype", None) == backend.float16 else a for a in arrays]
 
 
 def _times(g: Any, w: Any) -> Any:
@@ -42,8 +38,7 @@ def _minus(x: Any, mu: Any) -> Any:
 
 @primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    mean, var = normalize.moments(xp, _wide(x)[0], axes)
-    return mean.astype(x.dtype, copy=False), var.astype(x.dtype, copy=False)
+    return normalize.moments(xp, x, axes)
 
 
 def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
@@ -52,7 +47,7 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
     The variance never subtracts two large squares, so it is right for any mean. Derivative: (g_mean + 2 g_var (x − mean)) / m;
     the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
     """
-    return _moments(as_floating(x), axes=normalize_axis("moments", axis, x))
+    return _moments(as_floating(widened(x)), axes=normalize_axis("moments", axis, x))
 
 
 @primitive(g=lambda u, x, mu, w, r: _times(combine(None, x, mu, None, u[1], u[0], r), w),
@@ -61,9 +56,7 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
            w=lambda u, g, x, mu, r, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0], r), w_shape),
            r=lambda u, g, x, mu, w, r_shape: sum_to(_times(g, w) * u[1] * _minus(x, mu), r_shape))
 def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...], first: Any) -> tuple[Array, Array]:
-    g_, x_, mu_, w_, r_ = _wide(g, x, mu, w, r)
-    s, t = normalize.paired_sums(xp, g_, x_, mu_, w_, r_, axes, first)
-    return s.astype(x.dtype, copy=False), t.astype(x.dtype, copy=False)
+    return normalize.paired_sums(xp, g, x, mu, w, r, axes, first)
 
 
 def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = None, *, first: Any = None) -> tuple[Any, Any]:
@@ -72,6 +65,8 @@ def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = Non
     ``first(g, x) -> (g, x)``, made of elementwise ops, is applied before: for Tensors on the tape, for arrays block by
     block, so that its results never reach memory.
     """
+    if is_half(x):
+        g, x, mu, w, r = map(widened, (g, x, mu, w, r))
     g, x, first = _on_tape("paired_sums", g, x, first)
     return _paired_sums(g, x, mu, w, r, axes=normalize_axis("paired_sums", axis, x), first=first)
 
@@ -89,8 +84,7 @@ def _on_tape(op: str, g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, x, mu, b, w_shape: sum_to(h * b * _minus(x, mu), w_shape))
 def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> Array:
-    x_, mu_, b_, c_, w_ = _wide(x, mu, b, c, w)
-    return normalize.combine(xp, None, x_, mu_, None, b_, c_, w_).astype(x.dtype, copy=False)
+    return normalize.combine(xp, None, x, mu, None, b, c, w)
 
 
 @primitive(g=lambda h, a, w: _times(h * a, w),
@@ -101,8 +95,7 @@ def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> 
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, g, a, w_shape: sum_to(h * g * a, w_shape))
 def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array, *, first: Any) -> Array:
-    g_, x_, mu_, a_, b_, c_, w_ = _wide(g, x, mu, a, b, c, w)
-    return normalize.combine(xp, g_, x_, mu_, a_, b_, c_, w_, first).astype(x.dtype, copy=False)
+    return normalize.combine(xp, g, x, mu, a, b, c, w, first)
 
 
 def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, first: Any = None) -> Any:
@@ -110,6 +103,8 @@ def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, f
 
     `first` as in `paired_sums`; it needs g.
     """
+    if is_half(x):
+        return stored(combine(*map(widened, (g, x, mu, a, b, c, w)), first=first))
     if g is None:
         return _scale_shift(as_floating(x), mu, b, c, w)
     g, x, first = _on_tape("combine", g, x, first)

@@ -12,6 +12,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import error
+from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
 from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
@@ -37,7 +38,7 @@ def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
 @primitive(a=lambda g, a_shape, axis, keepdims: _spread(g, a_shape, axis, keepdims))
 def _sum(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
-        return a.sum(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
+        return sum_over(xp, a, axis, keepdims, backend.float32).astype(a.dtype)
     return sum_over(xp, a, axis, keepdims)
 
 
@@ -49,7 +50,7 @@ def sum(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 @primitive(a=lambda g, a_shape, axis, keepdims: _spread(g * (1 / (_count(a_shape, axis) or 1)), a_shape, axis, keepdims))
 def _mean(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     if a.dtype == backend.float16:
-        return a.mean(axis=axis, keepdims=keepdims, dtype=backend.float32).astype(a.dtype)
+        return (sum_over(xp, a, axis, keepdims, backend.float32) / _count(a.shape, axis)).astype(a.dtype)
     return sum_over(xp, a, axis, keepdims) / _count(a.shape, axis)
 
 
@@ -61,6 +62,8 @@ def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def var(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Variance over `axis`, Σ(a − mean)² / (n − ddof), in two passes: no cancellation for a large mean."""
+    if is_half(a):  # the squares of 256 and of 1/8192 are not in its range
+        return astype(var(widened(a), axis, ddof, keepdims), a.dtype)
     centred = a - mean(a, axis, keepdims=True)
     axes = normalize_axis("var", axis, a)
     squares = mean(centred * centred, axes, keepdims)
@@ -78,6 +81,8 @@ def _std(xp: Any, a: Array) -> Array:
 
 def std(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     """Standard deviation over `axis`. Its derivative is 0 where it is 0 (in second order too), as that of `norm`."""
+    if is_half(a):
+        return astype(std(widened(a), axis, ddof, keepdims), a.dtype)
     return _std(var(a, axis, ddof, keepdims))
 
 
@@ -155,15 +160,15 @@ def _largest(xp: Any, a: Array, axis: tuple[int, ...]) -> Array:
     return xp.minimum(xp.maximum(a.max(axis=axis, keepdims=True), -bound), bound)
 
 
-def _total(e: Array, axis: tuple[int, ...]) -> Array:
+def _total(xp: Any, e: Array, axis: tuple[int, ...]) -> Array:
     """Σ e, of float16 in float32: more than 65504 ones would be infinite."""
-    return e.sum(axis=axis, keepdims=True, dtype=backend.float32 if e.dtype == backend.float16 else None)
+    return sum_over(xp, e, axis, True, backend.float32 if e.dtype == backend.float16 else None)
 
 
 @primitive(a=lambda g, a, out, axis, keepdims: _spread(g, a.shape, axis, keepdims) * exp(a - _spread(out, a.shape, axis, keepdims)))
 def _logsumexp(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     m = _largest(xp, a, axis)
-    out = (m + xp.log(_total(xp.exp(a - m), axis))).astype(a.dtype, copy=False)
+    out = (m + xp.log(_total(xp, xp.exp(a - m), axis))).astype(a.dtype, copy=False)
     return out if keepdims else out.reshape(tuple(n for i, n in enumerate(a.shape) if i not in axis))
 
 
@@ -175,7 +180,7 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 @primitive(a=lambda g, out, axis: out * (g - _sum(g * out, axis=axis, keepdims=True)))
 def _softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
     e = xp.exp(a - _largest(xp, a, axis))
-    return (e / _total(e, axis)).astype(a.dtype, copy=False)
+    return (e / _total(xp, e, axis)).astype(a.dtype, copy=False)
 
 
 def softmax(a: Any, axis: Axis = -1) -> Any:
@@ -186,7 +191,7 @@ def softmax(a: Any, axis: Axis = -1) -> Any:
 @primitive(a=lambda g, out, axis: g - exp(out) * _sum(g, axis=axis, keepdims=True))
 def _log_softmax(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
     shifted = a - _largest(xp, a, axis)
-    return (shifted - xp.log(_total(xp.exp(shifted), axis))).astype(a.dtype, copy=False)
+    return (shifted - xp.log(_total(xp, xp.exp(shifted), axis))).astype(a.dtype, copy=False)
 
 
 def log_softmax(a: Any, axis: Axis = -1) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import BackendError, NonFiniteError, describe, error
+from ..kernels.half import is_half, widened
 from ..storage import record_write
 from ..tensor import Tensor, tensor
 
@@ -48,17 +49,26 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
                     fix="run the step inside minigrad.debug() to see where it begins")
     factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
     for p, g in zip(holders, gradients):
-        _change(p, "clip_grad_norm_", lambda out, g=g: xp.multiply(g, factor.astype(g.dtype), out=out))
+        _change(p, "clip_grad_norm_", lambda out, g=g: _scaled(xp, g, factor, out))
     return Tensor(xp.asarray(norm))
 
 
 def _power_sum(xp: Any, g: Array, norm_type: float) -> Any:
     """Σ|g|ᵖ, 0-d; the maximum for p = ∞. float16 is summed in float32."""
-    if g.dtype == backend.float16:
-        g = g.astype(backend.float32)
+    g = widened(g)
     if norm_type == math.inf:
         return xp.absolute(g).max()
     return xp.vdot(g, g) if norm_type == 2 else (xp.absolute(g) ** norm_type).sum()
+
+
+def _scaled(xp: Any, g: Array, factor: Array, out: Array | None) -> Array:
+    """factor·g, in `out` unless that is None. (Below 6e-5, where gradients of norm 20000 are scaled to 1, float16 has few digits.)"""
+    if not is_half(g):
+        return xp.multiply(g, factor.astype(g.dtype), out=out)
+    product = (widened(g) * factor).astype(g.dtype)
+    if out is not None:
+        out[...] = product
+    return product
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from .. import backend
 from ..backend import Array
 from ..errors import BackendError, describe, error, left_out
+from ..kernels.half import is_half, widened
 from ..storage import record_write
 from ..tensor import Tensor
 
@@ -21,7 +22,8 @@ class Optimizer:
     """Base class of all optimizers.
 
     `param_groups` is a list of dictionaries: "params" and one entry for each option, which may be changed at any time.
-    `state` maps a parameter to its raw buffers ("momentum_buffer", "exp_avg", ...) and Python numbers ("step").
+    `state` maps a parameter to its raw buffers ("momentum_buffer", "exp_avg", ...) and Python numbers ("step"). Buffers of a
+    float16 parameter are float32, and so is a step, after which the parameter is rounded once: Adam's eps of 1e-8 is 0 in float16.
 
     Args:
         params: leaf Tensors, or dictionaries {"params": Tensors, option: value}, one for each group.
@@ -135,7 +137,10 @@ class Optimizer:
             together = xp is not backend.np and self._update_together(xp, group, todo)
             for state, array, g in todo:
                 if not together:
-                    self._update(backend.namespace(array), group, state, array, g)
+                    p = widened(array)
+                    self._update(backend.namespace(array), group, state, p, widened(g))
+                    if p is not array:
+                        array[...] = p
                 record_write(array, writer)
 
     def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
@@ -217,8 +222,9 @@ class Optimizer:
             new[p] = {name: _plain(name, v) for name, v in values.items() if v is not None}
             for name, v in new[p].items():
                 if backend.is_array(v):
-                    if v.shape != p.shape or v.dtype != p.dtype:
-                        raise self._error(ValueError, f"{name} of parameter {key}: {describe(v)}", describe(p), fix)
+                    wanted = "float32" if is_half(p) else str(p.dtype)
+                    if v.shape != p.shape or v.dtype != wanted:
+                        raise self._error(ValueError, f"{name} of parameter {key}: {describe(v)}", f"shape {p.shape} and dtype {wanted}", fix)
                     new[p][name] = backend.asarray(v, None, p.backend).copy()
         self.state = new
         for saved, own in zip(groups, self.param_groups):
