@@ -18,6 +18,7 @@ from .by_hand import by_hand, with_saved
 from .check import gradcheck
 from .engine import backward, debug, grad, hvp, jacobian, jvp, named, vjp
 from .errors import AxisError, BackendError, NonFiniteError, TapeError
+from .kernels.process import tune_process
 from .kernels.threads import set_num_threads
 from .ops import *  # noqa: F403
 from .primitive import primitive
@@ -26,6 +27,6 @@ from .tensor import Tensor, from_array, no_grad, tensor
 
 Tensor.backward = backward  # type: ignore[method-assign, assignment]
 
-from . import data, derivation, nn, optim  # noqa: E402
+from . import checkpoint, data, derivation, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

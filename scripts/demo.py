@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--figure", type=Path, default=Path("demo.png"), help="where the figure goes (default: demo.png)")
     options = parser.parse_args(arguments)
-    mg.set_num_threads(2)
+    mg.tune_process(2)
     exact = train(options.epochs, options.seed, "float64")
     result = train(options.epochs, options.seed, "float32")
     worst, worst_exact = (np.max(r["agreement"], axis=0) for r in (result, exact))

@@ -103,8 +103,7 @@ class Trainer:
         if problem:
             raise ValueError(problem)
         self.options, self.folder = options, Path(options.out)
-        if options.threads is not None:
-            mg.set_num_threads(options.threads)
+        mg.tune_process(options.threads)
         mg.use(options.backend)
         mg.seed(options.seed)
         self.data = load_data(options)
