@@ -16,8 +16,10 @@ from . import ops as ops
 from .backend import seed, use
 from .by_hand import by_hand, with_saved
 from .check import gradcheck
-from .engine import backward, debug, grad, hvp, jacobian, jvp, named, vjp
+from .derivatives import hvp, jacobian, jvp, vjp
+from .engine import backward, grad, named
 from .errors import AxisError, BackendError, NonFiniteError, TapeError
+from .finite import debug
 from .kernels.process import tune_process
 from .kernels.threads import set_num_threads
 from .ops import *  # noqa: F403

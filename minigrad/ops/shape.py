@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array
-from ..errors import AxisError, describe, error
+from ..errors import AxisError, describe, error, integer
 from ..primitive import primitive
 from ..tensor import Tensor
 
@@ -192,14 +192,15 @@ def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     """
     (axis,) = normalize_axis("split", axis, a)
     size = a.shape[axis]
-    if isinstance(indices_or_sections, int):
-        n = indices_or_sections
-        if n < 1 or size % n:
+    where: Any = indices_or_sections
+    if not isinstance(where, (list, tuple)) and not getattr(where, "ndim", 0):
+        n = integer("split", "indices_or_sections", where, 1, fix="the number of sections, or the indices at which to cut")
+        if size % n:
             raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size",
                         fix="pass the indices at which to cut")
         cuts = tuple(range(size // n, size, size // n)) if size else (0,) * (n - 1)
     else:
-        cuts = tuple(as_integer(i) for i in indices_or_sections)
+        cuts = tuple(as_integer(i) for i in where)
     return _split(a, cuts=cuts, axis=axis) if cuts else (a,)
 
 

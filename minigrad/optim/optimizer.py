@@ -95,7 +95,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 if p._grad is not None:
-                    p._grad = None if set_to_none else Tensor(p._grad._data * 0)
+                    p._grad = None if set_to_none else Tensor(backend.namespace(p._grad._data).zeros(p.shape, dtype=p.dtype))
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
