@@ -44,7 +44,7 @@ def minigrad(arrays, images, labels, threads, form="derived", look=True):
     import layers
     import minigrad as mg
     from minigrad import nn
-    mg.set_num_threads(threads)
+    mg.tune_process(threads)
 
     def block(weight):
         return [nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1), layers.BatchNorm2d(weight.shape[0], eps=EPS, form=form), nn.ReLU()]

@@ -135,6 +135,7 @@ def main(arguments: list[str] | None = None) -> dict[int, dict[str, float]]:
     parser.add_argument("--fast", action="store_true", help="20 layers, one seed, small images, nothing written")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(arguments)
+    mg.tune_process()
     depths, seeds, width, size, steps = ((20,), 1, 0.25, 8, 2) if options.fast else (DEPTHS, options.seeds, 0.5, 16, 20)
     found = {depth: measure(depth, seeds, width, size, steps) for depth in depths}
     rates = {depth: {kind: growth(values) for kind, values in kinds.items()} for depth, kinds in found.items()}

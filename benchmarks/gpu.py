@@ -315,6 +315,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    mg.tune_process()
     found = measure(options.backend, options.small, options.repeats)
     name = "gpu_" + re.sub(r"\W+", "_", found["device"]).strip("_").lower()
     roof = found["roofline"]

@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--size", type=int, default=32)
     options = parser.parse_args()
-    mg.set_num_threads(1)
+    mg.tune_process(1)
     found = {variant: measure(variant, **vars(options)) for variant in VARIANTS}
     one = options.batch * options.channels * options.size**2 * 4
     reference = found["BatchNorm2d + LeakyReLU"]

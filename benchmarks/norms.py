@@ -3,7 +3,7 @@
     pip install -e '.[bench]'  &&  taskset -c 0,1 python -m benchmarks.norms
 
 64 x 64 x 32 x 32, float32, two threads, interleaved in one run (a rest, untimed calls, timed calls), medians. PyTorch has
-a process of its own, because minigrad's memory settings hold for all of its process and would speed up PyTorch too. Without PyTorch its column is left out.
+a process of its own, because `tune_process` holds for all of its process and would speed up PyTorch too. Without PyTorch its column is left out.
 Kept bytes are those of the tape in units of x's size, with x a taped result. Figures go to benchmarks/results/norms.md.
 """
 
@@ -13,7 +13,6 @@ import argparse
 import importlib.metadata
 import importlib.util
 import multiprocessing
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -108,9 +107,7 @@ def start_peer() -> Any:
         return None
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    os.environ["MINIGRAD_MALLOC"] = "system"
     context.Process(target=serve, args=(there,), daemon=True).start()
-    del os.environ["MINIGRAD_MALLOC"]
     return here
 
 
@@ -141,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    mg.set_num_threads(THREADS)
+    mg.tune_process(THREADS)
     peer = start_peer()
     version = f", PyTorch {importlib.metadata.version('torch')}" if peer else ""
     v = np.random.default_rng(1).normal(size=SHAPE).astype("float32")

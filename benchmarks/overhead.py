@@ -239,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
-    mg.set_num_threads(1)
+    mg.tune_process(1)
     chain, mlp = measure("chain", options.rounds, 1), measure("mlp", options.rounds, 10)
     versions = ", ".join(f"{name} {importlib.metadata.version(module)}" for name, module in FRAMEWORKS.items() if name in chain and name != "minigrad")
     lines = ["# Overhead of the tape", "",

@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    mg.set_num_threads(options.threads)
+    mg.tune_process(options.threads)
     times = measure(options.rounds)
     whole = {size: times[size][1] for size in SIZES}
     worst = max(whole[a] / whole[b] for a in SIZES for b in SIZES if a < b)

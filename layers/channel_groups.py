@@ -14,7 +14,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from minigrad import Tensor, astype, backend, concatenate, eigvalsh, reshape, transpose
-from minigrad.errors import describe, error, require_floating
+from minigrad.errors import describe, error, integer, require_floating
 from minigrad.kernels.threads import share
 
 _STACK_BYTES = 1 << 20  # of one float64 stack: what a backward needs of them at a time stays in the second-level cache
@@ -46,9 +46,8 @@ def stacks(layer: str, x: Any, group_size: int | None) -> list[Stack]:
     if x.ndim < 2 or not x.shape[1]:
         raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial), with a channel at least",
                     fix="reshape x; the batch axis comes first")
-    if group_size is not None and group_size < 1:
-        raise error(ValueError, layer, got=f"group_size={group_size}", needs="at least one channel a group",
-                    fix="None whitens all channels together")
+    if group_size is not None:
+        group_size = integer(layer, "group_size", group_size, 1, fix="None whitens all channels together")
     c = x.shape[1]
     d = min(group_size or c, c)
     even, step = c - c % d, c

@@ -15,7 +15,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import mean, named, reshape, sqrt
 from minigrad import sum as sum_
-from minigrad.errors import error
+from minigrad.errors import error, integer
 
 from .registry import Case, register
 from .shapes import exact_mean, per_channel, refuse_constant_channels
@@ -25,7 +25,8 @@ def grouped(x: Any, groups: int) -> tuple[int, int, int, int]:
     """The shape (N, groups, C/groups, spatial) of x with its groups as an axis."""
     per_channel("group_norm", x)
     n, c, *spatial = x.shape
-    if groups < 1 or c % groups:
+    groups = integer("group_norm", "groups", groups, 1)
+    if c % groups:
         raise error(ValueError, "group_norm", got=f"{groups} groups for {c} channels", needs="groups of equal size",
                     fix="choose a divisor of the number of channels")
     return n, groups, c // groups, prod(spatial)

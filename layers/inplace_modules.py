@@ -38,13 +38,8 @@ class InPlaceABN(BatchNorm):
     def forward(self, x: Any) -> Any:
         """x (N, C) or (N, C, *spatial) -> the same shape."""
         refuse_activation(self.activation, self.slope)  # they may have been changed
-        z = super().forward(x)
+        z = super().forward(x)  # by running statistics: with `batch_norm_eval`, which knows no activation
         return activated(z, self.activation, self.slope) if self._fixed else z
-
-    @property
-    def _fixed(self) -> bool:
-        """Does it normalize by running statistics, as `batch_norm_eval` does, which knows no activation?"""
-        return not self.training and self.track_running_stats
 
     def _affine(self, x: Any) -> tuple[Any, Any]:
         gamma, beta = super()._affine(x)

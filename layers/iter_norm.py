@@ -23,7 +23,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend, expand_dims, matmul, mean, named, sqrt, trace
 from minigrad import sum as sum_
-from minigrad.errors import error
+from minigrad.errors import error, integer
 
 from .channel_groups import identity, measured, transformed
 from .registry import Case, register
@@ -51,9 +51,9 @@ def composed(x: Any, *, eps: float, iterations: int = 5, group_size: int | None 
 
 def not_zero(a: Any, eps: float, iterations: int) -> Any:
     """tr A as (G, 1, 1), if the keywords make sense and there is something to whiten."""
-    if eps < 0 or iterations < 1:
-        raise error(ValueError, NAME, got=f"eps={eps}, iterations={iterations}", needs="eps of at least 0, at least one iteration",
-                    fix="eps=1e-5, iterations=5")
+    integer(NAME, "iterations", iterations, 1, fix="iterations=5")
+    if eps < 0:
+        raise error(ValueError, NAME, got=f"eps={eps}", needs="eps of at least 0", fix="eps=1e-5")
     size = expand_dims(trace(a, 0, -2, -1), (-2, -1))
     raw = getattr(size, "_data", size)
     if eps == 0 and backend.name_of(raw) == "numpy" and (raw == 0).any():

@@ -7,12 +7,13 @@ are float32 in a float16 layer. A layer in float32 takes float16 x, too, and giv
 
 from __future__ import annotations
 
+import threading
 from math import prod
 from typing import Any
 
 import minigrad as mg
 from minigrad import backend, nn, storage
-from minigrad.errors import describe, error
+from minigrad.errors import describe, error, integer
 from minigrad.kernels.half import widened
 from minigrad.nn.layers import no_device
 from minigrad.tensor import state
@@ -21,11 +22,24 @@ from . import batch_norm as _batch_norm
 from . import instance_norm as _instance_norm
 from .registry import REGISTRY
 
-_default_form = "derived"
+
+class _Here(threading.local):
+    form = "derived"  # of the modules that this thread creates
+
+    def __init__(self) -> None:
+        self.outer: list[str] = []  # forms outside each `use_form` that is open
+
+
+_here = _Here()
+
+
+def chosen_form() -> str:
+    """The form that modules take when none is named: see `use_form`."""
+    return _here.form
 
 
 class use_form:
-    """Modules created inside this block use this form: "composed", "derived", or a derivation's name.
+    """Modules created inside this block, in this thread, use this form: "composed", "derived", or a derivation's name.
 
     >>> import layers
     >>> with layers.use_form("composed"):
@@ -37,23 +51,24 @@ class use_form:
         self.form = form
 
     def __enter__(self) -> None:
-        global _default_form
-        self._before, _default_form = _default_form, self.form
+        _here.outer.append(_here.form)
+        _here.form = self.form
 
     def __exit__(self, *_: object) -> None:
-        global _default_form
-        _default_form = self._before
+        _here.form = _here.outer.pop()
 
 
 class Normalization(nn.Module):
     """What the layers below share: the form in which they compute, and gamma and beta (``weight`` and ``bias``)."""
 
     layer = ""  # its name in REGISTRY
+    track_running_stats: bool
+    running_mean: Any
 
     def __init__(self, shape: tuple[int, ...], weight: bool, bias: bool, form: str | None, dtype: Any, device: None = None) -> None:
         super().__init__()
         no_device(type(self).__name__, device)
-        self.form = form or _default_form
+        self.form = form or chosen_form()
         REGISTRY[self.layer].form(self.form)  # a wrong name fails here
         self._shape = shape
         for name, value, wanted in (("weight", 1, weight), ("bias", 0, bias)):
@@ -67,10 +82,33 @@ class Normalization(nn.Module):
         """The start of a running statistic, in the dtype of the layer, but never in float16."""
         return widened(self._filled(value, dtype))
 
+    def _sizes(self, normalized_shape: Any) -> tuple[int, ...]:
+        """`normalized_shape`, one size or several, as a tuple."""
+        op, fix = type(self).__name__, "x.shape[1:] for all axes but the batch's"
+        sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        if not sizes:
+            raise error(ValueError, op, got="normalized_shape=()", needs="the size of one trailing axis or more", fix=fix)
+        return tuple(integer(op, f"normalized_shape[{i}]", n, 1, fix=fix) for i, n in enumerate(sizes))
+
     def _affine(self, x: Any) -> tuple[Any, Any]:
         """gamma and beta, or ones and zeros where there are none."""
         gamma, beta = (p if p is not None else self._filled(value, x.dtype, x) for p, value in ((self.weight, 1), (self.bias, 0)))
         return gamma, beta
+
+    # -- of those with running statistics
+
+    @property
+    def _tracks(self) -> bool:
+        """Are running statistics updated in training? `track_running_stats` may be switched off and on again, where there are any."""
+        if self.track_running_stats and self.running_mean is None:
+            raise error(ValueError, type(self).__name__, got="track_running_stats=True on a layer that was made without running statistics",
+                        needs="buffers to keep them in", fix="make the layer with track_running_stats=True")
+        return bool(self.track_running_stats)
+
+    @property
+    def _fixed(self) -> bool:
+        """Does it normalize by running statistics? In evaluation, where there are any: as in PyTorch, also when they are updated no longer."""
+        return (self._tracks or self.running_mean is not None) and not self.training
 
     def _refusal(self, x: Any, needs: str, fix: str) -> ValueError:
         return error(ValueError, type(self).__name__, got=describe(x), needs=needs, fix=fix)
@@ -87,7 +125,8 @@ class BatchNorm(Normalization):
         eps: added to the variance.
         momentum: weight of the *new* batch in the running statistics; None for their plain average.
         affine: learn gamma (``weight``) and beta (``bias``).
-        track_running_stats: keep running statistics; without them eval mode uses the batch's own.
+        track_running_stats: keep running statistics; without them eval mode uses the batch's own. Set to False later, it stops
+            their updates, and eval mode goes on using them.
         bias: False leaves out beta only.
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
 
@@ -102,12 +141,12 @@ class BatchNorm(Normalization):
     dims: tuple[int, ...] = (2, 3, 4, 5)
     counts = True  # batches, into num_batches_tracked
     _wide_buffers = ("running_mean", "running_var")
-    running_mean: Any
     running_var: Any
     num_batches_tracked: Any
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
                  *, bias: bool = True, form: str | None = None, device: None = None, dtype: Any = None) -> None:
+        num_features = integer(type(self).__name__, "num_features", num_features, 1)
         super().__init__((num_features,), affine, affine and bias, form, dtype, device)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.track_running_stats = track_running_stats
@@ -121,7 +160,7 @@ class BatchNorm(Normalization):
             raise self._refusal(x, f"{' or '.join(map(str, self.dims))} axes and {self.num_features} channels (axis 1)",
                                 "check the layout (NCHW) and num_features")
         gamma, beta = self._affine(x)
-        if not self.training and self.track_running_stats:
+        if self._fixed:
             layer, form = REGISTRY["batch_norm_eval"], "composed" if self.form == "composed" else "derived"
             return layer.form(form)(x, gamma, beta, running_mean=self.running_mean, running_var=self.running_var, eps=self.eps)
         m = self._elements(x)
@@ -129,7 +168,7 @@ class BatchNorm(Normalization):
             raise self._refusal(x, "more than 1 element under each mean: a single one has no variance",
                                 f"{'a larger batch or image' if m else 'leave an empty batch out: if len(x)'}; or eval(), where running statistics are tracked")
         function, keywords = REGISTRY[self.layer].form(self.form), {"eps": self.eps, **self._keywords()}
-        tracked = self.training and self.track_running_stats and not state.checking
+        tracked = self.training and self._tracks and not state.checking
         if self.form != "composed":
             y, (mu, var) = mg.with_saved(function, x, gamma, beta, **keywords)
         else:
@@ -252,6 +291,11 @@ class InstanceNorm(BatchNorm):
             return mg.reshape(self.forward(mg.reshape(x, (1, *x.shape))), x.shape)
         return super().forward(x)
 
+    @property
+    def _fixed(self) -> bool:
+        """In evaluation, while it tracks running statistics: PyTorch's rule for instance norm."""
+        return self._tracks and not self.training
+
     def _elements(self, x: Any) -> int:
         return prod(x.shape[2:])
 
@@ -299,7 +343,8 @@ class GroupNorm(Normalization):
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *, bias: bool = True, form: str | None = None,
                  device: None = None, dtype: Any = None) -> None:
-        if num_groups < 1 or num_channels % num_groups:
+        num_groups, num_channels = integer("GroupNorm", "num_groups", num_groups, 1), integer("GroupNorm", "num_channels", num_channels, 1)
+        if num_channels % num_groups:
             raise error(ValueError, "GroupNorm", got=f"{num_groups} groups for {num_channels} channels", needs="groups of equal size",
                         fix="choose a divisor of num_channels; the groups come first")
         super().__init__((num_channels,), affine, affine and bias, form, dtype, device)
@@ -336,7 +381,7 @@ class LayerNorm(Normalization):
 
     def __init__(self, normalized_shape: int | tuple[int, ...] | list[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True,
                  *, form: str | None = None, device: None = None, dtype: Any = None) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = self._sizes(normalized_shape)
         super().__init__(shape, elementwise_affine, elementwise_affine and bias, form, dtype, device)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
 
@@ -363,7 +408,7 @@ class RMSNorm(Normalization):
 
     def __init__(self, normalized_shape: int | tuple[int, ...] | list[int], eps: float | None = None, elementwise_affine: bool = True,
                  *, form: str | None = None, device: None = None, dtype: Any = None) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        shape = self._sizes(normalized_shape)
         super().__init__(shape, elementwise_affine, False, form, dtype, device)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
 

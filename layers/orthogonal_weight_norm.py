@@ -17,7 +17,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import astype, backend, concatenate, eigvalsh, inv_sqrtm, mean, named, reshape
-from minigrad.errors import error
+from minigrad.errors import error, integer
 
 from .filters import per_filter
 from .registry import Case, register
@@ -29,8 +29,8 @@ NAME = "orthogonal_weight_norm"
 def row_groups(v: Any, group_size: int | None) -> list[slice]:
     """Which filters belong together."""
     per_filter(NAME, v)
-    if group_size is not None and group_size < 1:
-        raise error(ValueError, NAME, got=f"group_size={group_size}", needs="at least one filter a group", fix="None takes all filters together")
+    if group_size is not None:
+        group_size = integer(NAME, "group_size", group_size, 1, fix="None takes all filters together")
     n = group_size or max(v.shape[0], 1)
     return [slice(i, i + n) for i in range(0, v.shape[0], n)]
 

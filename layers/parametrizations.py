@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import minigrad as mg
 from minigrad import maximum, mean, nn, reshape, sqrt, storage
 from minigrad import sum as sum_
-from minigrad.errors import describe, error
+from minigrad.errors import describe, error, integer
 from minigrad.kernels.half import in_float32, widened
 from minigrad.tensor import state
 
@@ -54,7 +54,7 @@ class Rule(nn.Module):
 
     def __init__(self, weight: Any, form: str | None, scale: bool = False, **keywords: Any) -> None:
         super().__init__()
-        self.form, self.scale, self.keywords = form or modules._default_form, scale, keywords
+        self.form, self.scale, self.keywords = form or modules.chosen_form(), scale, keywords
         REGISTRY[self.name].form(self.form)  # a wrong name fails here
 
     def start(self, weight: Any) -> tuple[Any, ...]:
@@ -141,9 +141,7 @@ class SpectralNorm(Rule):
 
     def __init__(self, weight: Any, form: str | None, n_power_iterations: int = 1, eps: float = 1e-12) -> None:
         super().__init__(weight, form)
-        if n_power_iterations < 1:
-            raise error(ValueError, "spectral_norm", got=f"n_power_iterations={n_power_iterations}", needs="at least one", fix="1 is the usual value")
-        self.n_power_iterations, self.eps = n_power_iterations, eps
+        self.n_power_iterations, self.eps = integer("spectral_norm", "n_power_iterations", n_power_iterations, 1), eps
         for name, size in (("_u", weight.shape[0]), ("_v", prod(weight.shape[1:]))):
             start = mg.tensor([0.0] * size, backend=weight.backend).astype(widened(weight).dtype)
             self.register_buffer(name, _unit(nn.init.normal_(start), eps))
@@ -204,7 +202,8 @@ def _class_with(base: type[nn.Module], names: tuple[str, ...]) -> type[nn.Module
     def refusing(self: Any, name: str, value: Any) -> None:
         if name in names:
             raise error(TypeError, f"{type(self).__name__}.{name} = ...", got=describe(value), needs=f"no assignment: {name} is computed from its originals",
-                        fix=f"assign to module.parametrizations.{name}.original..., or call layers.remove_parametrization(module, {name!r}) first")
+                        fix=f"an nn.Parameter for module.parametrizations.{name}.{list(self.parametrizations[name]._parameters)[-1]}, "
+                            f"or layers.remove_parametrization(module, {name!r}) first")
         base.__setattr__(self, name, value)
 
     def computed(name: str) -> property:

@@ -389,6 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backend.get(options.backend)
     except BackendError as e:
         parser.error(str(e))
+    mg.tune_process()
     dtypes = [options.dtype] if options.dtype else ["float64", "float32"]
     orders = [options.order] if options.order else [1, 2]
     say = print if not options.json else lambda *_: None

@@ -10,7 +10,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import backend, storage
-from minigrad.errors import BackendError, describe, error
+from minigrad.errors import BackendError, describe, error, integer
 from minigrad.kernels.half import in_float32, widened
 from minigrad.tensor import state
 
@@ -63,7 +63,6 @@ class Whitening(Normalization):
 
     dims: tuple[int, ...] = (2, 3, 4, 5)
     _wide_buffers = ("running_mean", "running_covariance", "running_projection")
-    running_mean: Any
     running_covariance: Any
     running_projection: Any
     num_batches_tracked: Any
@@ -73,9 +72,9 @@ class Whitening(Normalization):
         if inference not in ("covariance", "projection"):
             raise error(ValueError, type(self).__name__, got=f"inference={inference!r}", needs="'covariance' or 'projection'",
                         fix="covariance is the default")
-        if group_size is not None and group_size < 1:
-            raise error(ValueError, type(self).__name__, got=f"group_size={group_size}", needs="at least one channel a group",
-                        fix="None whitens all channels together")
+        num_features = integer(type(self).__name__, "num_features", num_features, 1)
+        if group_size is not None:
+            group_size = integer(type(self).__name__, "group_size", group_size, 1, fix="None whitens all channels together")
         super().__init__((num_features,), affine, affine, form, dtype)
         self.num_features, self.eps, self.momentum, self.affine = num_features, eps, momentum, affine
         self.group_size, self.track_running_stats, self.inference = group_size, track_running_stats, inference
@@ -92,10 +91,10 @@ class Whitening(Normalization):
         if x.ndim not in self.dims or x.shape[1] != self.num_features:
             raise self._refusal(x, f"{' or '.join(map(str, self.dims))} axes and {self.num_features} channels (axis 1)",
                                 "check the layout (NCHW) and num_features")
-        if self.track_running_stats and x.backend != self.running_mean.backend:
+        if self._tracks and x.backend != self.running_mean.backend:
             raise error(BackendError, type(self).__name__, got=describe(x), needs=f"the backend of the {self.running_mean.backend} module",
                         fix="move one of them: module.to(...), x.to(...)")
-        xhat = self._evaluated(x) if self.track_running_stats and not self.training else self._whitened(x)
+        xhat = self._evaluated(x) if self._fixed else self._whitened(x)
         return _scaled(xhat, self.weight, self.bias) if self.affine else xhat
 
     def _whitened(self, x: Any) -> Any:
@@ -105,7 +104,7 @@ class Whitening(Normalization):
             raise self._refusal(x, "more than 1 sample: a single one has no covariance",
                                 f"{'a larger batch' if m else 'leave an empty batch out: if len(x)'}; or eval(), where running statistics are tracked")
         layer, keywords = REGISTRY[self.layer], {"eps": self.eps, "group_size": self.group_size, **self._keywords()}
-        tracked = self.training and self.track_running_stats and not state.checking
+        tracked = self.training and self._tracks and not state.checking
         if self.form != "composed":
             xhat, saved = mg.with_saved(layer.form(self.form), x, **keywords)
         else:
@@ -210,7 +209,7 @@ class IterNorm(Whitening):
     def __init__(self, num_features: int, group_size: int | None = None, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
                  track_running_stats: bool = True, inference: str = "covariance", *, iterations: int = 5, form: str | None = None, dtype: Any = None) -> None:
         super().__init__(num_features, group_size, eps, momentum, affine, track_running_stats, inference, form=form, dtype=dtype)
-        self.iterations = iterations
+        self.iterations = integer(type(self).__name__, "iterations", iterations, 1, fix="iterations=5")
 
     def _keywords(self) -> dict[str, Any]:
         return {"iterations": self.iterations}

@@ -33,6 +33,7 @@ HOMEWORK = Path(__file__).resolve().parent / "homework"
 FAST = os.environ.get("MINIGRAD_LECTURE") == "fast"  # fewer steps, the same story
 BACKEND = os.environ.get("MINIGRAD_LECTURE_BACKEND", "numpy")  # where networks are trained
 
+mg.tune_process()
 plt.style.use("minigrad.minigrad")
 warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")  # a drawn tape places its boxes by itself
 if "matplotlib_inline" in sys.modules:  # in a notebook: figures with twice the pixels

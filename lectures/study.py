@@ -251,7 +251,7 @@ def clean(arguments: tuple[str, int]) -> list[str]:
 
 
 def _start() -> None:
-    mg.set_num_threads(1)
+    mg.tune_process(1)
 
 
 def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from . import ops as ops
 from .backend import seed, use
 from .by_hand import by_hand, with_saved
 from .check import gradcheck
-from .engine import backward, debug, grad, hvp, jacobian, jvp, named, vjp
+from .derivatives import hvp, jacobian, jvp, vjp
+from .engine import backward, grad, named
 from .errors import AxisError, BackendError, NonFiniteError, TapeError
+from .finite import debug
+from .kernels.process import tune_process
 from .kernels.threads import set_num_threads
 from .ops import *  # noqa: F403
 from .primitive import primitive
@@ -26,6 +29,6 @@ from .tensor import Tensor, from_array, no_grad, tensor
 
 Tensor.backward = backward  # type: ignore[method-assign, assignment]
 
-from . import data, derivation, nn, optim  # noqa: E402
+from . import checkpoint, data, derivation, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"

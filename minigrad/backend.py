@@ -7,6 +7,7 @@ language joins through `register(name, module)`.
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,13 @@ DType = np.dtype
 NAMES: dict[str, Any] = {}  # "numpy" -> module
 NAMESPACES: dict[type, Any] = {}  # array type -> module: how an op finds its namespace
 _NAME_OF_TYPE: dict[type, str] = {}
-_current = "numpy"
+
+
+class _Here(threading.local):
+    name = "numpy"  # where this thread makes new arrays
+
+
+_here = _Here()
 
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")
@@ -53,7 +60,9 @@ def get(name: str) -> Any:
 
 
 class use:
-    """Create new tensors on this backend from now on, or inside a ``with`` block.
+    """Create new tensors on this backend from now on, or inside a ``with`` block, in this thread.
+
+    Another thread begins with "numpy" and chooses for itself, as with `no_grad`; what ops do follows from their arrays alone.
 
     >>> import minigrad as mg
     >>> with mg.use("numpy"):
@@ -62,21 +71,20 @@ class use:
     """
 
     def __init__(self, name: str) -> None:
-        global _current
         get(name)
-        self._before, _current = _current, name
+        self.name, self._before, _here.name = name, _here.name, name
 
     def __enter__(self) -> use:
+        _here.name = self.name
         return self
 
     def __exit__(self, *_: object) -> None:
-        global _current
-        _current = self._before
+        _here.name = self._before
 
 
 def current_name() -> str:
-    """Name of the backend on which new arrays are made."""
-    return _current
+    """Name of the backend on which this thread makes new arrays."""
+    return _here.name
 
 
 def is_array(value: object) -> bool:
@@ -121,7 +129,7 @@ def name_of(array: Array) -> str:
 
 def asarray(value: Any, dtype: Any = None, name: str | None = None) -> Array:
     """An array on backend `name` (default: the current one). Copies only where the backend or dtype must change."""
-    xp = get(name or _current)
+    xp = get(name or _here.name)
     value = plain(value, "asarray")
     if is_array(value) and NAMESPACES[type(value)] is not xp:
         value = to_numpy(value)
@@ -130,7 +138,7 @@ def asarray(value: Any, dtype: Any = None, name: str | None = None) -> Array:
 
 def from_numpy(array: np.ndarray, name: str | None = None) -> Array:
     """Copy a host array to backend `name` (default: the current one): the one explicit way in."""
-    xp = get(name or _current)
+    xp = get(name or _here.name)
     return array if xp is np else xp.asarray(array)
 
 
@@ -185,7 +193,7 @@ _generator = np.random.default_rng()
 
 def seed(n: int) -> None:
     """Seed every random draw of minigrad: initial weights, dropout masks. The same seed gives the same values on every
-    backend, because draws are made on the host."""
+    backend, because draws are made on the host. One generator serves all threads: which of them draws first is chance."""
     global _generator
     _generator = np.random.default_rng(n)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import donation
+from . import backend, donation
 from .backend import NAMESPACES
 from .errors import describe, error
 from .kernels import half
@@ -153,5 +153,6 @@ def with_saved(op: Callable[..., Any], *args: Any, **keywords: Any) -> tuple[Any
         raise error(TypeError, "with_saved", got=describe(op), needs="an op made with @by_hand", fix="call the op directly")
     y, cache = call(p, args, keywords)
     if any(isinstance(a, Tensor) for a in args):
-        cache = tuple(Tensor(c) if type(c) in NAMESPACES else c for c in cache)
+        arrays = (backend.np.asarray(c) if isinstance(c, backend.np.generic) else c for c in cache)  # NumPy turns 0-d results into scalars
+        cache = tuple(Tensor(c) if type(c) in NAMESPACES else c for c in arrays)
     return y, cache

@@ -49,7 +49,7 @@ def _datasets() -> ModuleType:
             raise error(ModuleNotFoundError, "data",
                         got=f"no package {name}, and no checkout's folder at {start.parent}",
                         needs="the data files that belong to minigrad",
-                        fix="pip install --force-reinstall --no-deps minigrad") from e
+                        fix="in minigrad's checkout: pip install --force-reinstall --no-deps .") from e
     spec = importlib.util.spec_from_file_location(name, start, submodule_search_locations=[str(start.parent)])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

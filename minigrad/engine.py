@@ -6,15 +6,14 @@ are accumulated out of place. A line drops what it kept as soon as it has been u
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from . import backend, ops, ownership, storage
 from .backend import NAMESPACES, Array
-from .errors import NonFiniteError, TapeError, describe, error
-from .primitive import watchers
+from .errors import TapeError, describe, error
+from .state import watching
 from .tensor import FREED, Line, Tensor, no_grad, state
 
 _by_index = attrgetter("index")
@@ -118,8 +117,10 @@ def _deliver(grads: dict[Line, Any], line: Line, parent: Line, d: Any) -> None:
             raise _wrong_gradient(line, parent, d)
     except AttributeError:
         raise _wrong_gradient(line, parent, d) from None
-    if _debugging:
-        _check_finite(d, line, f"the gradient of {line.plan.name}")
+    if watching:
+        for watcher in state.watchers:
+            if hasattr(watcher, "on_gradient"):
+                watcher.on_gradient(line, d)
     before = grads.get(parent)
     grads[parent] = d if before is None else before + d
 
@@ -296,88 +297,7 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
     return tuple(result)
 
 
-def vjp(f: Callable[..., Any], xs: Sequence[Tensor], v: Any = None, *, create_graph: bool = False) -> tuple[Any, tuple[Tensor, ...]]:
-    """(f(*xs), vᵀJ): value and cotangents of every input (zeros where `f` does not use one)."""
-    inputs, y = _call_on_variables(f, xs, create_graph)
-    found = grad(y, inputs, v, create_graph=create_graph, allow_unused=True)
-    return (y if create_graph else _detached(y)), tuple(_or_zeros(g, x) for g, x in zip(found, inputs, strict=True))
-
-
-def jvp(f: Callable[..., Any], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tuple[Any, Any]:
-    """(f(*xs), J v): value and directional derivative, by differentiating the (linear) vjp with respect to its cotangent."""
-    inputs, y = _call_on_variables(f, xs, False)
-    u = Tensor(y._data * 0)
-    u.requires_grad = True
-    pulled = grad(y, inputs, u, create_graph=True, allow_unused=True)
-    terms = [(p, v) for p, v in zip(pulled, vs, strict=True) if p is not None and p._line is not None]
-    if not terms:
-        return y.detach(), Tensor(y._data * 0)
-    (pushed,) = grad([p for p, _ in terms], [u], [v for _, v in terms], allow_unused=True)
-    return y.detach(), _or_zeros(pushed, u)
-
-
-def hvp(f: Callable[..., Tensor], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Hessian of the scalar function `f` times `vs`, one product an input.
-
-    >>> import minigrad as mg
-    >>> mg.hvp(lambda x: (x * x * x).sum(), [mg.tensor([1.0, 2.0])], [mg.tensor([1.0, 1.0])])
-    (tensor([ 6., 12.], dtype=float32),)
-    """
-    inputs, y = _call_on_variables(f, xs, False)
-    first = grad(y, inputs, create_graph=True, allow_unused=True)
-    terms = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g._line is not None]
-    if not terms:
-        return tuple(_or_zeros(None, x) for x in inputs)
-    second = grad([g for g, _ in terms], inputs, [v for _, v in terms], allow_unused=True)
-    return tuple(_or_zeros(g, x) for g, x in zip(second, inputs, strict=True))
-
-
-def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The full Jacobian of ``f`` at `x`, of shape y.shape + x.shape: one backward for each element of y.
-
-    >>> import minigrad as mg
-    >>> mg.jacobian(lambda x: x * x, mg.tensor([1.0, 2.0]))
-    tensor([[2., 0.],
-            [0., 4.]], dtype=float32)
-    """
-    (variable,), y = _call_on_variables(f, [x], False)
-    xp = NAMESPACES[type(y._data)]
-    rows = xp.zeros((y.size, *variable.shape), dtype=variable.dtype)
-    if y._line is not None:
-        for i in range(y.size):
-            e = xp.zeros(y.size, dtype=y.dtype)
-            e[i] = 1
-            (row,) = grad(y, [variable], Tensor(e.reshape(y.shape)), retain_graph=True, allow_unused=True)
-            if row is not None:
-                rows[i] = row._data
-    return Tensor(rows.reshape(y.shape + variable.shape))
-
-
-def _call_on_variables(f: Callable[..., Any], xs: Sequence[Tensor], connected: bool) -> tuple[list[Tensor], Any]:
-    """Call `f` on fresh variables with the values of `xs` (on `xs` themselves if `connected` and already taped)."""
-    inputs: list[Tensor] = []
-    for x in xs:
-        if not isinstance(x, Tensor):
-            raise error(TypeError, "inputs", got=describe(x), needs="Tensors", fix="wrap them: minigrad.tensor(...)")
-        if connected and x._line is not None:
-            inputs.append(x)
-        else:
-            fresh = Tensor(x._data)
-            fresh.requires_grad = True
-            inputs.append(fresh)
-    with _recording(True):
-        return inputs, f(*inputs)
-
-
-def _detached(y: Any) -> Any:
-    return tuple(t.detach() for t in y) if isinstance(y, (tuple, list)) else y.detach()
-
-
-def _or_zeros(g: Tensor | None, x: Tensor) -> Tensor:
-    return Tensor(NAMESPACES[type(x._data)].zeros(x.shape, x.dtype)) if g is None else g
-
-
-# -- names and debug mode ---------------------------------------------------------------------------------------------------
+# -- names ------------------------------------------------------------------------------------------------------------------
 
 def named(name: str, x: Any) -> Any:
     """Give the tape line of `x` a name, by which drawings, `record` and the derivation checker know it. Returns `x`.
@@ -389,58 +309,7 @@ def named(name: str, x: Any) -> Any:
             if x._line.name not in (None, name):
                 x = ops.identity(x)
             x._line.note("name", name)
-        for watch in watchers:
-            if hasattr(watch, "on_name"):
-                watch.on_name(name, x)
+        for watcher in state.watchers:
+            if hasattr(watcher, "on_name"):
+                watcher.on_name(name, x)
     return x
-
-
-_debugging = 0
-
-
-class debug:
-    """Inside, the first NaN or Inf raises: it names the op, the tape line and the line of *your* source that called it.
-
-    Ops are watched in forward and backward, and each tape line remembers the source line that recorded it. Every op waits
-    for its result, so this is slow on a GPU.
-    """
-
-    def __enter__(self) -> debug:
-        global _debugging
-        _debugging += 1
-        watchers.append(_check_forward)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        global _debugging
-        _debugging -= 1
-        watchers.remove(_check_forward)
-
-
-def _check_forward(p: Any, given: Sequence[Any], result: Any) -> None:
-    where = _users_line()
-    for out in result if isinstance(result, tuple) else (result,):
-        if out._line is not None:
-            out._line.note("source", where)
-        _check_finite(out._data, out._line, p.name, where, given)
-
-
-def _check_finite(array: Any, line: Line | None, what: str, where: str | None = None, given: Sequence[Any] = ()) -> None:
-    data = array._data if isinstance(array, Tensor) else array
-    xp = NAMESPACES.get(type(data), backend.np)
-    if data.dtype.kind != "f" or bool(xp.isfinite(data).all()):
-        return
-    kind = "NaN" if bool(xp.isnan(data).any()) else "Inf"
-    where = where or (line.noted("source") if line is not None else None) or "unknown (recorded outside debug mode)"
-    came = "; its inputs: " + ", ".join(describe(a) for a in given) if given else ""
-    place = f"tape line {line.index}" if line is not None else "not on the tape"
-    raise error(NonFiniteError, what, got=f"the first {kind} ({place}), recorded at {where}{came}", needs="finite values",
-                fix="look at the inputs there: log or sqrt of 0, division by 0, or an overflow of exp are the usual causes")
-
-
-def _users_line() -> str:
-    """The innermost source line outside this package and `layers`."""
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("minigrad", "layers"):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "unknown"

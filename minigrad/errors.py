@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import operator
+import sys
+from typing import Any, TypeVar
 
 E = TypeVar("E", bound=Exception)
 
@@ -64,6 +66,28 @@ def require_floating(op: str, **arrays: object) -> None:
                         fix=f"{name}.astype('{wanted}')")
 
 
+def integer(op: str, name: str, value: Any, least: int, *, fix: str | None = None) -> int:
+    """`value` as a Python integer of at least `least`. NumPy's integers are integers; booleans and floats are not.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        got = f"{name}: {describe(value)}" if hasattr(value, "shape") else f"{name}={value!r}"
+        raise error(ValueError, op, got=got, needs=f"an integer of at least {least}", fix=fix or f"{name}={least}, or more")
+    return number
+
+
+def op_named(name: str) -> str | None:
+    """How a user calls the op of this name ("minigrad.exp"), or None if minigrad has no such op."""
+    ops = sys.modules.get("minigrad.ops")  # above this file, and there by the time that anything goes wrong
+    return f"minigrad.{name}" if callable(getattr(ops, name, None)) and not name.startswith("_") else None
+
+
 def describe(value: object) -> str:
     """One phrase for a value in an error text: an array by shape, dtype and backend, anything else by its type.
 
@@ -73,7 +97,7 @@ def describe(value: object) -> str:
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None:
         if callable(value) and hasattr(value, "__name__"):
-            return f"the function {value.__name__}"
+            return f"the {'class' if isinstance(value, type) else 'function'} {value.__name__}"
         text = repr(value)
         return f"the {type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
     name = getattr(value, "backend", None) or type(value).__module__.split(".")[0]

@@ -28,14 +28,12 @@ from typing import Any
 
 from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
-from .errors import BackendError, TapeError, describe, error
+from .errors import BackendError, TapeError, describe, error, op_named
 from .kernels.half import of_one_dtype
 from .plan import Align, Primitive, output_tensor
+from .state import watching
 from .storage import _checksums
 from .tensor import Line, Tensor, state
-
-watchers: list[Callable[[Primitive, Sequence[Any], Any], None]] = []  # called after each op: debug mode and record()
-
 
 # -- calling an op ----------------------------------------------------------------------------------------------------------
 
@@ -101,8 +99,9 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
         else:
             out = _as_array(xp, out)
             result = Tensor(out, Line(plan, tuple(parents), plan.collect(arrays, out, meta, cache), out.shape, out.dtype))
-    for watch in watchers:
-        watch(p, given, result)
+    if watching:
+        for watch in state.watchers:
+            watch(p, given, result)
     return result, cache
 
 
@@ -189,10 +188,9 @@ def _one_namespace(p: Primitive, given: list[Any]) -> Any:
             raise error(TypeError, p.name, got=describe(a), needs="Tensors, raw arrays or numbers", fix="make a tensor of it: minigrad.tensor(...)")
         mine = NAMESPACES[type(data)]
         if xp is not None and mine is not xp:
-            names = " and ".join(sorted({backend.name_of(b._data if isinstance(b, Tensor) else b) for b in given
-                                         if isinstance(b, Tensor) or backend.is_array(b)}))
-            raise error(BackendError, p.name, got=f"arrays of the backends {names}", needs="all inputs on one backend",
-                        fix="move one of them: x.to('cupy') or x.to('numpy')")
+            names = sorted({backend.name_of(b._data if isinstance(b, Tensor) else b) for b in given if isinstance(b, Tensor) or backend.is_array(b)})
+            raise error(BackendError, p.name, got=f"arrays of the backends {' and '.join(names)}", needs="all inputs on one backend",
+                        fix=f"move one of them: {' or '.join(f'x.to({n!r})' for n in names)}; a raw array: minigrad.tensor(a, backend=...)")
         xp = mine
     return xp or backend.np
 
@@ -205,7 +203,8 @@ def _one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
         if dtype is not None and dtype.kind == "f":
             if found is not None and dtype != found:
                 raise error(TypeError, p.name, got=f"the dtypes {found} and {dtype}", needs="one floating dtype: nothing is converted silently",
-                            fix=f"x.astype('{found}') on one of them")
+                            fix=f"x.astype('{dtype}') for the {found} one, or x.astype('{found}') for the {dtype} one; "
+                                f"a whole module: model.astype('{found}')")
             found = dtype
     return found
 
@@ -229,8 +228,9 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
         return e
     kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError, MemoryError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
+    public = op_named(p.name)
     needs, fix = ("more memory than there is", "a smaller batch; see docs/gpu.md for what CuPy keeps") if kind is MemoryError else (
-        "inputs that fit each other", f"check the {'dtypes' if kind is TypeError else 'shapes'}; see help(minigrad.{p.name})")
+        "inputs that fit each other", f"check the {'dtypes' if kind is TypeError else 'shapes'}{f'; see help({public})' if public else ''}")
     return error(kind, p.name, got=", ".join(words), needs=f"{needs} ({e})", fix=fix)
 
 
@@ -249,7 +249,7 @@ def _fast_unary(p: Primitive) -> Callable[..., Any]:
         nonlocal several
         if isinstance(a, Tensor):
             line = a._line
-            if line is not None and state.recording and not several and not watchers and not _checksums and numbers:
+            if line is not None and state.recording and not several and not watching and not _checksums and numbers:
                 x = a._data
                 xp = NAMESPACES[type(x)]
                 try:
@@ -305,7 +305,7 @@ def _fast_binary(p: Primitive) -> Callable[..., Any]:
             if type(a) in NAMESPACES and (type(b) is type(a) or type(b) is float or type(b) is int):
                 return _raw(p, NAMESPACES[type(a)], (a, b), meta)
             return call(p, (a, b), meta)[0]
-        if not mask or not state.recording or watchers or _checksums or not numbers:
+        if not mask or not state.recording or watching or _checksums or not numbers:
             x = y = None  # `call` may ask who holds the arrays
             return call(p, (a, b), meta)[0]
         xp = NAMESPACES[kind]

@@ -20,7 +20,7 @@ from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
 from .engine import reachable
 from .errors import TapeError, describe, error
 from .plan import is_output
-from .primitive import watchers
+from .state import unwatch, watch
 from .tensor import Line, Tensor
 
 LONGEST, FIRST, LAST = 60, 24, 16  # of a tape with more than LONGEST lines the first and the last are printed
@@ -327,7 +327,7 @@ class Entry:
 
 
 class Record:
-    """The results of all ops on Tensors inside ``with record() as r:``, taped or not, in their order.
+    """The results of all ops of this thread on Tensors inside ``with record() as r:``, taped or not, in their order.
 
     ``r[3]`` is the fourth entry, ``r["xhat"]`` the last one of that name (`all` gives every one). The values, and the
     tape behind them, live as long as the record.
@@ -338,14 +338,14 @@ class Record:
         self._entry_of: dict[int, Entry] = {}  # by id of the Tensor, which the entry keeps alive
 
     def __enter__(self) -> Record:
-        watchers.append(self)
+        watch(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        watchers.remove(self)
+        unwatch(self)
 
     def __call__(self, primitive: Any, given: Sequence[Any], result: Any) -> None:
-        """An op has run (see `primitive.watchers`)."""
+        """An op has run (see `state.watch`)."""
         op = primitive.name.lstrip("_")
         for k, value in enumerate(result if isinstance(result, tuple) else (result,)):
             self._add(Entry(f"{op}[{k}]" if isinstance(result, tuple) else op, value))
@@ -391,7 +391,7 @@ class Record:
 
 
 def record() -> Record:
-    """Keep the value of every op inside a ``with`` block, so that intermediate results can be looked at by name.
+    """Keep the value of every op of this thread inside a ``with`` block, so that intermediate results can be looked at by name.
 
     >>> import minigrad as mg
     >>> def f(x):

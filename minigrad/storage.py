@@ -83,9 +83,9 @@ def look(array: Any, idle: bool = False) -> None:
 
 def look_everywhere() -> None:
     """Look at every exposed buffer (before a backward)."""
-    for key in list(_checksums):
-        alive = _alive.get(key)  # another thread may free the buffer at any moment
-        owner = alive() if alive is not None else None
+    for key in _checksums.copy():  # another thread may free a buffer at any moment, and its entries go with it
+        alive = _alive.get(key)
+        owner = None if alive is None else alive()
         if owner is not None:
             _look(key, owner)
 

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import backend, ownership, storage
 from .backend import Array
-from .errors import TapeError, describe, error
-
-
-class _State(threading.local):
-    recording = True  # are ops written to the tape? (each thread has its own answer)
-    checking = False  # inside a gradient check: Modules leave their running statistics alone
-
-
-state = _State()
-
-
-class no_grad:
-    """Inside, ops compute values and record nothing. Also usable as a decorator."""
-
-    def __enter__(self) -> None:
-        self._before, state.recording = state.recording, False
-
-    def __exit__(self, *_: object) -> None:
-        state.recording = self._before
-
-    def __call__(self, f: Callable[..., Any]) -> Callable[..., Any]:
-        def quiet(*args: Any, **kw: Any) -> Any:
-            with no_grad():
-                return f(*args, **kw)
-        return quiet
-
+from .errors import TapeError, describe, error, op_named
+from .state import no_grad as no_grad
+from .state import state as state
 
 FREED: tuple[Any, ...] = ("freed",)  # what a used line keeps
 
@@ -126,8 +102,7 @@ class Tensor(Methods):
     """
 
     __slots__ = ("__weakref__", "_data", "_grad", "_line")
-    __array_ufunc__ = None  # `ndarray * tensor` then asks the Tensor
-    __array_priority__ = 1000
+    __array_priority__ = 1000  # and __array_ufunc__: see ops/methods.py
     __hash__ = object.__hash__  # by identity, although == compares elements
 
     def __init__(self, data: Array, line: Line | None = None) -> None:
@@ -331,11 +306,10 @@ class Tensor(Methods):
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise error(TypeError, "numpy.asarray(tensor)", got=describe(self), needs="an explicit conversion, because it leaves the tape and may copy from a GPU",
-                    fix="use x.numpy(), or the minigrad function of the same name")
+                    fix="use x.numpy(), or on the tape minigrad's own functions")
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        raise error(TypeError, f"numpy.{func.__name__}(tensor)", got=describe(self), needs="minigrad's own function: NumPy's would leave the tape",
-                    fix=f"use minigrad.{func.__name__}(...), or x.numpy() for a plain array")
+        raise refusal_of_numpy(func.__name__, self)
 
     def __copy__(self) -> Tensor:
         return self.__deepcopy__({})
@@ -380,6 +354,14 @@ class Tensor(Methods):
                         fix="write into a copy: x.detach().clone()")
         self._data[index] = values
         storage.record_write(self._data, writer)
+
+
+def refusal_of_numpy(name: str, x: Tensor) -> TypeError:
+    """The error for NumPy's function `name` on a Tensor: it advises what minigrad has instead."""
+    own = f"x.{name}" if isinstance(getattr(Tensor, name, None), property) else op_named({"absolute": "abs", "amax": "max", "amin": "min"}.get(name, name))
+    needs = "minigrad's own function: NumPy's would leave the tape" if own else "a plain array: minigrad has no function of this name"
+    return error(TypeError, f"numpy.{name}(tensor)", got=describe(x), needs=needs,
+                 fix=("" if own is None else f"use {own}, or " if own.startswith("x.") else f"use {own}(...), or ") + "x.numpy() for a plain array")
 
 
 def _raw(value: Any) -> Any:

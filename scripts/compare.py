@@ -216,6 +216,7 @@ def _main(arguments: list[str] | None) -> int:
         return 2
     groups: dict[str, list[Path]] = {}
     failures: dict[str, str] = {}
+    mg.tune_process()
     threads = num_threads()
     for options in runs:
         mg.set_num_threads(threads)  # a run that went on may have had its own number

@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = parser.parse_args(arguments)
     if options.epochs < 1 or options.seed < 0 or options.figure.is_dir():  # said now, not after the training
         parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: needed are at least 1, at least 0, and a file")
-    mg.set_num_threads(2)
+    mg.tune_process(2)
     exact = train(options.epochs, options.seed, "float64")
     result = train(options.epochs, options.seed, "float32")
     worst, worst_exact = (np.max(r["agreement"], axis=0) for r in (result, exact))

@@ -175,6 +175,7 @@ class Trainer:
 
     def _choose_threads(self, before: dict[str, Any]) -> list[str]:
         """Take the number of threads from the options, or else from the run that is resumed; returns what is to be said of differences."""
+        mg.tune_process()
         usual, wanted = num_threads(), self.options.threads or before.get("threads")
         if wanted is not None:
             mg.set_num_threads(wanted)

@@ -102,7 +102,7 @@ def test_random_cotangent_has_the_shape_and_dtype_and_varies(rng):
 
 @pytest.mark.parametrize(("driver", "words"), [
     (0, "for CUDA 13, no NVIDIA driver and no usable GPU|install the driver, then check nvidia-smi"),
-    (12080, r"a driver for CUDA 12 and no usable GPU|pip install 'minigrad\[cuda12\]'; or install a newer driver"),
+    (12080, r"a driver for CUDA 12 and no usable GPU|pip install 'cupy-cuda12x\[ctk\]>=14'; or install a newer driver"),
     (13020, "a driver for CUDA 13 and no usable GPU|a GPU must be visible"),
 ])
 def test_cupy_without_a_usable_gpu_says_what_is_missing(monkeypatch, driver, words):
@@ -119,7 +119,7 @@ def test_cupy_without_a_usable_gpu_says_what_is_missing(monkeypatch, driver, wor
 def test_cupy_that_is_not_installed_names_the_extras(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.delitem(backend.NAMES, "cupy", raising=False)
-    with pytest.raises(BackendError, match=r"minigrad\[cuda13\].*cuda12"):
+    with pytest.raises(BackendError, match=r"cupy-cuda13x.*cupy-cuda12x"):
         backend.get("cupy")
 
 

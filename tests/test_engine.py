@@ -9,6 +9,7 @@ import pytest
 
 import minigrad as mg
 from minigrad.engine import reachable
+from minigrad.state import unwatch, watch
 
 
 def variable(rng, *shape, dtype="float64"):
@@ -177,13 +178,13 @@ def test_vjp_and_jvp_are_the_jacobian_from_both_sides(backend, rng):
 def test_first_order_backward_records_nothing(backend, rng):
     x = variable(rng, 3)
     seen = []
-    watch = lambda p, given, result: seen.append(p.name)
+    watcher = lambda p, given, result: seen.append(p.name)
     y = (mg.tanh(x) * x).sum()
-    mg.primitive.__globals__["watchers"].append(watch)
+    watch(watcher)
     try:
         y.backward()
     finally:
-        mg.primitive.__globals__["watchers"].remove(watch)
+        unwatch(watcher)
     assert not seen and x.grad._line is None
 
 

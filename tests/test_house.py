@@ -26,7 +26,7 @@ IMPORT_ORDER = [
     {"minigrad.check", "minigrad.show"},
     {"minigrad.draw"},
     {"minigrad.layout"},
-    {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint"},
+    {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},
     {"minigrad.downloads"},
     {"minigrad.engine"},
     {"minigrad.ops"},
@@ -35,6 +35,7 @@ IMPORT_ORDER = [
     {"minigrad.plan"},
     {"minigrad.donation"},
     {"minigrad.tensor"},
+    {"minigrad.state"},
     {"minigrad.storage"},
     {"minigrad.ownership"},
     {"minigrad.backend"},
@@ -63,7 +64,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/downloads.py": "parses files on the host",
 }
 MAY_COMPARE_WITH = {("layers/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
-MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled"}
+MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled", "tests/test_fixes.py": "the same of Modules"}
 
 MAX_LINES_OF_A_FILE = 500
 MAX_CODE_LINES_OF_THE_ENGINE = 1500  # errors to engine, without ops/ and kernels/; blank lines and comments are free

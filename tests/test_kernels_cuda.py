@@ -212,7 +212,7 @@ def nvrtc():
     return ctypes.CDLL(found[0]) if found else None
 
 
-@pytest.mark.skipif(nvrtc() is None and not REQUIRED, reason="NVRTC is not installed: pip install 'minigrad[cuda-check]'")
+@pytest.mark.skipif(nvrtc() is None and not REQUIRED, reason="NVRTC is not installed: pip install -e '.[cuda-check]'")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("file", FILES)

@@ -289,7 +289,7 @@ def test_a_constant_is_refused_even_where_rounding_gives_it_a_variance(name, for
     ("layer_norm", [(4, 3), (), ()], {}, "gamma"),
     ("rms_norm", [(4, 3), (4,)], {}, "gamma"),
     ("group_norm", [(2, 4, 3), (4,), (4,)], {"groups": 3}, "3 groups for 4 channels"),
-    ("group_norm", [(2, 4, 3), (4,), (4,)], {"groups": 0}, "0 groups for 4 channels"),
+    ("group_norm", [(2, 4, 3), (4,), (4,)], {"groups": 0}, "groups=0"),
     ("group_norm", [(2, 4, 3), (3,), (4,)], {"groups": 2}, "one value for each channel"),
     ("instance_norm", [(2, 4), (4,), (4,)], {}, r"x of shape \(N, C, \*spatial\)"),
     ("instance_norm", [(2, 4, 3), (4,), (3,)], {}, "one value for each channel"),

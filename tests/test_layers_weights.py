@@ -333,7 +333,7 @@ def test_spectral_norm_of_zero_weights_is_an_error(form):
     ("weight_standardization", [(3, 0)], {"eps": 0.1}, r"\(out, in\)"),
     ("weight_standardization", [(3, 2)], {"eps": -0.1}, "eps of at least 0"),
     ("orthogonal_weight_norm", [(3, 4)], {"eps": -0.1}, "eps of at least 0"),
-    ("orthogonal_weight_norm", [(3, 4)], {"eps": 0.1, "group_size": 0}, "at least one filter"),
+    ("orthogonal_weight_norm", [(3, 4)], {"eps": 0.1, "group_size": 0}, "an integer of at least 1"),
     ("spectral_norm", [(3, 4)], {"u": np.ones(4)}, r"shape \(3,\)"),
     ("orthonormality_penalty", [(3,)], {}, r"\(out, in\)"),
 ])
@@ -565,7 +565,7 @@ def test_wrong_uses_are_explained():
         layers.parametrize(nn.Linear(3, 2), "weight_standardization", epsilon=1.0)
     with pytest.raises(ValueError, match="one_line"):
         layers.parametrize(nn.Linear(3, 2), "weight_norm", form="two_lines")
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1"):
         layers.parametrize(nn.Linear(3, 2), "spectral_norm", n_power_iterations=0)
     with pytest.raises(ValueError, match="it has: none"):
         layers.remove_parametrization(nn.Linear(3, 2))

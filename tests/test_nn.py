@@ -433,7 +433,7 @@ def test_init_refuses_what_it_cannot_fill():
 
 @pytest.mark.parametrize("make, text", [
     (lambda: nn.Linear(3, 2)(data(4, 5)), r"shape \(\.\.\., 3\)"),
-    (lambda: nn.Linear(3, -2), "non-negative"), (lambda: nn.Conv2d(3, 4, 3, groups=2), "divisible"),
+    (lambda: nn.Linear(3, -2), "at least 1"), (lambda: nn.Conv2d(3, 4, 3, groups=2), "divisible"),
     (lambda: nn.Conv2d(3, 4, 0), "kernel_size"), (lambda: nn.Conv2d(3, 4, 3, stride=2, padding="same"), "same"),
     (lambda: nn.Conv2d(3, 4, 3, padding="full"), "padding"), (lambda: nn.GELU("erf"), "tanh"),
     (lambda: nn.Softplus(0.0), "positive"), (lambda: nn.Flatten(2, 1)(data(2, 2, 2)), "start_dim")])

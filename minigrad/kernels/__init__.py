@@ -4,7 +4,3 @@ Nothing here knows about Tensors or tapes: each function takes the array namespa
 stand-in for CuPy), arrays and keywords, and returns new arrays. ``ops/`` wraps them as primitives and says how they
 are differentiated; here you find only how they are computed, and why that way.
 """
-
-from .memory import keep_freed_memory
-
-keep_freed_memory()

@@ -1,4 +1,4 @@
-"""Matrix products. With NumPy the large ones are shared between threads, because BLAS has one only (see threads.py)."""
+"""Matrix products. With NumPy the large ones are shared between threads, where BLAS is held at one (see threads.py)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Share work between threads: the one place that knows how many there are.
 
-BLAS runs single-threaded under minigrad, and each of minigrad's threads calls it for its own share of the images, rows
-or columns. Letting BLAS start threads of its own as well takes all the gain back: after each call they wait for the
-next one without sleeping, on the processors that these threads need. (A training step on two processors, in ms: 76 on
-one thread; 50 with BLAS's threads alone; 76, and at times 500, with both; 44 with these alone.) So the first question
-for the number of threads takes over the number that BLAS was allowed, and leaves BLAS with one.
+At first there is one, and BLAS keeps the threads that it has: importing minigrad changes nothing in the rest of a program.
+`set_num_threads` (or `tune_process`) turns that round. BLAS is then held at one thread, and each of minigrad's threads calls it
+for its own share of the images, rows or columns. Both with threads at the same time take all the gain back: after each call
+those of BLAS wait for the next one without sleeping, on the processors that ours need. (A training step on two processors, in
+ms: 76 on one thread; 50 with BLAS's threads alone; 76, and at times 500, with both; 44 with ours alone.)
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from ..errors import describe, error
+from ..errors import integer
 
 T = TypeVar("T")
 
-_threads = 0  # 0: not asked yet
+_threads = 1
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _lock = threading.Lock()
@@ -30,32 +29,40 @@ _here = threading.local()  # .inside: this thread works on a share, and does not
 
 
 def num_threads() -> int:
-    """The number of threads: at first what BLAS was allowed, by OPENBLAS_NUM_THREADS for example."""
-    if not _threads:
-        set_num_threads(min((b.num_threads for b in _blas()), default=1))
+    """The number of threads that share work: 1 until `set_num_threads` or `tune_process` is called."""
     return _threads
 
 
-def set_num_threads(n: int) -> None:
-    """Share work between ``n`` threads from now on.
+def blas_threads() -> list[tuple[Any, int]]:
+    """Each BLAS library of this process (NumPy's, SciPy's), to be set, and its number of threads now."""
+    controller = importlib.import_module("threadpoolctl").ThreadpoolController()
+    return [(b, b.num_threads) for b in controller.select(user_api="blas").lib_controllers]
 
-    BLAS itself is left with one thread, also for NumPy calls of your own in this process; a BLAS that threadpoolctl does not
-    know is left as it is.
+
+def set_num_threads(n: int) -> None:
+    """Share work between ``n`` threads from now on, in the whole process.
+
+    BLAS itself is held at one thread, also for NumPy and SciPy calls of your own; a BLAS that threadpoolctl does not know is
+    left as it is. `tune_process` does this and more, and can be undone.
 
     Raises:
         ValueError: `n` is not a positive integer.
     """
+    n = integer("set_num_threads", "n", n, 1, fix="pass the number of cores to use")
+    restore(n, [(b, 1) for b, _ in blas_threads()])
+
+
+def restore(n: int, blas: Sequence[tuple[Any, int]]) -> None:
+    """Set the number of threads that share work, and that of each BLAS library."""
     global _threads
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise error(ValueError, "set_num_threads", got=describe(n), needs="an integer of at least 1", fix="pass the number of cores to use")
-    for b in _blas():
-        b.set_num_threads(1)
+    for library, number in blas:
+        library.set_num_threads(number)
     _threads = n
 
 
 def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
     """[work(start, stop), ...] for consecutive ranges that cover range(count): one a thread, none below ``least``."""
-    parts = 1 if getattr(_here, "inside", False) else max(1, min(num_threads(), count // least))
+    parts = 1 if getattr(_here, "inside", False) else max(1, min(_threads, count // least))
     if parts == 1:
         return [work(0, count)]
 
@@ -78,12 +85,6 @@ def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
     for e in filter(None, errors):
         raise e
     return [first, *(f.result() for f in futures)]
-
-
-@cache
-def _blas() -> list[Any]:
-    controller = importlib.import_module("threadpoolctl").ThreadpoolController()
-    return list(controller.select(user_api="blas").lib_controllers)
 
 
 def _executor(size: int) -> ThreadPoolExecutor:

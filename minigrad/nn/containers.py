@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import index as as_integer
 from typing import Any, TypeVar
 
 from ..errors import describe, error
@@ -22,11 +23,12 @@ class _Listed(Module):
 
     def _name(self, index: Any) -> str:
         names = list(self._modules)
-        if not isinstance(index, int) or not -len(names) <= index < len(names):
+        try:
+            return names[as_integer(index)]
+        except (TypeError, IndexError):
             raise error(IndexError, type(self).__name__, got=f"the index {index!r}",
                         needs=f"an integer from {-len(names)} to {len(names) - 1}",
-                        fix="check len(...); a module with a name is an attribute")
-        return names[index]
+                        fix="check len(...); a module with a name is an attribute") from None
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from .. import backend, ops
-from ..errors import describe, error, left_out, require_floating
+from ..errors import describe, error, integer, left_out, require_floating
 from ..ops.neural import Pair, _pair, padding_row, string_padding
 from ..tensor import no_grad
 from . import init
@@ -17,11 +17,8 @@ from .module import Module
 from .parameter import Parameter
 
 
-def _empty(op: str, shape: tuple[Any, ...], dtype: Any) -> Parameter:
+def _empty(shape: tuple[int, ...], dtype: Any) -> Parameter:
     """A parameter on the current backend, still without values."""
-    if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in shape):
-        raise error(ValueError, op, got=f"the sizes {shape}", needs="non-negative integers",
-                    fix="check the order of the arguments")
     xp = backend.get(backend.current_name())
     return Parameter(xp.empty(shape, dtype=backend.default_dtype if dtype is None else dtype))
 
@@ -65,10 +62,10 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, device: None = None, dtype: Any = None) -> None:
         super().__init__()
         no_device("Linear", device)
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = _empty("Linear", (out_features, in_features), dtype)
+        self.in_features, self.out_features = integer("Linear", "in_features", in_features, 1), integer("Linear", "out_features", out_features, 1)
+        self.weight = _empty((self.out_features, self.in_features), dtype)
         self.bias: Parameter | None
-        self.register_parameter("bias", _empty("Linear", (out_features,), dtype) if bias else None)
+        self.register_parameter("bias", _empty((self.out_features,), dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -116,7 +113,9 @@ class Conv2d(Module):
                  padding_mode: str = "zeros", device: None = None, dtype: Any = None) -> None:
         super().__init__()
         no_device("Conv2d", device)
-        if groups < 1 or in_channels % groups or out_channels % groups:
+        in_channels, out_channels = integer("Conv2d", "in_channels", in_channels, 1), integer("Conv2d", "out_channels", out_channels, 1)
+        groups = integer("Conv2d", "groups", groups, 1)
+        if in_channels % groups or out_channels % groups:
             raise error(ValueError, "Conv2d", got=f"{in_channels} and {out_channels} channels, groups={groups}",
                         needs="both numbers of channels divisible by groups", fix="groups=1, or other numbers of channels")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -129,9 +128,9 @@ class Conv2d(Module):
         if padding_mode not in _PADDING:
             raise error(ValueError, "Conv2d", got=f"padding_mode={padding_mode!r}", needs=f"one of {[*_PADDING]}", fix="check the spelling")
         self.padding_mode = padding_mode
-        self.weight = _empty("Conv2d", (out_channels, in_channels // groups, *self.kernel_size), dtype)
+        self.weight = _empty((out_channels, in_channels // groups, *self.kernel_size), dtype)
         self.bias: Parameter | None
-        self.register_parameter("bias", _empty("Conv2d", (out_channels,), dtype) if bias else None)
+        self.register_parameter("bias", _empty((out_channels,), dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -175,9 +174,10 @@ class Embedding(Module):
         left_out("Embedding", "norm_type", float(norm_type), 2.0, "it belongs to max_norm: rescale the rows of weight.data after each step")
         left_out("Embedding", "scale_grad_by_freq", scale_grad_by_freq, False, "divide by the counts in a hook: weight.register_hook(...)")
         left_out("Embedding", "sparse", sparse, False, "gradients are dense, with the same values")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_row("Embedding", padding_idx, num_embeddings)
-        self.weight = _empty("Embedding", (num_embeddings, embedding_dim), dtype)
+        self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, 1)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, 1)
+        self.padding_idx = None if padding_idx is None else padding_row("Embedding", padding_idx, self.num_embeddings)
+        self.weight = _empty((self.num_embeddings, self.embedding_dim), dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -13,13 +13,14 @@ Assigning a `Parameter` or a `Module` to an attribute registers it, so that `par
 
 from __future__ import annotations
 
+import copy
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from .. import backend
 from ..errors import describe, error
-from ..tensor import Tensor
+from ..tensor import Tensor, state
 from . import state as state_
 from .parameter import Parameter, name_line
 from .state import KeyDifference
@@ -27,7 +28,6 @@ from .state import KeyDifference
 M = TypeVar("M", bound="Module")
 
 TABLES = {"_parameters": "a Parameter", "_buffers": "a constant Tensor", "_modules": "a Module"}
-observers: list[Callable[[Module, Callable[[], Any]], Any]] = []  # see each call of a Module: used by `summary`
 
 
 class Module:
@@ -52,8 +52,8 @@ class Module:
                     needs="a method forward(self, x)", fix="define it, at the indentation of __init__")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if observers:
-            return observers[-1](self, lambda: self.forward(*args, **kwargs))
+        if state.observers:
+            return state.observers[-1](self, lambda: self.forward(*args, **kwargs))
         return self.forward(*args, **kwargs)
 
     # -- registration ------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ class Module:
         """Forget all gradients, or fill them with zeros."""
         for parameter in self.parameters():
             if parameter._grad is not None:
-                parameter._grad = None if set_to_none else Tensor(backend.namespace(parameter._grad._data).zeros_like(parameter._grad._data))
+                parameter._grad = None if set_to_none else _zeros(parameter._grad)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -299,6 +299,22 @@ class Module:
             state_.replace(member, lambda a, member=member: convert(a, member))  # type: ignore[misc]
         return self
 
+    # -- copies ------------------------------------------------------------------------------------------------------
+
+    def __copy__(self: M) -> M:
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self: M, memo: dict[int, Any]) -> M:
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise error(TypeError, "pickle", got=f"a {type(self).__name__}", needs="a format that runs no code when it is read",
+                    fix="minigrad.checkpoint.save(path, model.state_dict()); build the model anew, then model.load_state_dict(minigrad.checkpoint.load(path))")
+
     # -- as text -----------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -316,6 +332,10 @@ class Module:
         """A table of all layers: output shapes, numbers of parameters, bytes kept for backward. See `nn.summary`."""
         from .summary import summary
         return summary(self, example)
+
+
+def _zeros(like: Tensor) -> Tensor:
+    return Tensor(backend.namespace(like._data).zeros(like.shape, dtype=like.dtype))
 
 
 def _is_buffer(value: Any) -> bool:

@@ -26,7 +26,7 @@ def load(what: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> KeyD
                "pass what its state_dict() returns" if hasattr(state, "state_dict") else "pass model.state_dict()")
         raise error(TypeError, what, got=describe(state), needs="a dictionary of names and Tensors", fix=fix)
     missing, unexpected = [k for k in own if k not in state], [k for k in state if k not in own]
-    values = {k: v._data if isinstance(v, Tensor) else backend.plain(v, what) for k, v in state.items() if k in own}
+    values = {k: _array(what, k, v) for k, v in state.items() if k in own}
     problems = [f"{kind}: {', '.join(map(str, names))}"
                 for kind, names in (("missing", missing), ("unexpected", unexpected)) if names and strict]
     problems += [f"{k}: {describe(v)}, to go into {describe(own[k])}"
@@ -44,6 +44,20 @@ def load(what: str, own: Mapping[str, Tensor], state: Any, strict: bool) -> KeyD
         own[name]._data[...] = array
         record_write(own[name]._data, "load_state_dict")
     return KeyDifference(missing, unexpected)
+
+
+def _array(what: str, name: str, value: Any) -> Any:
+    """The array of a Tensor, or of another framework's tensor: such as PyTorch's, which says how to become NumPy's."""
+    if isinstance(value, Tensor):
+        return value._data
+    value = backend.plain(value, what)
+    if backend.is_array(value) or not callable(getattr(value, "numpy", None)):
+        return value
+    try:
+        return value.numpy()
+    except (TypeError, ValueError, RuntimeError) as e:  # on a GPU, on its own tape, or of a dtype that NumPy does not have
+        raise error(TypeError, what, got=f"{name}: {describe(value)}, which gives no NumPy array ({e})", needs="tensors in the host's memory",
+                    fix="{k: v.detach().cpu().float().numpy() for k, v in state.items()}, without float() where integers are meant") from e
 
 
 def _kind(x: Any) -> tuple[Any, Any]:

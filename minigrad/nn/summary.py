@@ -10,8 +10,8 @@ from .. import backend
 from ..engine import _recording, reachable
 from ..errors import describe, error
 from ..storage import tick
-from ..tensor import Tensor
-from .module import Module, observers
+from ..tensor import Tensor, state
+from .module import Module
 
 
 class _Call:
@@ -60,12 +60,12 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
         return y
 
     generator = backend.generator().bit_generator.state
-    observers.append(observe)
+    before, state.observers = state.observers, (*state.observers, observe)
     try:
         with _recording(True):
             y = twin(x)
     finally:
-        observers.remove(observe)
+        state.observers = before
         backend.set_generator(dict(generator))
     _charge(calls, y)
     counted: set[int] = set()
@@ -80,7 +80,7 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
 def _example(module: Module, example: Any) -> Tensor:
     if isinstance(example, Tensor):
         return example
-    if not isinstance(example, (tuple, list)) or not all(isinstance(n, int) for n in example):
+    if not isinstance(example, (tuple, list)) or not all(hasattr(n, "__index__") for n in example):
         raise error(TypeError, "summary", got=describe(example), needs="an input Tensor, or its shape",
                     fix="model.summary((64, 3, 32, 32))")
     first = next(module.parameters(), None)

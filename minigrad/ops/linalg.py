@@ -217,7 +217,8 @@ def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> An
         return _marked(routine(*arrays), arrays[0])
     except xp.linalg.LinAlgError as e:
         raise error(xp.linalg.LinAlgError, op, got=f"{describe(arrays[0])}: {e}", needs="an invertible (for cholesky: positive definite) finite matrix",
-                    fix="add a small multiple of the identity: a + 1e-5 * eye; and look for NaN in it") from None
+                    fix="add a small multiple of the identity: a + minigrad.tensor(1e-5 * numpy.eye(n), dtype=a.dtype, backend=a.backend); "
+                        "and look for NaN in it") from None
 
 
 def _marked(found: Any, a: Array) -> Any:

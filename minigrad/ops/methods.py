@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import backend
 from ..errors import TapeError, describe, error
-from ..tensor import Tensor, state
+from ..tensor import Tensor, refusal_of_numpy, state
 from . import elementwise, linalg, reduce, shape
 
 
@@ -54,6 +55,33 @@ _METHODS: dict[Any, str] = {
     shape: "expand_dims flatten moveaxis reshape split squeeze swapaxes take transpose",
     linalg: "diagonal matmul trace",
 }
+_COMPARISONS: dict[Any, Any] = {getattr(backend.np, name): getattr(elementwise, name) for name in (
+    "greater", "greater_equal", "less", "less_equal", "equal", "not_equal")}
+_UFUNCS: dict[Any, Any] = _COMPARISONS | {getattr(backend.np, name): op for name, op in {
+    "add": elementwise.add, "subtract": elementwise.subtract, "multiply": elementwise.multiply, "divide": elementwise.divide, "power": elementwise.power,
+    "matmul": linalg.matmul, "bitwise_and": elementwise.logical_and, "bitwise_or": elementwise.logical_or}.items()}
+
+
+def _ufunc_of_numpy(self: Tensor, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+    """What NumPy calls for `array * tensor` and for numpy.multiply(array, tensor) alike: the op; all else is refused."""
+    op = _UFUNCS.get(ufunc)
+    if op is not None and method == "__call__" and not isinstance(inputs[0], Tensor):
+        if not keywords:
+            a, x = inputs
+            return op(a[()] if ufunc in _COMPARISONS and not getattr(a, "ndim", 1) else a, x)  # NumPy compares its scalars as 0-d arrays
+        if keywords.keys() == {"out"} and keywords["out"][0] is inputs[0]:
+            raise error(TypeError, f"numpy.{ufunc.__name__}", got=f"{describe(inputs[0])}, to be changed in place by {describe(self)}",
+                        needs="a new Tensor for the result, which may be on the tape", fix="a = a + x in the place of a += x, or x.numpy()")
+    raise refusal_of_numpy(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self)
+
+
+class _UfuncOfNumpy:
+    """NumPy asks the class and calls what it finds. CuPy asks the object: None leaves `array * tensor` to the Tensor."""
+
+    def __get__(self, instance: Tensor | None, owner: type) -> Any:
+        return _ufunc_of_numpy if instance is None else None
+
+
 for _name, _op in _OPERATORS.items():
     setattr(Tensor, _name, _op)
 for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@", "and": "&", "or": "|"}.items():
@@ -61,5 +89,6 @@ for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": 
 for _module, _names in _METHODS.items():
     for _name in _names.split():
         setattr(Tensor, _name, getattr(_module, _name))
+Tensor.__array_ufunc__ = _UfuncOfNumpy()  # type: ignore[attr-defined]
 for _name, _view in {"T": shape.transpose, "mT": lambda self: shape.swapaxes(self, -1, -2)}.items():
     setattr(Tensor, _name, property(_view))

@@ -10,10 +10,10 @@ from typing import Any
 
 from .. import backend
 from ..backend import NAMESPACES, Array
-from ..errors import describe, error, left_out, require_floating
+from ..errors import describe, error, integer, left_out, require_floating
 from ..kernels import conv, pool
-from ..primitive import primitive, watchers
-from ..tensor import Tensor
+from ..primitive import primitive
+from ..tensor import Tensor, state
 from .broadcasting import namespace_of
 from .elementwise import as_floating, not_equal, where
 from .reduce import _sum, mean
@@ -23,10 +23,13 @@ Pair = int | tuple[int, int]
 
 
 def _pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+    try:
+        pair = tuple([integer(op, name, v, least) for v in (value if isinstance(value, (tuple, list)) else (value, value))])
+    except ValueError:
+        pair = ()
+    if len(pair) != 2:
         raise error(ValueError, op, got=f"{name}={value!r}", needs=f"an integer or a pair of integers, at least {least}", fix=f"{name}=({least}, {least})")
-    return pair
+    return pair[0], pair[1]
 
 
 def _images(op: str, x: Any, ndim: int = 4) -> None:
@@ -92,10 +95,11 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
             x, before = pad(x, ((0, 0), (0, 0), *((0, b - a) for a, b in zip(before, after, strict=True)))), before
         padding = before
     padding = _pair("conv2d", "padding", padding, 0)
-    if groups < 1 or x.shape[1] % groups or weight.shape[0] % groups or x.shape[1] // groups != weight.shape[1]:
+    groups = integer("conv2d", "groups", groups, 1)
+    if x.shape[1] % groups or weight.shape[0] % groups or x.shape[1] // groups != weight.shape[1]:
         raise error(ValueError, "conv2d", got=f"an image of {x.shape[1]} channels, a weight of shape {tuple(weight.shape)} and groups={groups}",
                     needs="weight.shape[1] == C / groups, and C and O divisible by groups",
-                    fix=f"a weight of shape (O, {x.shape[1] // max(groups, 1)}, kh, kw)")
+                    fix=f"a weight of shape (O, {x.shape[1] // groups}, kh, kw)")
     for size, k, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
         if k < 1 or size + 2 * p < d * (k - 1) + 1:
             raise error(ValueError, "conv2d", got=f"images of {tuple(x.shape[2:])} with padding {padding} and a kernel of {tuple(weight.shape[2:])} "
@@ -287,7 +291,7 @@ def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bo
     data = indices._data if isinstance(indices, Tensor) else indices
     if not data.size:
         return False
-    if NAMESPACES.get(type(data)) is not backend.np and not watchers:
+    if NAMESPACES.get(type(data)) is not backend.np and not state.watchers:
         return ignored is not None
     low, high = int(data.min()), int(data.max())
     found = ignored is not None and low <= ignored <= high

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array
-from ..errors import AxisError, describe, error
+from ..errors import AxisError, describe, error, integer
 from ..primitive import primitive
 from ..tensor import Tensor
 from .elementwise import as_floating
@@ -204,14 +204,15 @@ def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     """
     axis = one_axis("split", axis, a)
     size = a.shape[axis]
-    if not isinstance(indices_or_sections, Iterable):
-        n = as_integer(indices_or_sections)
-        if n < 1 or size % n:
+    where: Any = indices_or_sections
+    if not isinstance(where, Iterable) or not getattr(where, "ndim", 1):
+        n = integer("split", "indices_or_sections", where, 1, fix="the number of sections, or the indices at which to cut")
+        if size % n:
             raise error(ValueError, "split", got=f"{n} sections of axis {axis} with size {size}", needs="a number that divides the size",
                         fix="pass the indices at which to cut")
         cuts = tuple(range(size // n, size, size // n)) if size else (0,) * (n - 1)
     else:
-        cuts = tuple(as_integer(i) for i in indices_or_sections)
+        cuts = tuple(as_integer(i) for i in where)
     starts = [slice(i, None).indices(size)[0] for i in cuts]
     if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a slice of its own, and their gradients are added
         before = (slice(None),) * axis

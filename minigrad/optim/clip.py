@@ -101,7 +101,7 @@ def _change(p: Tensor, writer: str, compute: Any) -> None:
     gradient = p._grad
     assert gradient is not None
     if gradient._line is not None:
-        p._grad = Tensor(compute(None))
+        p._grad = Tensor(backend.namespace(gradient._data).asarray(compute(None)))
     else:
         compute(gradient._data)
         record_write(gradient._data, writer)

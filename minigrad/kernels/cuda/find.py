@@ -15,11 +15,11 @@ def import_cupy() -> ModuleType:
         cupy = importlib.import_module("cupy")
     except ImportError as e:
         raise error(BackendError, "use('cupy')", got=f"an import error: {e}", needs=needs,
-                    fix="pip install 'minigrad[cuda13]' (or [cuda12] for a CUDA 12 driver; never both)") from e
+                    fix="pip install 'cupy-cuda13x[ctk]>=14' (or cupy-cuda12x for a CUDA 12 driver; never both)") from e
     if not cupy.cuda.is_available():
         driver, extra = (version() // 1000 for version in (cupy.cuda.runtime.driverGetVersion, cupy.cuda.runtime.runtimeGetVersion))  # 13000 -> 13
         fix = ("install the driver, then check nvidia-smi" if not driver else "check nvidia-smi: a GPU must be visible to this process" if driver >= extra
-               else f"pip uninstall cupy-cuda{extra}x, then pip install 'minigrad[cuda{driver}]'; or install a newer driver")
+               else f"pip uninstall cupy-cuda{extra}x, then pip install 'cupy-cuda{driver}x[ctk]>=14'; or install a newer driver")
         raise error(BackendError, "use('cupy')", needs=needs, fix=f"{fix}; or stay with use('numpy')", got=f"CuPy {cupy.__version__} for CUDA {extra}, "
                     + (f"a driver for CUDA {driver}" if driver else "no NVIDIA driver") + " and no usable GPU")
     return cupy
