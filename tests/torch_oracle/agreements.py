@@ -83,12 +83,14 @@ PLACES = [
     Place("nn.functional.elu", "second.*", lambda given, o, t: given[0] == 0, "a kink: the second derivative is that of the left side, PyTorch's of the right"),
     Place("(sigmoid|nn.functional.(elu|softplus|logsigmoid|silu|mish|tanhshrink))", "(gradient|second).*", _absolutely_near,
           "the derivative comes from the output, or from ½(1 + tanh): its error is ε, not ε times a vanishing derivative"),
-    Place("pow|__rpow__", "gradient.*", _power_at(False), "the derivative of aᵇ in b at a < 0, or at a = 0 and b < 0, does not exist: NaN, where PyTorch has ±Inf"),
+    Place("pow|__rpow__", "gradient.*", _power_at(False),
+          "the derivative of aᵇ in b at a < 0, or at a = 0 and b < 0, does not exist: NaN, where PyTorch has ±Inf"),
     Place("pow|__rpow__", "second.*", _power_at(True), "aᵇ at a ≤ 0; and at b = 0, where PyTorch takes ∂²/∂a∂b for 0 (it is 1/a), or NaN"),
     Place("logaddexp|nn.functional.mish", "second.*", lambda given, o, t: np.isnan(t) & np.isfinite(o), "PyTorch's second derivative overflows to NaN"),
     Place("linalg.norm/subgradients_at_zero|linalg.norm|norm.*|dist", "second.*", lambda given, o, t: np.isnan(t) & (o == 0),
           "the norm at 0: minigrad goes on with the subgradient 0, PyTorch has NaN"),
-    Place("nn.functional.layer_norm", "second.*", lambda given, o, t: np.full(np.shape(o), given[0].size == 1 and o.dtype == "float32") & (np.abs(o - t) < 1e-3),
+    Place("nn.functional.layer_norm", "second.*",
+          lambda given, o, t: np.full(np.shape(o), given[0].size == 1 and o.dtype == "float32") & (np.abs(o - t) < 1e-3),
           "a row of one element: the derivative is γ/√ε·(g − g), whose rounding shows with ε = 1e-5"),
 ]
 

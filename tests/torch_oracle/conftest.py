@@ -31,4 +31,5 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{name}: " + ", ".join(f"{n} {what}" for what, n in sorted(row.items(), key=lambda item: -item[1])))
     samples = sum(n for what, n in total.items() if not what.startswith("agreed"))
     same = sum(n for what, n in total.items() if what.startswith("order"))
-    terminalreporter.write_line(f"{len(rows)} tests, {samples} samples: {same} compared, {total['different']} different, {samples - same - total['different']} skipped")
+    skipped = samples - same - total["different"]
+    terminalreporter.write_line(f"{len(rows)} tests, {samples} samples: {same} compared, {total['different']} different, {skipped} skipped")

@@ -54,10 +54,6 @@ def axes(dim: Any) -> Any:
     return None if dim is None or (isinstance(dim, (tuple, list)) and not dim) else tuple(dim) if isinstance(dim, (tuple, list)) else dim
 
 
-def raw(t: Any) -> Any:
-    return t.data if isinstance(t, mg.Tensor) else t
-
-
 def as_type(x: Any, dtype: Any) -> Any:
     return x if dtype is None else mg.astype(x, dtype)
 
@@ -168,7 +164,8 @@ def _sizes(x: Any, sizes: Any) -> tuple[int, ...]:
 row("broadcast_to", "broadcast_to", lambda x, shape: mg.broadcast_to(x, _sizes(x, (shape,))))
 row("expand expand_copy", "broadcast_to", lambda x, *sizes: mg.broadcast_to(x, _sizes(x, sizes)))
 row("expand_as", "broadcast_to", lambda x, other: mg.broadcast_to(x, other.shape))
-row("broadcast_tensors", "broadcast_to", lambda x, *others: [mg.broadcast_to(t, np.broadcast_shapes(x.shape, *(o.shape for o in others))) for t in (x, *others)])
+row("broadcast_tensors", "broadcast_to", lambda x, *others:
+    [mg.broadcast_to(t, np.broadcast_shapes(x.shape, *(o.shape for o in others))) for t in (x, *others)])
 row("sum_to_size", "sum_to", lambda x, *shape: mg.sum_to(x, _sizes(x, shape)))
 row("reshape view view_copy", "reshape", lambda x, *shape: mg.reshape(x, *shape))
 row("reshape_as view_as", "reshape", lambda x, other: mg.reshape(x, other.shape))
@@ -206,14 +203,11 @@ row("squeeze squeeze/multiple squeeze_copy", "squeeze", _squeeze, None, "squeeze
 def _movedim(x: Any, source: Any, destination: Any) -> Any:
     if isinstance(source, int):
         return mg.moveaxis(x, source, destination)
-    return mg.transpose(x, np.moveaxis(np.empty((0,) * x.ndim), source, destination).shape and tuple(_moved_order(x.ndim, source, destination)))
-
-
-def _moved_order(n: int, source: Any, destination: Any) -> list[int]:
+    n = x.ndim  # several axes at once are a permutation
     order = [i for i in range(n) if i not in [s % n for s in source]]
     for d, s in sorted((d % n, s % n) for s, d in zip(source, destination, strict=True)):
         order.insert(d, s)
-    return order
+    return mg.transpose(x, tuple(order))
 
 
 row("movedim", "moveaxis transpose", _movedim)
@@ -297,12 +291,7 @@ row("nn.functional.embedding", "embedding", lambda weight, index, **more: _embed
 def _embedding(weight: Any, index: Any, padding_idx: Any = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
                sparse: bool = False) -> Any:
     only(max_norm=(max_norm, None), scale_grad_by_freq=(scale_grad_by_freq, False))
-    if padding_idx is not None:  # the Module has it
-        layer = mg.nn.Embedding(*weight.shape, padding_idx=padding_idx % weight.shape[0], dtype=weight.dtype)
-        del layer._parameters["weight"]
-        object.__setattr__(layer, "weight", weight)
-        return layer(index)
-    return mg.embedding(index, weight)
+    return mg.embedding(index, weight, **({} if padding_idx is None else {"padding_idx": padding_idx}))
 
 
 # -- reductions ---------------------------------------------------------------------------------------------------------------
@@ -317,7 +306,8 @@ row("max/reduction_no_dim", "max", lambda x: mg.max(x))
 row("min/reduction_no_dim", "min", lambda x: mg.min(x))
 row("max/reduction_with_dim", "max argmax", lambda x, dim, keepdim=False: _with_index(mg.max, x, dim, keepdim),
     lambda x, dim, keepdim=False: (torch.amax(x, dim, keepdim), torch.argmax(x, dim, keepdim)), "ties_share")
-row("min/reduction_with_dim", "min", lambda x, dim, keepdim=False: mg.min(x, dim, keepdim), lambda x, dim, keepdim=False: torch.amin(x, dim, keepdim), "ties_share")
+row("min/reduction_with_dim", "min", lambda x, dim, keepdim=False: mg.min(x, dim, keepdim),
+    lambda x, dim, keepdim=False: torch.amin(x, dim, keepdim), "ties_share")
 
 
 def _with_index(f: Any, x: Any, dim: Any, keepdim: bool) -> Any:
@@ -362,12 +352,13 @@ row("logaddexp", "logsumexp", lambda x, other: mg.logsumexp(mg.stack([mg.broadca
 
 # -- linear algebra -------------------------------------------------------------------------------------------------------------
 
-row("matmul mm bmm mv dot inner vdot linalg.vecdot", "matmul", lambda x, other, **more: _product(x, other, **more))
+row("matmul mm bmm mv dot vdot", "matmul", lambda x, other: mg.matmul(x, other))
 row("__rmatmul__", "matmul", lambda x, other: other @ x)
 row("linalg.multi_dot", "matmul", lambda xs: _chain(xs))
 row("outer", "outer", lambda x, other: mg.outer(x, other))
 row("einsum", "einsum", lambda operands, spec: mg.einsum(spec, *operands))
-row("nn.functional.linear", "matmul transpose add", lambda x, w, b=None: (mg.matmul(x, mg.transpose(w)) + b) if b is not None else mg.matmul(x, mg.transpose(w)))
+row("nn.functional.linear", "matmul transpose add", lambda x, w, b=None:
+    (mg.matmul(x, mg.transpose(w)) + b) if b is not None else mg.matmul(x, mg.transpose(w)))
 row("diagonal diagonal_copy", "diagonal", lambda x, offset=0, dim1=0, dim2=1: mg.diagonal(x, offset, dim1, dim2))
 row("linalg.diagonal", "diagonal", lambda x, offset=0, dim1=-2, dim2=-1: mg.diagonal(x, offset, dim1, dim2))
 row("trace", "trace", lambda x: mg.trace(x))
@@ -385,14 +376,6 @@ def _solve(a: Any, b: Any) -> Any:
 
 
 row("cholesky linalg.cholesky", "cholesky", lambda x, upper=False: mg.swapaxes(mg.cholesky(x), -1, -2) if upper else mg.cholesky(x))
-
-
-def _product(x: Any, other: Any, dim: int = -1) -> Any:
-    if dim != -1:
-        raise Without("products over another axis than the last are einsum's")
-    if x.ndim == other.ndim == 1 or not (x.ndim and other.ndim):
-        return mg.matmul(x, other)
-    return mg.matmul(x, other)
 
 
 row("inner", "einsum", lambda x, other: mg.einsum("...i,...i->...", x, other) if other.ndim == 1 and x.ndim else
@@ -419,11 +402,6 @@ def _chain(xs: Any) -> Any:
     return done
 
 
-def _lower(UPLO: str, a: Any) -> Any:
-    """The symmetric matrix that PyTorch reads in one triangle: (a + aᵀ)/2 of the sample, which minigrad takes."""
-    return (a + a.mT.conj()) / 2
-
-
 row("linalg.eigvalsh", "eigvalsh", lambda a, UPLO="L": mg.eigvalsh(a), lambda a, UPLO="L": torch.linalg.eigvalsh((a + a.mT) / 2), "symmetric_part")
 row("linalg.eigh", "eigh", lambda a, UPLO="L": (lambda w, v: (w, v * v))(*mg.eigh(a)), lambda a, UPLO="L":
     (lambda w, v: (w, v * v))(*torch.linalg.eigh((a + a.mT) / 2)), "symmetric_part")
@@ -432,7 +410,7 @@ row("linalg.eigh", "eigh", lambda a, UPLO="L": (lambda w, v: (w, v * v))(*mg.eig
 def _norm(x: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     if ord not in (None, 2, "fro", 2.0):
         raise Without("norms other than the Euclidean one")
-    if ord == 2 and (dim is None and x.ndim == 2 or isinstance(dim, (tuple, list)) and len(dim) == 2):
+    if ord == 2 and ((dim is None and x.ndim == 2) or (isinstance(dim, (tuple, list)) and len(dim) == 2)):
         raise Without("the spectral norm of a matrix")
     return mg.norm(as_type(x, dtype), None, axes(dim), keepdim)
 
@@ -497,12 +475,14 @@ def _conv1d(x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0, di
 row("nn.functional.conv1d", "conv2d expand_dims squeeze", _conv1d)
 
 
-def _max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+def _max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+                return_indices: bool = False) -> Any:
     more = {name: v for name, v, default in (("dilation", dilation, (1, (1, 1))), ("ceil_mode", ceil_mode, (False,))) if v not in default}
     return mg.max_pool2d(x, kernel_size, stride or None, padding, **more)
 
 
-row("nn.functional.max_pool2d", "max_pool2d", _batched(_max_pool2d), lambda x, *args, return_indices=False, **more: F.max_pool2d(x, *args, **more), "no_indices")
+row("nn.functional.max_pool2d", "max_pool2d", _batched(_max_pool2d),
+    lambda x, *args, return_indices=False, **more: F.max_pool2d(x, *args, **more), "no_indices")
 
 
 def _avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
