@@ -13,6 +13,9 @@ CUDA ?=
 MATHJAX ?=
 # 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
 PEERS ?=
+# How long make fuzz goes on, and where its cases begin.
+SECONDS ?= 60
+SEED ?= 0
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -20,10 +23,10 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lectures bench lint gpu-test cuda-check site release study clean
+.PHONY: help demo test test-slow lectures bench lint gpu-test cuda-check torch-oracle fuzz site release study clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.demo  ## train a small network and show what the tape knows about it
 	@$(PY) -m scripts.demo
@@ -55,6 +58,14 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 
 cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC and run them on the CPU; needs no GPU
 	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) tests/test_kernels_cuda.py
+
+torch-oracle: $(VENV)/.test  ## compare all ops, layers and optimizers with PyTorch on the samples of its own tests; installs PyTorch and expecttest
+	@$(PY) -c "import torch, expecttest" 2>/dev/null || { $(call install,.[oracle]); } || :
+	@if $(PY) -c "import torch, expecttest" 2>/dev/null; then $(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m torch_oracle tests/torch_oracle; \
+	else echo "Skipped: PyTorch or expecttest is not there and could not be installed. Nothing was compared."; fi
+
+fuzz: $(VENV)/.test  ## random programs against what must hold for any program; make fuzz SECONDS=1200 SEED=1
+	@OPENBLAS_NUM_THREADS=1 $(PY) -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
 	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")

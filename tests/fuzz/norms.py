@@ -1,0 +1,206 @@
+"""Every layer and derivation on random shapes, scales, ε and dtypes. What must hold:
+
+- float64: the derivation agrees with the composed form, in both orders;
+- float32: the derivation is within the rounding of its inputs (`layers.agreement.float32_errors`);
+- float16: results are those of float64 on the same rounded inputs, to a few roundings of float16;
+- keyword arrays that the caller changes after the forward change no gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import layers
+import minigrad as mg
+from layers.agreement import WHITENING, bound, derivatives, float32_errors, relative_errors, worst
+
+from .programs import explains_itself
+
+WAYS = ("agree", "single", "half", "keywords")
+HALF = 2.0**-10
+
+
+def generate(rng: Any) -> list[str]:
+    """One check of one layer."""
+    names = [*layers.REGISTRY]
+    return [f"{WAYS[rng.integers(len(WAYS))]}({names[rng.integers(len(names))]!r}, {rng.integers(10**6)})"]
+
+
+def check(statements: list[str]) -> str:
+    """Runs them; returns what the last one was."""
+    word = ""
+    for s in statements:
+        word = eval(s, {name: globals()[f"_{name}"] for name in WAYS})
+    return word
+
+
+def inputs(name: str, rng: Any, scale: float = 1.0, mean: float = 0.0) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Random arrays and keywords for a layer of the registry."""
+    n, c = int(rng.integers(2, 7)), int(rng.integers(1, 7))
+    spatial = tuple(int(v) for v in rng.integers(1, 5, rng.integers(0, 4)))
+    x, eps = mean + scale * rng.standard_normal((n, c, *spatial)), float(10.0 ** rng.uniform(-6, 0))
+    gamma, beta = rng.normal(1, 0.5, c), rng.standard_normal(c)
+    group = None if rng.random() < 0.5 else int(rng.integers(1, c + 1))
+    w = mean + scale * rng.standard_normal((c, int(rng.integers(2, 6)), *spatial[:2]))
+    match name:
+        case "batch_norm":
+            return [x, gamma, beta], {"eps": eps}
+        case "batch_norm_eval":
+            return [x, gamma, beta], {"running_mean": mean + scale * rng.standard_normal(c), "running_var": scale**2 * rng.uniform(0.1, 3, c), "eps": eps}
+        case "batch_renorm":
+            return [x, gamma, beta], {"running_mean": mean + scale * rng.standard_normal(c), "running_var": scale**2 * rng.uniform(0.1, 3, c),
+                                      "r_max": float(rng.uniform(1, 4)), "d_max": float(rng.uniform(0, 5)), "eps": eps}
+        case "inplace_abn":
+            activation = ("leaky_relu", "elu", "identity")[rng.integers(3)]
+            return [x, gamma, 0.3 * beta], {"eps": eps, "activation": activation, "slope": float(rng.uniform(0.05, 1))}
+        case "layer_norm" | "rms_norm":
+            trail = x.shape[-int(rng.integers(1, x.ndim + 1)):]
+            affine = [rng.normal(1, 0.5, trail), rng.standard_normal(trail)]
+            return [x, *affine[: 2 if name == "layer_norm" else 1]], {"eps": eps}
+        case "instance_norm":
+            x = mean + scale * rng.standard_normal((n, c, *(spatial or (3,))))
+            return [x, gamma, beta], {"eps": eps}
+        case "group_norm":
+            return [x, gamma, beta], {"groups": int(rng.choice([g for g in range(1, c + 1) if c % g == 0])), "eps": eps}
+        case "decorrelated_batch_norm" | "iter_norm":
+            return [mean + scale * rng.standard_normal((n + 3 * c, c))], {"eps": max(eps, 1e-3) * scale**2, "group_size": group}
+        case "orthogonal_weight_norm":
+            return [mean + scale * rng.standard_normal((c, 3 * c + 2))], {"eps": max(eps, 1e-3) * scale**2, "group_size": group}
+        case "weight_norm":
+            return [w, rng.normal(1, 0.5, c)], {}
+        case "centered_weight_norm":
+            return [w], {}
+        case "weight_standardization":
+            return [w], {"eps": eps}
+        case "spectral_norm":
+            u = rng.standard_normal(c)
+            return [w], {"u": u / np.linalg.norm(u)}
+        case "whiten_eval":
+            return [x], {"mean": rng.standard_normal(c), "projection": rng.standard_normal((c, c))}
+        case _:
+            return [w], {}
+
+
+def _drawn(name: str, seed: int, **more: float) -> tuple[Any, str, list[np.ndarray], dict[str, Any]]:
+    rng, layer = np.random.default_rng(seed), layers.REGISTRY[name]
+    derivation = sorted(layer.derived)[rng.integers(len(layer.derived))]
+    return layer, derivation, *inputs(name, rng, **more)
+
+
+def _refused(f: Any, *args: Any) -> Any:
+    try:
+        return f(*args)
+    except Exception as e:
+        if explains_itself(e):
+            return None
+        raise
+
+
+def _agree(name: str, seed: int) -> str:
+    """ε down to 1e-6, so that derivatives reach 10³ and their derivatives 10⁶: what one rounding of the inputs changes counts too."""
+    layer, derivation, arrays, keywords = _drawn(name, seed)
+    order = 1 + seed % 2
+    if derivation in ("staged", "simplified") and name in WHITENING:
+        return "divides by gaps"
+    expected = _refused(derivatives, layer.composed, arrays, keywords, "numpy", seed, order)
+    found = _refused(derivatives, layer.derived[derivation], arrays, keywords, "numpy", seed, order)
+    if expected is None or found is None:
+        if (expected is None) != (found is None):
+            raise AssertionError(f"{name}, {derivation}: one form refuses what the other computes")
+        return "refused"
+    rng = np.random.default_rng(seed)
+    moved = derivatives(layer.composed, [a * (1 + 2.0**-52 * rng.uniform(-1, 1, a.shape)) for a in arrays], keywords, "numpy", seed, order)
+    allowed = bound(name, order) + 64 * worst(relative_errors(moved, expected))
+    error = worst(relative_errors(found, expected))
+    if not error <= allowed:
+        raise AssertionError(f"{name}, {derivation}: order {order} is off by {error:.1e}, allowed {allowed:.1e}")
+    return "agree"
+
+
+def _single(name: str, seed: int) -> str:
+    rng = np.random.default_rng(seed + 1)
+    scale = float(10.0 ** rng.uniform(-3, 3))
+    layer, derivation, arrays, keywords = _drawn(name, seed, scale=scale, mean=scale * float(rng.choice([0, 0, 1, 30])))
+    if (derivation in ("staged", "simplified") and name in WHITENING) or derivation == "form_2":
+        return "divides by gaps, or by γ"
+    case = ("drawn", tuple(a.astype("float32") for a in arrays), {k: v.astype("float32") if isinstance(v, np.ndarray) else v for k, v in keywords.items()})
+    found = _refused(float32_errors, layer, derivation, case)
+    if found is None:
+        return "refused"
+    for i, (error, allowed) in enumerate(found):
+        if not error <= allowed:
+            raise AssertionError(f"{name}, {derivation}: float32 result {i} is off by {error:.1e}, allowed {allowed:.1e} (scale {scale:.1e})")
+    return "single"
+
+
+def _half(name: str, seed: int) -> str:
+    """float16 at scales 1e-3, 1, 300, 3000, or around 1000.
+
+    Bound: 4 roundings of float16 of the largest element + 64 × what a rounding of float32 in the inputs changes + 64 roundings of
+    float32 of γ/√ε, because a gradient may be the small difference of two terms of that size.
+    """
+    rng = np.random.default_rng(seed + 2)
+    scale, mean = [(1e-3, 0.0), (1.0, 0.0), (300.0, 0.0), (3000.0, 0.0), (1.0, 1000.0)][rng.integers(5)]
+    layer, derivation, arrays, keywords = _drawn(name, seed, scale=scale, mean=mean)
+    if name in WHITENING or derivation == "form_2":
+        return "not in float16"
+    arrays = [np.clip(a, -6e4, 6e4).astype("float16") for a in arrays]
+    wide = {k: np.asarray(v, "float16").astype("float64") if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    small = {k: v.astype("float16") if isinstance(v, np.ndarray) else v for k, v in wide.items()}
+    if any(isinstance(v, np.ndarray) and not np.isfinite(v).all() for v in small.values()):
+        return "not in float16"
+    form = ("composed", derivation)[rng.integers(2)]
+    exact = _refused(_half_results, layer.composed, [a.astype("float64") for a in arrays], wide, seed)
+    found = _refused(_half_results, layer.form(form), arrays, small, seed)
+    if exact is None or found is None:
+        return "refused"
+    moved = _half_results(layer.composed, [a.astype("float64") * (1 + 2.0**-23 * rng.uniform(-1, 1, a.shape)) for a in arrays], wide, seed)
+    terms = 64 * 2.0**-23 * max(float(np.max(np.abs(a), initial=0.0)) for a in [np.ones(1), *arrays[1:]]) / float(keywords.get("eps") or 1.0) ** 0.5
+    for i, (f, e, m) in enumerate(zip(found, exact, moved, strict=True)):
+        size = float(np.max(np.abs(e), initial=0.0))
+        if size > 6e4:
+            continue
+        allowed = 4 * HALF * size + 64 * float(np.max(np.abs(m - e), initial=0.0)) + terms
+        off = np.abs(f.astype("float64") - e)
+        if not float(np.max(off, initial=0.0)) <= allowed:
+            raise AssertionError(f"{name}, {form}: float16 result {i} is off by {np.max(off):.2g}, allowed {allowed:.2g} (scale {scale:g}, mean {mean:g})")
+    return "half"
+
+
+def _half_results(form: Any, arrays: list[np.ndarray], keywords: dict[str, Any], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    xs = [mg.tensor(a, requires_grad=True) for a in arrays]
+    y = form(*xs, **{k: mg.tensor(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()})
+    g = mg.tensor(np.asarray(rng.standard_normal(y.shape).astype("float16")).astype(y.dtype))
+    return [y.numpy(), *(d.numpy() for d in mg.grad(y, xs, g))]
+
+
+def _keywords(name: str, seed: int) -> str:
+    """Raw keyword arrays belong to the caller, who may write into them: the tape has a copy, or backward says who wrote."""
+    layer, derivation, arrays, keywords = _drawn(name, seed)
+    raw = {k: v.copy() for k, v in keywords.items() if isinstance(v, np.ndarray)}
+    if not raw:
+        return "no arrays"
+    form = layer.form(("composed", derivation)[seed % 2])
+    results = []
+    for spoiled in (False, True):
+        given = {k: v.copy() for k, v in raw.items()}
+        xs = [mg.tensor(a, requires_grad=True) for a in arrays]
+        try:
+            y = form(*xs, **{**keywords, **given})
+        except Exception as e:
+            if explains_itself(e):
+                return "refused"
+            raise
+        for v in given.values():
+            v += spoiled
+        g = mg.tensor(np.random.default_rng(seed).standard_normal(y.shape))
+        try:
+            results.append([d.numpy() for d in mg.grad(y, xs, g)])
+        except mg.TapeError:
+            return "guarded"
+    if not all(np.array_equal(a, b) for a, b in zip(*results, strict=True)):
+        raise AssertionError(f"{name}: a keyword array changed after the forward changes the gradient")
+    return "keywords"
