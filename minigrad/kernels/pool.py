@@ -141,24 +141,44 @@ def avg_pool2d_backward(
 
 def part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
     """The mean of each of `parts` parts of an axis of x: part i is from floor(i size / parts) to ceil((i + 1) size / parts)."""
-    y = xp.empty((*x.shape[:axis], parts, *x.shape[axis + 1 :]), dtype=x.dtype)
-    before = (slice(None),) * axis
-    for i, part in enumerate(_parts(x.shape[axis], parts)):
-        y[(*before, slice(i, i + 1))] = x[(*before, part)].mean(axis=axis, keepdims=True, dtype=_wide(xp, x.dtype))
-    return y
+    total = _part_sums(xp, x, axis, parts)
+    return (total / _lengths(xp, total, axis, x.shape[axis])).astype(x.dtype, copy=False)
 
 
 def part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
-    """dx with `size` elements along the axis: every g in equal shares to its part."""
-    dx = xp.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :]), dtype=_wide(xp, g.dtype))
-    before = (slice(None),) * axis
-    for i, part in enumerate(_parts(size, g.shape[axis])):
-        dx[(*before, part)] += g[(*before, slice(i, i + 1))] / (part.stop - part.start)
-    return dx.astype(g.dtype, copy=False)
+    """dx with `size` elements along the axis: every g in equal shares to its part.
+
+    Element j lies in the parts floor(j parts / size) to ceil((j + 1) parts / size): these are parts again, of g's axis.
+    """
+    wide = g.astype(_wide(xp, g.dtype), copy=False)
+    return _part_sums(xp, wide / _lengths(xp, wide, axis, size), axis, size).astype(g.dtype, copy=False)
 
 
-def _parts(size: int, parts: int) -> list[slice]:
-    return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
+def _part_sums(xp: Any, x: Array, axis: int, parts: int) -> Array:
+    """Tap by tap, as the other pools: element t of all parts at once."""
+    size, total = x.shape[axis], None
+    lengths = [-(-(i + 1) * size // parts) - i * size // parts for i in range(parts)]
+    first, length = _places(xp, x.ndim, axis, size, parts)
+    for t in range(max(lengths)):
+        tap = xp.take(x, xp.minimum(first + t, size - 1), axis)
+        tap = tap if t < min(lengths) else xp.where(t < length, tap, 0)
+        if total is None:
+            total = tap.astype(_wide(xp, x.dtype), copy=False)
+        else:
+            total += tap
+    return total
+
+
+def _lengths(xp: Any, parts: Array, axis: int, size: int) -> Array:
+    """How many of `size` elements each of the parts has, in the dtype and along the axis of `parts`."""
+    return _places(xp, parts.ndim, axis, size, parts.shape[axis])[1].astype(parts.dtype)
+
+
+def _places(xp: Any, ndim: int, axis: int, size: int, parts: int) -> tuple[Array, Array]:
+    """The first element of each part, (parts,), and its length, of size 1 along all axes but one."""
+    i = xp.arange(parts)
+    first = i * size // parts
+    return first, (-(-(i + 1) * size // parts) - first).reshape((-1,) + (1,) * (ndim - 1 - axis))
 
 
 # -- Windows ----------------------------------------------------------------------------------------------------------
