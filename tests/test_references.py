@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from test_house import carried_files
 
 ROOT = Path(__file__).parents[1]
