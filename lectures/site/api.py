@@ -97,7 +97,8 @@ class Reference:
 
     def contents(self, package: ModuleType) -> Iterator[str]:
         """What users take from this package, each with its first sentence."""
-        rows = [f"| {self.link(called_, package)} | {first_sentence(thing)} |" for called_, thing in sorted(self.passed_on(package), key=lambda p: p[0].lower())]
+        things = sorted(self.passed_on(package), key=lambda pair: pair[0].lower())
+        rows = [f"| {self.link(name, package)} | {first_sentence(thing)} |" for name, thing in things]
         if rows:
             yield "\n".join(["| | |", "|---|---|", *rows])
 
@@ -109,7 +110,8 @@ class Reference:
 
     def below(self, package: ModuleType) -> Iterator[str]:
         """The pages of the modules in this package."""
-        names = [m.__name__ for m in self.modules if m.__name__.rpartition(".")[0] == package.__name__]
+        names = [f"{last} <{name}>" for name, _, last in ((m.__name__, *m.__name__.rpartition(".")[1:]) for m in self.modules)
+                 if name.rpartition(".")[0] == package.__name__]
         if names:
             yield "\n".join(["```{toctree}", ":maxdepth: 1", ":caption: Modules", "", *names, "```"])
 
@@ -125,7 +127,8 @@ class Reference:
             if isinstance(value, property):
                 body.append(directive("py:property", member, text, 1))
             else:
-                body.append(directive("py:method", member + signature(getattr(thing, member), skip_self=not isinstance(value, classmethod | staticmethod)), text, 1))
+                is_bound = isinstance(value, classmethod | staticmethod)
+                body.append(directive("py:method", member + signature(getattr(thing, member), skip_self=not is_bound), text, 1))
         return directive("py:class", name + signature(thing), "\n\n".join(body))
 
     def text(self, docstring: str, module: ModuleType, inside: type | None) -> str:
@@ -142,7 +145,7 @@ class Reference:
             here = vars(module).get(full)
             places += [self.names.get(id(here), ""), *(f"{space}.{full}" for space in NAMESPACES)]
         else:
-            places += [f"{space}.{full}" for space in ("minigrad", "layers", "models")]
+            places += [f"{space}.{full}" for space in NAMESPACES]
         for place in places:
             target = place if place in self.entries else self.called(place)
             if target in self.entries:

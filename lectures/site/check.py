@@ -45,7 +45,8 @@ class _Reader(HTMLParser):
         self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
         for name, value in given.items():
             if name in ("href", "xlink:href"):
-                (self.links if tag == "a" or (tag == "link" and given.get("rel") not in ("stylesheet", "icon", "preload", "prefetch")) else self.loads).append(value)
+                is_link = tag == "a" or (tag == "link" and given.get("rel") not in ("stylesheet", "icon", "preload", "prefetch"))
+                (self.links if is_link else self.loads).append(value)
             elif name in FETCHED and value:
                 self.loads.append(value)
             elif name == "style":
