@@ -7,7 +7,9 @@ import ast
 import inspect
 import posixpath
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -47,6 +49,21 @@ def test_every_documented_function_and_class_of_the_packages_has_one_entry(refer
     ("minigrad.derivation.check", mg.derivation.check), ("layers.BatchNorm2d", layers.BatchNorm2d), ("layers.register", layers.register)])
 def test_things_are_called_by_their_public_names(reference, name, thing):
     assert reference.names[id(thing)] == name
+
+
+def test_what_is_made_elsewhere_and_passed_on_has_an_entry_too(monkeypatch):
+    def made():
+        """A layer's function, say."""
+    made.__module__, made.__name__ = "layers.registry", "layer"
+    monkeypatch.setattr(layers, "peak_norm", made, raising=False)
+    assert ":::::{py:function} layers.peak_norm()" in api.Reference().pages()["layers.md"]
+
+
+def test_a_module_that_only_passes_on_anothers_names_has_no_page(monkeypatch):
+    shim = ModuleType("minigrad.moved", "Where it was.")
+    shim.mean = mg.mean
+    monkeypatch.setitem(sys.modules, "minigrad.moved", shim)
+    assert api.own(shim) == {} and shim not in api.modules()
 
 
 def test_all_ops_are_in_the_reference(reference):
