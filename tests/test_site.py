@@ -15,7 +15,7 @@ import pytest
 
 import layers
 import minigrad as mg
-from lectures.site import api, check, docs
+from lectures.site import api, browser, check, docs
 from lectures.site.docstrings import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -164,6 +164,7 @@ def test_signatures_say_what_helps(thing, expected):
 
 @pytest.mark.parametrize("html, found", [
     ('<a href="b.html">b</a> <a href="b.html#there">b</a> <a href="#here">here</a><p id="here">', 0),
+    ('<a href="#%C2%B7">a</a><p id="·">', 0), ('<a href="#%C2%B7">a</a><p id="%C2%B7">', 0), ('<a href="#%C2%B7">a</a><p id="x">', 1),
     ('<a href="c.html">c</a>', 1), ('<a href="b.html#nowhere">b</a>', 1), ('<a href="#nowhere">b</a>', 1), ('<a href="sub/">b</a>', 1),
     ('<a href="https://example.org">out</a>', 0), ('<a href="mailto:x@example.org">mail</a>', 0), ('<img src="p.png">', 0), ('<img src="q.png">', 1),
     ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="https://fonts.example/f.css">', 1),
@@ -184,3 +185,12 @@ def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
     (tmp_path / "a.html").write_text('<p>$x$</p><a href="../lecture.html">l</a>', "utf-8")
     assert len(list(check.problems(tmp_path))) == 3
     assert len(list(check.problems(tmp_path, frozenset({"a.html"}), frozenset({(tmp_path.parent / "lecture.html").resolve()})))) == 1
+
+
+@pytest.mark.parametrize("before, after, found", [
+    ("<p>$x$</p></html>", "<p><mjx-container><svg></svg></mjx-container></p></html>", 0), ("<p>x</p></html>", "<p>x</p></html>", 0),
+    ("<p>$x$</p></html>", "<p>$x$</p></html>", 2), ("<p>$x$</p></html>", "", 1),
+    ("<p>$x$ $y$</p></html>", "<p><mjx-container></mjx-container> $y$</p></html>", 1),
+    ("<p>$\\nope$</p></html>", '<mjx-container><g data-mjx-error="Undefined control sequence"></g></mjx-container></html>', 1)])
+def test_formulas_that_a_browser_leaves_are_found(before, after, found):
+    assert len(list(browser.unset(before, after))) == found
