@@ -398,7 +398,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: s
     from_array = _backend.is_array(raw := data._data if isinstance(data, Tensor) else _backend.plain(data, "tensor"))
     if not from_array:
         raw = _from_lists(raw)
-        if dtype is None and raw.dtype == _backend.float64 and not isinstance(data, _backend.np.generic):
+        if dtype is None and raw.dtype == _backend.float64 and not hasattr(data, "dtype"):  # lists; what has a dtype keeps it
             dtype = _backend.default_dtype
     array = _backend.asarray(raw, dtype, backend or (_backend.name_of(raw) if from_array else None))
     if array.dtype.kind not in "fiub":
