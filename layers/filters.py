@@ -6,7 +6,8 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.errors import describe, error, require_floating
+from minigrad.errors import describe, error
+from minigrad.ops.elementwise import require_floating
 
 
 def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], int, tuple[Any, ...]]:

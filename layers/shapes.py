@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.errors import describe, error, require_floating
+from minigrad.errors import describe, error
+from minigrad.ops.elementwise import require_floating
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:

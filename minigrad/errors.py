@@ -34,20 +34,6 @@ def error(kind: type[E], op: str, *, got: str, needs: str, fix: str) -> E:
     return kind(f"{op}: got {got}\n  needs: {needs}\n  fix:   {fix}")
 
 
-def require_floating(op: str, **arrays: object) -> None:
-    """Refuse integers and booleans where they are data beside floating parameters, which decide the dtype.
-
-    Raises:
-        TypeError: one of `arrays` (name -> array or Tensor; others are let through) is not floating.
-    """
-    dtypes = {name: a.dtype for name, a in arrays.items() if hasattr(a, "dtype")}
-    for name, dtype in dtypes.items():
-        if dtype.kind != "f":
-            wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
-            raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
-                        fix=f"{name}.astype('{wanted}')")
-
-
 def describe(value: object) -> str:
     """One phrase for a value in an error text: an array by shape, dtype and backend, anything else by its type.
 

@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 from .. import backend, ops
-from ..errors import describe, error, require_floating
+from ..errors import describe, error
+from ..ops.elementwise import require_floating
 from ..ops.neural import Pair, _pair
 from . import init
 from .module import Module

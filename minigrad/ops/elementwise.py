@@ -364,6 +364,20 @@ def as_floating(a: Any) -> Any:
     return a if getattr(a, "dtype", None) is None or a.dtype.kind == "f" else astype(a, backend.default_dtype)
 
 
+def require_floating(op: str, **arrays: object) -> None:
+    """Refuse integers and booleans where they are data beside floating parameters, which decide the dtype.
+
+    Raises:
+        TypeError: one of `arrays` (name -> array or Tensor; others are let through) is not floating.
+    """
+    dtypes = {name: a.dtype for name, a in arrays.items() if hasattr(a, "dtype")}
+    for name, dtype in dtypes.items():
+        if dtype.kind != "f":
+            wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
+            raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
+                        fix=f"{name}.astype('{wanted}')")
+
+
 def over(g: Any, out: Any) -> Any:
     """g / out, and 0 where out = 0, in every order: what divides by a length or a standard deviation that may vanish."""
     return where(out == 0, 0.0, g / where(out == 0, 1.0, out))

@@ -11,12 +11,12 @@ from typing import Any
 from .. import backend
 from ..backend import NAMESPACES, Array
 from ..by_hand import by_hand
-from ..errors import describe, error, require_floating
+from ..errors import describe, error
 from ..kernels import conv, pool
 from ..primitive import primitive, watchers
 from ..tensor import Tensor
 from .broadcasting import namespace_of
-from .elementwise import as_floating, exp, softplus, where
+from .elementwise import as_floating, exp, require_floating, softplus, where
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
 from .reduce import sum as sum_
 from .shape import _reshape, expand_dims, getitem, squeeze, take_along_axis
