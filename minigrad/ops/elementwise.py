@@ -76,7 +76,7 @@ def power_tensor(xp: Any, a: Array, b: Array) -> Array:
 
 def _slope_in_base(a: Any, b: Any) -> Any:
     """b·aᵇ⁻¹, and 0 where that is 0·∞ or 0·NaN: a⁰ is 1 for every a."""
-    flat = logical_and(b == 0, logical_not(abs(a) > 0))
+    flat = (b == 0) & ~(abs(a) > 0)
     return where(flat, 0.0, b * power_tensor(where(flat, 1.0, a), b - 1.0))
 
 
@@ -84,7 +84,7 @@ def _slope_in_exponent(a: Any, out: Any) -> Any:
     """aᵇ·log a, and 0 where that is 0·∞ (aᵇ = 0, the limit), and at 0⁰ (where aᵇ = 1 jumps to 0 for every b > 0)."""
     if isinstance(a, (int, float)):  # an array of out's dtype, which a number must not decide
         a = namespace_of(out).full(out.shape, a, dtype=out.dtype)
-    flat = logical_or(out == 0, logical_and(a == 0, out == 1))
+    flat = (out == 0) | (a == 0) & (out == 1)
     return where(flat, 0.0, out * log(where(flat, 1.0, a)))
 
 
@@ -272,7 +272,7 @@ def minimum(xp: Any, a: Array, b: Array) -> Array:
 
 def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
     """What of g goes to `mine`; the only value that differs from itself is NaN, which the result then is."""
-    return where(logical_or(wins, mine != mine), g, where(mine == other, g * 0.5, 0.0))
+    return where(wins | (mine != mine), g, where(mine == other, g * 0.5, 0.0))
 
 
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
