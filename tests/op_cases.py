@@ -779,6 +779,8 @@ for op in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal
     constant(op, "broadcast, with ties", lambda m, a, b, op=op: getattr(m, op)(a, b), _RANKS)
     constant(op, "number", lambda m, a, b, op=op: getattr(m, op)(a, 1), _RANKS)
 constant("equal", "through operators", lambda m, a, b: (a == b) | (a != 2) & ~(a < b), _RANKS)
+constant("logical_or", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) | (a > 0), _RANKS)
+constant("logical_and", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) & (a > 0), _RANKS)
 for op in ("logical_and", "logical_or"):
     constant(op, "booleans", lambda m, a, b, op=op: getattr(m, op)(a > 0, b < 1), _RANKS)
 constant("logical_not", "boolean", lambda m, a, b: m.logical_not(a > b), _RANKS)

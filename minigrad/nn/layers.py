@@ -9,7 +9,8 @@ import math
 from typing import Any
 
 from .. import backend, ops
-from ..errors import describe, error, integer, left_out, require_floating
+from ..errors import describe, error, integer, left_out
+from ..ops.elementwise import require_floating
 from ..ops.neural import Pair, _pair, padding_row, string_padding
 from ..tensor import no_grad
 from . import init

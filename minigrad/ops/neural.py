@@ -10,12 +10,12 @@ from typing import Any
 
 from .. import backend
 from ..backend import NAMESPACES, Array
-from ..errors import describe, error, integer, left_out, require_floating
+from ..errors import describe, error, integer, left_out
 from ..kernels import conv, pool
 from ..primitive import primitive
 from ..tensor import Tensor, state
 from .broadcasting import namespace_of
-from .elementwise import as_floating, not_equal, where
+from .elementwise import as_floating, not_equal, require_floating, where
 from .reduce import _sum, mean
 from .shape import expand_dims, getitem, pad
 

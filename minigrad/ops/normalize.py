@@ -36,9 +36,14 @@ def _minus(x: Any, mu: Any) -> Any:
     return x if mu is None else x - mu
 
 
-@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / (_count(x.shape, axes) or 1)), g[0] * (1 / (_count(x.shape, axes) or 1))))
+@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2.0 / _some(x, axes)), g[0] * (1.0 / _some(x, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return normalize.moments(xp, x, axes)
+
+
+def _some(x: Any, axes: tuple[int, ...]) -> int:
+    """How many elements each mean is of; 1 where there are none, and so no gradients either."""
+    return _count(x.shape, axes) or 1
 
 
 def moments(x: Any, axis: Axis) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
 from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
-from .elementwise import as_floating, astype, exp, logical_or, over
+from .elementwise import as_floating, astype, exp, over
 from .shape import Axis, _reshape, flatten, flip, normalize_axis, one_axis
 
 
@@ -115,7 +115,7 @@ def _min(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 def _to_winners(g: Any, a: Any, out: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """The gradient goes to the winning elements, in equal shares at a tie. NaN wins, and differs from itself."""
-    winners = astype(logical_or(a == _spread(out, a.shape, axis, keepdims), a != a), g.dtype)
+    winners = astype((a == _spread(out, a.shape, axis, keepdims)) | (a != a), g.dtype)
     return _spread(g, a.shape, axis, keepdims) * winners / _sum(winners, axis=axis, keepdims=True)
 
 
