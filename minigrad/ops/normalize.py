@@ -49,8 +49,8 @@ def _some(x: Any, axes: tuple[int, ...]) -> int:
 def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
     """Mean and biased variance of `x` over `axis`, each with the reduced axes kept as size 1; of integers and float16 in float32.
 
-    Those of nothing are NaN, as in NumPy. The variance never subtracts two large squares, so it is right for any mean. Derivative: (g_mean + 2 g_var (x − mean)) / m;
-    the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
+    Those of nothing are NaN, as in NumPy. The variance never subtracts two large squares, so it is right for any mean.
+    Derivative: (g_mean + 2 g_var (x − mean)) / m; the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
     """
     return _moments(as_floating(widened(x)), axes=normalize_axis("moments", axis, x))
 
