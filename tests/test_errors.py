@@ -408,6 +408,11 @@ def an_outdated_argument_of_a_loss():
 
 
 @mistake(TypeError)
+def an_op_in_place():
+    mg.relu(var(3), inplace=True)
+
+
+@mistake(TypeError)
 def an_argument_for_an_activation_without_any():
     mg.nn.Sigmoid(inplace=True)
 

@@ -698,3 +698,15 @@ def test_read_only_strided_inputs_and_stride_0_cotangents_give_the_same_gradient
         assert relative_error(z, y) <= 16 * EPS["float64"] * case.condition
     for g, e in zip(got, expected, strict=True):
         assert (g is None) == (e is None) and (e is None or relative_error(g, e) <= 16 * EPS["float64"] * case.condition)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_sigmoids_keep_their_digits(backend, dtype):
+    """A probability of 2e-9 is not 0: softplus' gradient and a log-likelihood need it."""
+    x = np.linspace(-80, 30, 221).astype(dtype)
+    exact = np.exp(x.astype("float64")) / (1 + np.exp(x.astype("float64")))
+    y = mg.sigmoid(mg.tensor(x, backend=backend)).numpy()
+    np.testing.assert_allclose(y, exact, rtol=8 * np.finfo(dtype).eps)  # exp, a sum and a quotient
+    a = mg.tensor(x, requires_grad=True, backend=backend)
+    (g,) = mg.grad(mg.softplus(a), [a], mg.tensor(np.ones_like(x), backend=backend))
+    np.testing.assert_allclose(g.numpy(), exact, rtol=8 * np.finfo(dtype).eps)

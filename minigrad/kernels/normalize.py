@@ -7,8 +7,8 @@
 x, g are large and of one shape. The others are small and broadcast to it; None stands for mu = 0, w = 1, r = 1, c = 0.
 Subtracting mu first, rather than multiplying out, is what keeps float32 right when the mean is large. On NumPy all three
 walk over the first axis in blocks that stay in the cache, so that large arrays are read once and temporaries never reach
-memory, and share the blocks between threads. On CuPy they are CUDA kernels (see cuda/), elsewhere, and where these do not
-apply, the same formulas on whole arrays.
+memory, and share the blocks between threads. On CuPy they are CUDA kernels (see cuda/). Elsewhere, for small arrays, and where
+the kernels do not apply, they are the same formulas on whole arrays.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Undo = Callable[[Array, Array], tuple[Array, Array]]
 
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 19  # below this a second thread costs more than it brings
+_SMALL_BYTES = 1 << 16  # up to here a handful of calls of NumPy is faster than the way through blocks
 _NEAR = 4.0  # standard deviations: to subtract a mean that is nearer to 0 only in the end costs 2 bits at most
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
@@ -107,7 +108,7 @@ def _inner_loop(shape: Axes, small: tuple[tuple[bool, ...], ...]) -> int:
 
 
 def _applies(xp: Any, x: Array) -> bool:
-    return xp is np and x.ndim > 1 and x.size > 0
+    return xp is np and x.ndim > 1 and x.nbytes > _SMALL_BYTES
 
 
 def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
@@ -121,7 +122,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     largest mean that the CUDA kernels take).
     """
     if not _applies(xp, x):
-        found = cuda.moments(xp, x, axes)
+        found = None if xp is np else cuda.moments(xp, x, axes)
         if found is not None:
             return found
         count = prod(x.shape[i] for i in axes)
@@ -165,7 +166,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         return s, t * r
     if not _applies(xp, x):
         g, x = (g, x) if first is None else first(g, x)
-        found = cuda.paired_sums(xp, g, x, mu, w, r, axes)
+        found = None if xp is np else cuda.paired_sums(xp, g, x, mu, w, r, axes)
         if found is not None:
             return found
         h = _times(g, w)
@@ -200,7 +201,7 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
     """
     if not _applies(xp, x):
         g, x = (g, x) if first is None else first(g, x)
-        result = cuda.combine(xp, g, x, mu, a, b, c, w, out)
+        result = None if xp is np else cuda.combine(xp, g, x, mu, a, b, c, w, out)
         if result is None:
             result = _minus(x, mu) * b
             result = _times(result, w) if g is None else result + _times(g, w) * a

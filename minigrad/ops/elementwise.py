@@ -172,8 +172,9 @@ def tanh(xp: Any, a: Array) -> Array:
 
 @floating(a=lambda g, out: g * (out * (1.0 - out)))
 def sigmoid(xp: Any, a: Array) -> Array:
-    """1 / (1 + e⁻ᵃ), as ½(1 + tanh(a/2)): no overflow."""
-    return 0.5 * (1.0 + xp.tanh(0.5 * a))
+    """1 / (1 + e⁻ᵃ), as (1 or e) / (1 + e) with e = e^−|a|: no overflow, and small values keep their digits."""
+    e = xp.exp(-xp.absolute(a))
+    return xp.where(a >= 0, 1, e) / (1 + e)
 
 
 @elementwise(g=lambda h, y, slope: _gate(h, y, slope=slope))

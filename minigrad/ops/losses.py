@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
 from ..backend import Array
 from ..by_hand import by_hand
 from ..errors import describe, error
@@ -16,14 +15,15 @@ from .reduce import sum as sum_
 from .shape import _reshape, expand_dims, reshape, squeeze, take, take_along_axis
 
 
-def reduction_of(op: str, reduction: Any, *outdated: Any) -> str:
-    """The reduction. `outdated` are PyTorch's size_average and reduce: None, or a reduction in their place, as in mse_loss(x, t, "sum")."""
-    for value in outdated:
-        if isinstance(value, str):
-            reduction = value
-        elif value is not None:
-            raise error(NotImplementedError, op, got=f"size_average or reduce: {describe(value)}, which minigrad leaves out", needs="None there",
-                        fix="reduction='mean', 'sum' or 'none', by keyword; label_smoothing by keyword too")
+def reduction_of(op: str, reduction: Any, size_average: Any, reduce: Any, short: Any = None) -> str:
+    """The reduction. `size_average` and `reduce`, outdated in PyTorch, are None, or stand for it as `short` does: mse_loss(x, t, "sum")."""
+    if size_average is not None or reduce is not None or short is not None:
+        for value in (short, size_average, reduce):
+            if isinstance(value, str):
+                reduction = value
+            elif value is not None:
+                raise error(NotImplementedError, op, got=f"size_average or reduce: {describe(value)}, which minigrad leaves out", needs="None there",
+                            fix="reduction='mean', 'sum' or 'none', by keyword; label_smoothing by keyword too")
     if reduction not in ("mean", "sum", "none"):
         raise error(ValueError, op, got=f"reduction={reduction!r}", needs="'mean', 'sum' or 'none'", fix="check the spelling")
     return reduction
@@ -50,9 +50,7 @@ def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
                     needs="scores (N, C, ...) and labels (N, ...)", fix="one label for each sample; squeeze the labels")
     if not isinstance(ignore_index, int):
         raise error(TypeError, op, got=f"ignore_index={ignore_index!r}", needs="an integer", fix="leave it out; no label is -100 by accident")
-    limits = backend.np.iinfo(dtype)
-    ignored = ignore_index if limits.min <= ignore_index <= limits.max else None  # the dtype may have no such label
-    return not_equal(target, ignore_index) if check_range(op, target, shape[1], ignored) else None
+    return not_equal(target, ignore_index) if check_range(op, target, shape[1], ignore_index) else None
 
 
 def _check_weight(op: str, name: str, weight: Any, shape: tuple[int, ...], broadcasts: bool = False) -> Any:
@@ -92,13 +90,14 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
     """
     op = "nll_loss"
     weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    reduction = reduction_of(op, reduction, size_average, reduce, short)
     log_probabilities = as_floating(log_probabilities)
     keep = _check_labels(op, log_probabilities, target, ignore_index)
     if keep is not None:
         target = where(keep, target, 0)
-    losses = -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1)
-    losses, share = _weighted(op, losses, target, weight, keep, log_probabilities.shape[1])
+    losses, share = -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), None
+    if weight is not None or keep is not None:
+        losses, share = _weighted(op, losses, target, weight, keep, log_probabilities.shape[1])
     return _reduced(losses, reduction, share)
 
 
@@ -131,7 +130,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
     """
     op = "cross_entropy"
     weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    reduction = reduction_of(op, reduction, size_average, reduce, short)
     if not 0 <= label_smoothing <= 1:
         raise error(ValueError, op, got=f"label_smoothing={label_smoothing!r}", needs="a number from 0 to 1", fix="0.1 is usual")
     logits = as_floating(logits)
@@ -148,7 +147,9 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
         keep = _check_labels(op, logits, target, ignore_index)
         if keep is not None:
             target = where(keep, target, 0)
-        losses, share = _weighted(op, _label_cross_entropy(logits, target), target, weight, keep, logits.shape[1])
+        losses = _label_cross_entropy(logits, target)
+        if weight is not None or keep is not None:
+            losses, share = _weighted(op, losses, target, weight, keep, logits.shape[1])
     if label_smoothing:
         even = -mean(_log_probabilities(logits, weight), 1)
         losses = (1 - label_smoothing) * losses + label_smoothing * (even if keep is None else where(keep, even, 0.0))
@@ -192,7 +193,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
     """
     op = "binary_cross_entropy_with_logits"
     weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    reduction = reduction_of(op, reduction, size_average, reduce, short)
     _same_shape(op, x, target)
     x = as_floating(x)
     if pos_weight is None:

@@ -285,6 +285,12 @@ def padding_row(op: str, padding_idx: int, n: int) -> int:
     return padding_idx % n
 
 
+def _has(dtype: Any, value: int) -> bool:
+    """Can an integer of this dtype be `value`?"""
+    limits = backend.np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max)
+
+
 def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bool:
     """Are all indices in 0 … n−1, apart from `ignored`? Looked at on the host always, elsewhere only in debug mode: it would wait
     for the GPU. Returns whether some may be `ignored`."""
@@ -292,7 +298,7 @@ def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bo
     if not data.size:
         return False
     if NAMESPACES.get(type(data)) is not backend.np and not state.watchers:
-        return ignored is not None
+        return ignored is not None and _has(data.dtype, ignored)
     low, high = int(data.min()), int(data.max())
     found = ignored is not None and low <= ignored <= high
     if low < 0 or high >= n:

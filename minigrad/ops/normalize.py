@@ -7,8 +7,8 @@
 A layer's hand-derived backward is a `paired_sums` or two and one `combine`, each of which reads the large arrays once (see
 kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
 c = 0, and for a weight w or r of 1. Of float16 x (the small ones may be float32) all is computed in float32: moments and sums
-stay float32, and what `combine` makes is stored as float16. Their derivatives are written with themselves and elementwise ops, so layers made of
-them can be differentiated again.
+stay float32, and what `combine` makes is stored as float16. Their derivatives are written with themselves and elementwise ops,
+so layers made of them can be differentiated again.
 """
 
 from __future__ import annotations
