@@ -11,7 +11,7 @@ It runs unchanged on NumPy or CuPy (`use`). `primitive` and `by_hand` make new o
 `gradcheck` tells whether a derivative is right. Networks: `minigrad.nn`, `minigrad.optim`, `minigrad.data`.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from . import backend as backend
 from . import ops as ops
@@ -35,7 +35,7 @@ from . import checkpoint, data, derivation, elsewhere, nn, optim  # noqa: E402
 
 __version__ = "0.1.0"
 
-if not _TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there
+if not TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there
     __all__ = sorted([
         *ops.__all__, "AxisError", "BackendError", "NonFiniteError", "TapeError", "Tensor", "adjoints", "backend", "backward", "by_hand", "checkpoint",
         "data", "debug", "derivation", "float16", "float32", "float64", "from_array", "grad", "gradcheck", "hvp", "int64", "jacobian", "jvp", "named", "nn",

@@ -39,7 +39,7 @@ def missing(name: str) -> AttributeError:
 
     >>> print(missing("cat"))
     minigrad: got the name 'cat'
-      needs: a name that it has: dir(minigrad)
+      needs: one of the names in dir(minigrad)
       fix:   minigrad.concatenate
     """
     found = op_named(name) or (f"minigrad.{_OPS[name]}" if name in _OPS else _SAID.get(name))
@@ -47,7 +47,7 @@ def missing(name: str) -> AttributeError:
         found = f"import layers; layers.{name}"
     if found is None and not name.startswith("_"):
         found = _in_a_room(name) or " or ".join(f"minigrad.{near}" for near in difflib.get_close_matches(name, dir(sys.modules["minigrad"]), 3))
-    return error(AttributeError, "minigrad", got=f"the name {name!r}", needs="a name that it has: dir(minigrad)",
+    return error(AttributeError, "minigrad", got=f"the name {name!r}", needs="one of the names in dir(minigrad)",
                  fix=found or "help(minigrad) and the README say what there is")
 
 

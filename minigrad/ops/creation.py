@@ -34,11 +34,18 @@ def _made(op: str, make: Callable[[Any, Any], Array], dtype: Any, backend: str |
         raise error(TypeError, op, got=f"dtype {wanted}", needs="real numbers, integers or booleans", fix="dtype='float32'")
     try:
         made = Tensor(make(backends.get(backend or backends.current_name()), wanted))
-    except OverflowError as e:  # a number that the dtype does not have
-        raise error(ValueError, op, got=f"dtype {wanted} ({e})", needs="a dtype that has the numbers", fix="dtype='float32'") from None
+    except OverflowError:
+        raise error(ValueError, op, got=f"a number that dtype {wanted} does not have", needs="a dtype that has all of them", fix="dtype='float32'") from None
     if requires_grad:
         made.requires_grad = True
     return made
+
+
+def _cast(values: Any, dtype: Any) -> Any:
+    """Host numbers in `dtype`, where NumPy would let integers wrap around."""
+    if dtype.kind in "iu" and values.size and not backends.np.iinfo(dtype).min <= values.min() <= values.max() <= backends.np.iinfo(dtype).max:
+        raise OverflowError
+    return values.astype(dtype)
 
 
 def _numbers(op: str, **values: Any) -> list[Any]:
@@ -88,14 +95,14 @@ def arange(start: Any, stop: Any = None, step: Any = 1, *, dtype: Any = None, ba
     values = backends.np.arange(first, last, by)
     if dtype is None and values.dtype.kind != "f":
         dtype = "int64"
-    return _made("arange", lambda xp, t: xp.asarray(values.astype(t)), dtype, backend, requires_grad)
+    return _made("arange", lambda xp, t: xp.asarray(_cast(values, t)), dtype, backend, requires_grad)
 
 
 def linspace(start: Any, stop: Any, num: int = 50, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
     """`num` numbers in equal steps from `start` to `stop`, both among them."""
     first, last = _numbers("linspace", start=start, stop=stop)
     values = backends.np.linspace(first, last, integer("linspace", "num", num, 0))
-    return _made("linspace", lambda xp, t: xp.asarray(values.astype(t)), dtype, backend, requires_grad)
+    return _made("linspace", lambda xp, t: xp.asarray(_cast(values, t)), dtype, backend, requires_grad)
 
 
 def _model(op: str, a: Any, dtype: Any, backend: str | None) -> tuple[tuple[int, ...], Any, str]:
@@ -164,7 +171,7 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "
     sizes = _shape("randint", (size,))
     if not all(isinstance(n, (int, backends.np.integer)) for n in (first, end)) or first >= end:
         raise error(ValueError, "randint", got=f"low={first!r}, high={end!r}", needs="integers, low < high", fix="randint(low, high, (2, 3)): high is not among them")
-    return _made("randint", lambda xp, t: xp.asarray(backends.np.asarray(backends.generator().integers(first, end, sizes)).astype(t)), dtype, backend, False)
+    return _made("randint", lambda xp, t: xp.asarray(_cast(backends.np.asarray(backends.generator().integers(first, end, sizes)), t)), dtype, backend, False)
 
 
 def permutation(n: int, *, backend: str | None = None) -> Tensor:

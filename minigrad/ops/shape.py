@@ -180,7 +180,7 @@ def tile(a: Any, reps: int | tuple[int, ...]) -> Any:
     return _copied(a, [m for n in sizes for m in (1, n)], [m for pair in zip(counts, sizes, strict=True) for m in pair])
 
 
-def repeat(a: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element of `a` several times in a row, along `axis` (None: of the flattened array). As NumPy's; PyTorch's `repeat` is `tile`.
 
     Args:
