@@ -68,8 +68,13 @@ def integer(op: str, name: str, value: Any, least: int, *, fix: str | None = Non
     return number
 
 
+OTHER_NAMES = {"absolute": "abs", "amax": "max", "amin": "min", "around": "round", "concat": "concatenate", "copy": "clone", "fabs": "abs",
+               "permute_dims": "transpose", "ravel": "flatten", "rint": "round"}  # of NumPy's functions, for which minigrad keeps one
+
+
 def op_named(name: str) -> str | None:
-    """How a user calls the op of this name ("minigrad.exp"), or None if minigrad has no such op."""
+    """How a user calls the op of this name ("minigrad.exp") or of NumPy's other name for it, or None if minigrad has no such op."""
+    name = OTHER_NAMES.get(name, name)
     ops = sys.modules.get("minigrad.ops")  # above this file, and there by the time that anything goes wrong
     return f"minigrad.{name}" if callable(getattr(ops, name, None)) and not name.startswith("_") else None
 

@@ -69,6 +69,7 @@ from minigrad.ops.shape import (
     _put,
     _put_along_axis,
     _reshape,
+    _roll,
     _scatter_add,
     _take_along_axis,
     _transpose,
@@ -240,6 +241,9 @@ _SHAPES = [
     ("transpose", "a", "axes reversed", lambda g, axes: _transpose(g, axes=axes[::-1])),
     ("flip", "a", "not flipped back", lambda g: g),
     ("flip", "a", "every axis", lambda g: flip(g)),
+    ("roll", "a", "sign of the shift", lambda g, shift, axis: _roll(g, shift=shift, axis=axis)),
+    ("roll", "a", "not rolled back", lambda g: g),
+    ("roll", "a", "first axis only", lambda g, shift, axis: _roll(g, shift=(-shift[0],), axis=axis[:1])),
     ("concatenate", "arrays", "pieces in reverse order", lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis)[::-1]),
     ("concatenate", "arrays", "sign of the last", lambda g, arrays_shape, axis:
         (lambda p: (*p[:-1], -p[-1]))(_pieces(g, [s[axis] for s in arrays_shape], axis))),

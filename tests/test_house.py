@@ -22,6 +22,7 @@ IMPORT_ORDER = [
     {"models"},
     {"layers"},
     {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
+    {"minigrad.elsewhere"},
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.draw"},

@@ -8,6 +8,7 @@ listed in docs/conventions.md.
 from __future__ import annotations
 
 import math
+from operator import index as as_integer
 from typing import Any
 
 from .. import backend
@@ -358,6 +359,67 @@ def sign(xp: Any, a: Array) -> Array:
     return xp.sign(a)
 
 
+@elementwise()
+def isfinite(xp: Any, a: Array) -> Array:
+    """Is a neither infinite nor NaN? A boolean constant."""
+    return xp.isfinite(a)
+
+
+@elementwise()
+def isinf(xp: Any, a: Array) -> Array:
+    """Is a ∞ or −∞? A boolean constant."""
+    return xp.isinf(a)
+
+
+@elementwise()
+def isnan(xp: Any, a: Array) -> Array:
+    """Is a NaN? A boolean constant."""
+    return xp.isnan(a)
+
+
+def nan_to_num(a: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """a with Python numbers in the place of NaN, ∞ and −∞ (None: the largest and smallest finite number). Derivative 0 where it is replaced."""
+    if _is_whole(a):
+        return clone(a)
+    largest = float(backend.np.finfo(a.dtype).max)
+    fills = [_python_number("nan_to_num", v) for v in (nan, largest if posinf is None else posinf, -largest if neginf is None else neginf)]
+    a = where(isnan(a), fills[0], a)
+    return where(isinf(a), where(a > 0, fills[1], where(a < 0, fills[2], a)), a)
+
+
+# -- whole numbers: constants for the derivative, as `sign` ---------------------------------------------------------------------
+
+
+@elementwise()
+def floor(xp: Any, a: Array) -> Array:
+    """The largest whole number ≤ a, a constant for the derivative. Integers stay integers."""
+    return a.copy() if _is_whole(a) else xp.floor(a)
+
+
+@elementwise()
+def ceil(xp: Any, a: Array) -> Array:
+    """The smallest whole number ≥ a, a constant for the derivative. Integers stay integers."""
+    return a.copy() if _is_whole(a) else xp.ceil(a)
+
+
+def _is_whole(a: Any) -> bool:
+    """An array of integers or booleans?"""
+    return getattr(a, "dtype", backend.default_dtype).kind != "f"
+
+
+@elementwise()
+def _round(xp: Any, a: Array, *, decimals: int) -> Array:
+    return xp.round(a, decimals) if getattr(a, "dtype", None) != backend.bool_ else a.copy()  # NumPy makes float16 of booleans
+
+
+def round(a: Any, decimals: int = 0) -> Any:
+    """a to the nearest number with that many decimals (negative: tens, hundreds ...), halves to the even one: a constant for the derivative.
+
+    A gradient straight through it: ``x + (round(x) - x).detach()``.
+    """
+    return _round(a, decimals=as_integer(decimals))
+
+
 # -- dtype ----------------------------------------------------------------------------------------------------------------
 
 
@@ -409,6 +471,7 @@ def over(g: Any, out: Any) -> Any:
     return where(out == 0, 0.0, g / where(out == 0, 1.0, out))
 
 
-__all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",
-           "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply",
-           "negative", "not_equal", "power", "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]
+__all__ = ["abs", "add", "astype", "ceil", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "floor", "gelu", "greater",
+           "greater_equal", "identity", "isfinite", "isinf", "isnan", "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not",
+           "logical_or", "maximum", "minimum", "multiply", "nan_to_num", "negative", "not_equal", "power", "relu", "round", "sigmoid", "sign", "sin",
+           "softplus", "sqrt", "square", "subtract", "tanh", "where"]

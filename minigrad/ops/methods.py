@@ -51,10 +51,10 @@ _OPERATORS: dict[str, Any] = {
     "__getitem__": shape.getitem,
 }
 _METHODS: dict[Any, str] = {
-    elementwise: "abs astype clip clone exp log sqrt square sigmoid tanh relu",
-    reduce: "argmax cumsum logsumexp max mean min softmax log_softmax std sum var",
+    elementwise: "abs astype clip clone exp log round sqrt square sigmoid tanh relu",
+    reduce: "all any argmax argmin argsort cumprod cumsum logsumexp max mean min prod softmax log_softmax std sum var",
     shape: "expand_dims flatten moveaxis reshape split squeeze swapaxes take transpose",
-    linalg: "diagonal matmul trace",
+    linalg: "diagonal dot matmul trace",
 }
 _COMPARISONS: dict[Any, Any] = {getattr(backend.np, name): getattr(elementwise, name) for name in (
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal")}
