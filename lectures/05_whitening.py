@@ -23,7 +23,7 @@
 #
 # You need lecture 02: batch norm's backward as a projection.
 #
-# *Sources:* dbn (decorrelated batch normalization), eqs 1-14; Higham, Functions of Matrices, for square roots.
+# *Sources:* dbn (decorrelated batch normalization), eqs 1-14; Higham [higham2008] for square roots.
 
 # %%
 import sys

@@ -389,7 +389,7 @@ def cholesky(a: Any) -> Any:
     """The lower triangular L with L Lᵀ = A, for A (..., n, n) positive definite (its symmetric part is used).
 
     dA = sym(L⁻ᵀ Φ(Lᵀ G) L⁻¹), where Φ takes the lower triangle with half of the diagonal.
-    Source: Murray, Differentiation of the Cholesky decomposition (2016), eq. 10.
+    Source: Murray [murray2016], eq. 10.
     """
     return _computed_in(backend.float32, _cholesky, _matrix("cholesky", a, square=True))
 
