@@ -20,7 +20,14 @@ IMPORT_ORDER = [
     {"scripts"},
     {"lectures"},
     {"models"},
-    {"layers"},
+    {"layers"},  # layers/__init__.py, which imports every layer
+    {"layers.verify"},
+    {"layers.modules"},
+    {"layers.gradients"},
+    {"layers.weights"},
+    {"layers.batch", "layers.sample", "layers.whitening"},
+    {"layers.shapes"},
+    {"layers.registry"},
     {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
@@ -50,8 +57,8 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "cupyx", "scipy", "torch"}
 MAY_IMPORT_ARRAY_LIBRARIES = ("minigrad/backend.py", "minigrad/kernels/")
 # `from .backend import np` is the same import in disguise; who may do that, and why:
 MAY_BORROW_NUMPY = {
-    "layers/agreement.py": "compares on the host, in float64",
-    "layers/report.py": "compares on the host, in float64",
+    "layers/verify/agreement.py": "compares on the host, in float64",
+    "layers/verify/report.py": "compares on the host, in float64",
     "minigrad/check.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
@@ -63,7 +70,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/data.py": "draws and shuffles on the host; arrays reach a backend by from_numpy",
     "minigrad/downloads.py": "parses files on the host",
 }
-MAY_COMPARE_WITH = {("layers/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
+MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled", "tests/test_fixes.py": "the same of Modules"}
 
 MAX_LINES_OF_A_FILE = 500
@@ -98,9 +105,9 @@ def module_name(path):
 
 
 def room(module):
-    """The row entry that `module` belongs to: minigrad.ops.shape -> minigrad.ops, layers.registry -> layers."""
+    """The row entry that `module` belongs to: minigrad.ops.shape -> minigrad.ops, layers.batch.batch_norm -> layers.batch."""
     parts = module.split(".")
-    return ".".join(parts[: 2 if parts[0] == "minigrad" else 1])
+    return ".".join(parts[: 2 if parts[0] in ("minigrad", "layers") else 1])
 
 
 def imports(source, root):
@@ -337,7 +344,7 @@ GOOD_IMPORTS = {
     "minigrad/tensor.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .engine import tape",
     "minigrad/ops/shape.py": "from ..primitive import primitive\nfrom .reduce import sum\nfrom . import reduce",
     "minigrad/__init__.py": "from .derivation import check",
-    "layers/batch_norm.py": "import minigrad as mg\nfrom minigrad.ops import sum\nfrom .registry import register",
+    "layers/batch/batch_norm.py": "import minigrad as mg\nfrom minigrad.ops import sum\nfrom ..registry import register\nfrom . import renorm",
     "scripts/train.py": "import models, layers",
 }
 
@@ -356,10 +363,14 @@ def test_imports_that_point_down_pass(house):
     ("minigrad/engine.py", "from . import Tensor", "minigrad.engine imports minigrad,"),
     ("minigrad/backend.py", "import importlib\nimportlib.import_module('layers')", "minigrad.backend imports layers"),
     ("minigrad/nn/modules.py", "from ..optim import SGD", "minigrad.nn imports minigrad.optim"),
-    ("layers/batch_norm.py", "from models import vgg", "layers imports models"),
+    ("layers/batch/batch_norm.py", "from models import vgg", "layers.batch imports models"),
+    ("layers/batch/batch_norm.py", "from ..modules import BatchNorm2d", "layers.batch imports layers.modules"),
+    ("layers/batch/batch_norm.py", "from ..sample.layer_norm import rows", "layers.batch imports layers.sample"),
+    ("layers/verify/report.py", "from .. import REGISTRY", "layers.verify imports layers,"),
+    ("layers/rooms/attic.py", "", "layers.rooms is new: add it to IMPORT_ORDER"),
     ("models/vgg.py", "import scripts.train", "models imports scripts.train"),
     ("minigrad/novelty.py", "", "minigrad.novelty is new: add it to IMPORT_ORDER"),
-    ("layers/batch_norm.py", "from minigrad.novelty import f", "minigrad.novelty is unknown: add it to IMPORT_ORDER"),
+    ("layers/batch/batch_norm.py", "from minigrad.novelty import f", "minigrad.novelty is unknown: add it to IMPORT_ORDER"),
 ])
 def test_imports_that_point_up_are_found(house, path, text, says):
     assert [says in problem for problem in imports_that_point_up(house({path: text}))] == [True]
@@ -368,8 +379,8 @@ def test_imports_that_point_up_are_found(house, path, text, says):
 @pytest.mark.parametrize("path, text", [
     ("minigrad/engine.py", "import numpy as np"),
     ("minigrad/ops/shape.py", "def f():\n    from numpy.linalg import inv"),
-    ("layers/batch_norm.py", "import scipy.linalg"),
-    ("layers/batch_norm.py", "import importlib\nimportlib.import_module('torch')"),
+    ("layers/batch/batch_norm.py", "import scipy.linalg"),
+    ("layers/batch/batch_norm.py", "import importlib\nimportlib.import_module('torch')"),
     ("minigrad/engine.py", "from .backend import np"),
     ("minigrad/kernel.py", "import cupy"),
 ])

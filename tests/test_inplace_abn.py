@@ -10,7 +10,7 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import relative_error, to_host
-from layers.inplace_abn import SMALLEST, away_from_zero, rebuilt, statistics
+from layers.batch.inplace_abn import SMALLEST, away_from_zero, rebuilt, statistics
 from minigrad.donation import Taken
 from minigrad.kernels import normalize
 

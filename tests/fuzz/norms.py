@@ -1,7 +1,7 @@
 """Every layer and derivation on random shapes, scales, ε and dtypes. What must hold:
 
 - float64: the derivation agrees with the composed form, in both orders;
-- float32: the derivation is within the rounding of its inputs (`layers.agreement.float32_errors`);
+- float32: the derivation is within the rounding of its inputs (`layers.verify.agreement.float32_errors`);
 - float16: results are those of float64 on the same rounded inputs, to a few roundings of float16;
 - keyword arrays that the caller changes after the forward change no gradient.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from layers.agreement import WHITENING, bound, derivatives, float32_errors, relative_errors, worst
+from layers.verify.agreement import WHITENING, bound, derivatives, float32_errors, relative_errors, worst
 
 from .programs import explains_itself
 
