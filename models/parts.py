@@ -35,7 +35,7 @@ import minigrad as mg
 from layers import REGISTRY
 from layers.gradients.modulation import modulated
 from minigrad import nn
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 
 class PixelLayerNorm(layers.LayerNorm):

@@ -13,7 +13,8 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import random_cotangent, to_host
-from minigrad import checkpoint, errors, nn, optim
+from minigrad import checkpoint, nn, optim
+from minigrad.core import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"minigrad": mg, "mg": mg, "nn": nn, "optim": optim, "data": mg.data, "layers": layers, "checkpoint": checkpoint, "numpy": np, "np": np}

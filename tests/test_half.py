@@ -11,7 +11,7 @@ from helpers import relative_error, to_host
 from layers.batch import batch_norm
 from layers.verify.agreement import cases_of, half_errors, on_backend, relative_errors, worst
 from minigrad import nn, optim
-from minigrad.by_hand import ByHand
+from minigrad.core.by_hand import ByHand
 from minigrad.kernels import half, normalize, reduce
 
 FORMS = [(name, form) for name, layer in layers.REGISTRY.items() for form in ("composed", *layer.derived)]

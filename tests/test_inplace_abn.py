@@ -11,7 +11,7 @@ import layers
 import minigrad as mg
 from helpers import relative_error, to_host
 from layers.batch.inplace_abn import SMALLEST, away_from_zero, rebuilt, statistics
-from minigrad.donation import Taken
+from minigrad.core.donation import Taken
 from minigrad.kernels import normalize
 
 ABN = layers.REGISTRY["inplace_abn"]

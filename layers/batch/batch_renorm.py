@@ -15,7 +15,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import clip, mean, named, reshape, sqrt
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 from ..registry import Case, Form, register
 from ..shapes import exact_mean, per_channel, refuse_constant_channels

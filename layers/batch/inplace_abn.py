@@ -20,7 +20,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import abs, clip, log1p, mean, named, relu, sqrt, where
-from minigrad.errors import error
+from minigrad.core.errors import error
 from minigrad.kernels import normalize
 from minigrad.ops.broadcasting import namespace_of
 

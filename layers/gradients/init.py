@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.errors import describe, error
+from minigrad.core.errors import describe, error
 
 T = TypeVar("T", bound=mg.Tensor)
 M = TypeVar("M", bound=nn.Module)

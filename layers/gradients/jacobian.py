@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import minigrad as mg
 from minigrad import backend, mean, nn, outer, sqrt
-from minigrad.errors import describe, error
-from minigrad.tensor import state
+from minigrad.core.errors import describe, error
+from minigrad.core.tensor import state
 
 from ..shapes import refuse_constant_channels
 

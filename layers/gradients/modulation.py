@@ -19,7 +19,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import clip, nn, where
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 
 def modulated(f: Callable[[Any], Any], x: Any, strength: float, limit: float) -> Any:

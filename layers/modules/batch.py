@@ -12,11 +12,12 @@ from math import prod
 from typing import Any
 
 import minigrad as mg
-from minigrad import backend, nn, storage
-from minigrad.errors import describe, error, integer
+from minigrad import backend, nn
+from minigrad.core import storage
+from minigrad.core.errors import describe, error, integer
+from minigrad.core.tensor import state
 from minigrad.kernels.half import widened
 from minigrad.nn.layers import no_device
-from minigrad.tensor import state
 
 from ..batch import batch_norm as _batch_norm
 from ..registry import REGISTRY

@@ -30,11 +30,12 @@ from math import prod
 from typing import Any, TypeVar
 
 import minigrad as mg
-from minigrad import maximum, mean, nn, reshape, sqrt, storage
+from minigrad import maximum, mean, nn, reshape, sqrt
 from minigrad import sum as sum_
-from minigrad.errors import describe, error, integer
+from minigrad.core import storage
+from minigrad.core.errors import describe, error, integer
+from minigrad.core.tensor import state
 from minigrad.kernels.half import in_float32, widened
-from minigrad.tensor import state
 
 from ..registry import REGISTRY
 from .batch import chosen_form

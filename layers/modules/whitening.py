@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import minigrad as mg
-from minigrad import backend, storage
-from minigrad.errors import BackendError, describe, error, integer
+from minigrad import backend
+from minigrad.core import storage
+from minigrad.core.errors import BackendError, describe, error, integer
+from minigrad.core.tensor import state
 from minigrad.kernels.half import in_float32, widened
-from minigrad.tensor import state
 
 from ..registry import REGISTRY
 from ..shapes import per_channel

@@ -15,7 +15,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import mean, named, reshape, sqrt
 from minigrad import sum as sum_
-from minigrad.errors import error, integer
+from minigrad.core.errors import error, integer
 
 from ..registry import Case, register
 from ..shapes import exact_mean, per_channel, refuse_constant_channels

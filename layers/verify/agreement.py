@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import minigrad as mg
-from minigrad.backend import np
+from minigrad.core.backend import np
 
 from ..registry import REGISTRY, Case, Form, Layer
 

@@ -26,8 +26,8 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import backend
-from minigrad.backend import np
-from minigrad.errors import BackendError
+from minigrad.core.backend import np
+from minigrad.core.errors import BackendError
 
 from ..registry import REGISTRY, Case, Layer
 from ..whitening.degenerate_whitening import Row, degenerate_comparison

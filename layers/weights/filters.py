@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.errors import describe, error, require_floating
+from minigrad.core.errors import describe, error, require_floating
 
 from ..shapes import one_dtype
 

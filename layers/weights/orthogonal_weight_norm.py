@@ -17,7 +17,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import astype, backend, concatenate, eigvalsh, inv_sqrtm, mean, named, reshape
-from minigrad.errors import error, integer
+from minigrad.core.errors import error, integer
 
 from ..registry import Case, register
 from ..whitening.square_roots import eigenbasis, inverse_root, root_lyapunov

@@ -17,7 +17,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend, named, reshape, sqrt
 from minigrad import sum as sum_
-from minigrad.errors import describe, error
+from minigrad.core.errors import describe, error
 
 from ..registry import Case, register
 from .filters import per_filter

@@ -23,7 +23,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend, expand_dims, matmul, mean, named, sqrt, trace
 from minigrad import sum as sum_
-from minigrad.errors import error, integer
+from minigrad.core.errors import error, integer
 
 from ..registry import Case, register
 from .channel_groups import identity, measured, transformed

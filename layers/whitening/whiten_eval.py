@@ -17,7 +17,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import einsum, expand_dims, named, reshape, swapaxes
-from minigrad.errors import describe, error
+from minigrad.core.errors import describe, error
 
 from ..registry import Case, register
 from ..shapes import one_dtype, per_channel

@@ -18,11 +18,11 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from ..kernels import matmul as kernel
-from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
 from .elementwise import as_floating, astype, over, where

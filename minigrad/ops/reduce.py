@@ -9,12 +9,12 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import error
+from ..core.primitive import primitive
 from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
-from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
 from .elementwise import as_floating, astype, exp, logical_or, over
 from .shape import Axis, _reshape, flatten, flip, normalize_axis, one_axis

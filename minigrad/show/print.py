@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, overload
 
-from . import backend
-from .backend import NAMESPACES, Array
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.engine import reachable
+from ..core.errors import TapeError, describe, error
+from ..core.plan import is_output
+from ..core.state import unwatch, watch
+from ..core.tensor import Line, Tensor
 from .draw import adjoints as adjoints
 from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
-from .engine import reachable
-from .errors import TapeError, describe, error
-from .plan import is_output
-from .state import unwatch, watch
-from .tensor import Line, Tensor
 
 LONGEST, FIRST, LAST = 60, 24, 16  # of a tape with more than LONGEST lines the first and the last are printed
 CALL_WIDTH = 56

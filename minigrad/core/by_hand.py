@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..kernels import half
 from . import backend, donation
 from .backend import NAMESPACES
 from .errors import describe, error
-from .kernels import half
 from .plan import Primitive
 from .primitive import as_function, call
 from .tensor import Line, Tensor

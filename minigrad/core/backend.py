@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.cuda.find import import_cupy
 from .errors import BackendError, describe, error
-from .kernels.cuda.find import import_cupy
 
 Array = Any  # an array of any registered backend: numpy.ndarray, cupy.ndarray, ...
 DType = np.dtype

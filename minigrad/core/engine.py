@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from . import backend, ops, ownership, storage
+from .. import ops
+from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import TapeError, describe, error
 from .state import watching

@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import backend
-from .backend import NAMESPACES, Array
-from .engine import grad, reachable
-from .errors import describe, error
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.engine import grad, reachable
+from ..core.errors import describe, error
+from ..core.plan import is_output
+from ..core.tensor import Line, Tensor
 from .layout import Node, best_layout
-from .plan import is_output
-from .tensor import Line, Tensor
 
 INK, GREY, BLUE, GREEN, PURPLE, VERMILLION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
 FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc"}

@@ -39,11 +39,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import backend
-from .backend import np
-from .engine import _recording, grad
-from .errors import describe, error
-from .tensor import Tensor, state
+from ..core import backend
+from ..core.backend import np
+from ..core.engine import _recording, grad
+from ..core.errors import describe, error
+from ..core.tensor import Tensor, state
 
 Vector = Any  # a flat float64 NumPy array
 Tensors = list[Tensor]

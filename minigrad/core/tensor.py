@@ -89,7 +89,7 @@ LEAF: Any = _LeafPlan()
 
 
 if TYPE_CHECKING:
-    from .ops.signatures import Methods
+    from ..ops.signatures import Methods
 else:
     Methods = object
 

@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..kernels.half import of_one_dtype
 from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import BackendError, TapeError, describe, error, op_named
-from .kernels.half import of_one_dtype
 from .plan import Align, Primitive, output_tensor
 from .state import watching
 from .storage import _checksums
