@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, broadcast_to, primitive, reshape
-from minigrad.errors import describe, error
+from minigrad.core.errors import describe, error
 from minigrad.kernels import normalize
 from minigrad.ops.elementwise import require_floating
 

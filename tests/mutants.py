@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from math import pi, prod
 from typing import Any, NamedTuple
 
-from minigrad.by_hand import ByHand
+from minigrad.core.by_hand import ByHand
+from minigrad.core.plan import Primitive
+from minigrad.core.tensor import Tensor
 from minigrad.ops.broadcasting import broadcast_to, sum_to
 from minigrad.ops.einsum import _contract, _turned
 from minigrad.ops.elementwise import (
@@ -75,8 +77,6 @@ from minigrad.ops.shape import (
     _transpose,
     expand_dims,
 )
-from minigrad.plan import Primitive
-from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")
 _COUNTED: dict[str, Any] = {"count_include_pad": True, "ceil_mode": False, "divisor": None}

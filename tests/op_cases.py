@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.plan import registry
 from minigrad.kernels import pool
 from minigrad.ops import linalg, losses, neural, shape
 from minigrad.ops.elementwise import _gate, _zeros
-from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered

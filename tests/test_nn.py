@@ -12,7 +12,7 @@ import layers
 import minigrad as mg
 from helpers import random_cotangent, relative_error, to_host
 from minigrad import nn, optim
-from minigrad.backend import generator
+from minigrad.core.backend import generator
 
 
 class Net(nn.Module):

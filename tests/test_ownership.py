@@ -8,8 +8,8 @@ from test_donation import HELD, halved, result, variable
 
 import minigrad as mg
 from helpers import to_host
-from minigrad import ownership, storage
-from minigrad.donation import Taken
+from minigrad.core import ownership, storage
+from minigrad.core.donation import Taken
 
 NUMBERS = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.show import FIRST, LAST, adjoints
+from minigrad.show.print import FIRST, LAST, adjoints
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

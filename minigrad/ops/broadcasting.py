@@ -9,13 +9,13 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from .. import backend
-from ..backend import NAMESPACES, Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.errors import error
+from ..core.plan import Primitive
+from ..core.primitive import _one_float_dtype, primitive
+from ..core.tensor import Tensor, state
 from ..kernels.reduce import sum_over
-from ..plan import Primitive
-from ..primitive import _one_float_dtype, primitive
-from ..tensor import Tensor, state
 
 
 @primitive(a=lambda g, a_shape: _sum_to(g, shape=a_shape))

@@ -11,13 +11,13 @@ import math
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from ..kernels import erf as error_function
 from ..kernels import select
 from ..kernels.spread import spread
-from ..primitive import primitive
 from .broadcasting import elementwise, floating, namespace_of
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------------

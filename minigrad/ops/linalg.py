@@ -19,11 +19,11 @@ from math import prod
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error, integer
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error, integer
+from ..core.primitive import primitive
 from ..kernels import matmul as kernel
-from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
 from .elementwise import as_floating, astype, multiply, over, where

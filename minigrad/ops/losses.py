@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
-from ..by_hand import by_hand
-from ..errors import describe, error
-from ..primitive import primitive
+from ..core.backend import Array
+from ..core.by_hand import by_hand
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from .elementwise import as_floating, astype, exp, not_equal, softplus, where
 from .neural import check_range
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from ..errors import TapeError, describe, error
-from ..tensor import Tensor, refusal_of_numpy, state
+from ..core import backend
+from ..core.errors import TapeError, describe, error
+from ..core.tensor import Tensor, refusal_of_numpy, state
 from . import elementwise, linalg, reduce, shape
 
 

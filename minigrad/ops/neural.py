@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from ..backend import NAMESPACES, Array
-from ..errors import describe, error, integer, left_out
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.errors import describe, error, integer, left_out
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, state
 from ..kernels import conv, pool
-from ..primitive import primitive
-from ..tensor import Tensor, state
 from .broadcasting import namespace_of
 from .elementwise import as_floating, not_equal, require_floating, where
 from .reduce import _sum, mean

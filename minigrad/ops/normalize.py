@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
-from ..errors import describe, error
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
+from ..core.tensor import Tensor
 from ..kernels import normalize
 from ..kernels.cuda import rows
 from ..kernels.half import is_half, stored, widened
-from ..primitive import primitive
-from ..tensor import Tensor
 from .broadcasting import sum_to
 from .elementwise import as_floating
 from .reduce import _count

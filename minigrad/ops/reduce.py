@@ -9,12 +9,12 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import error
+from ..core.primitive import primitive
 from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
-from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
 from .elementwise import as_floating, astype, clone, exp, over
 from .shape import Axis, _reshape, _transpose, concatenate, flatten, flip, moveaxis, normalize_axis, one_axis, reshape, stack, take_along_axis

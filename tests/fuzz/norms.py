@@ -1,8 +1,8 @@
 """Every layer and derivation on random shapes, scales, ε and dtypes. What must hold:
 
 - float64: the derivation agrees with the composed form, in both orders;
-- float32: the derivation is within the rounding of its inputs (`layers.agreement.float32_errors`);
-- float16: results are those of float64 on the same rounded inputs (`layers.agreement.half_errors`);
+- float32: the derivation is within the rounding of its inputs (`layers.verify.agreement.float32_errors`);
+- float16: results are those of float64 on the same rounded inputs (`layers.verify.agreement.half_errors`);
 - keyword arrays that the caller changes after the forward change no gradient.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from layers.agreement import WHITENING, bound, derivatives, float32_errors, half_errors, relative_errors, worst
+from layers.verify.agreement import WHITENING, bound, derivatives, float32_errors, half_errors, relative_errors, worst
 
 from .programs import explains_itself
 

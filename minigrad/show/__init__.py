@@ -1,0 +1,9 @@
+"""Look at the tape: print it, count what it keeps, draw it, and record the values that ran over it.
+
+    print.py     `tape`: the lines that lead to a result, as a table, and what each of them keeps
+    draw.py      the same as a picture, with gradients and values; `adjoints`
+    layout.py    where the boxes of the picture go
+"""
+
+from .draw import adjoints
+from .print import record, tape
