@@ -869,8 +869,8 @@ for op in ("any", "all"):
         constant(op, f"axis {axis}{', keepdims' * keepdims}", lambda m, a, b, op=op, axis=axis, k=keepdims: getattr(m, op)(a, axis=axis, keepdims=k), _RANKS)
     constant(op, "of booleans", lambda m, a, b, op=op: getattr(m, op)(a > b, axis=1), _RANKS)
 for op in ("isfinite", "isinf", "isnan"):
-    constant(op, "of all kinds", lambda m, a, b, op=op: getattr(m, op)(like(a, [[0.5, np.inf, -np.inf, np.nan]]) * 1.5), _RANKS, lambda a, b, op=op: getattr(np, op)(
-        np.array([[0.5, np.inf, -np.inf, np.nan]])))
+    constant(op, "of all kinds", lambda m, a, b, op=op: getattr(m, op)(like(a, _SPECIAL) * 1.5), _RANKS,
+             lambda a, b, op=op: getattr(np, op)(np.array(_SPECIAL)))
     constant(op, "of whole numbers", lambda m, a, b, op=op: getattr(m, op)(a), _RANKS)
 for op in ("round", "floor", "ceil"):
     constant(op, "halves", lambda m, a, b, op=op: getattr(m, op)(a + 0.5), _RANKS)
@@ -878,7 +878,8 @@ for op in ("round", "floor", "ceil"):
     constant(op, "whole numbers", lambda m, a, b, op=op: getattr(m, op)(a), _RANKS)
 constant("round", "the method, tens", lambda m, a, b: (10 * a).round(-1), _RANKS)
 for op, f in [("zeros", lambda m, x: m.zeros((2, 3))), ("ones", lambda m, x: m.ones((2, 3))), ("eye", lambda m, x: m.eye(2, 3, 1)),
-              ("full", lambda m, x: m.full((2, 3), 0.25)), ("arange", lambda m, x: m.arange(0.5, 3.0, 0.25)), ("linspace", lambda m, x: m.linspace(0.0, 2.0, 7))]:
+              ("full", lambda m, x: m.full((2, 3), 0.25)), ("arange", lambda m, x: m.arange(0.5, 3.0, 0.25)),
+              ("linspace", lambda m, x: m.linspace(0.0, 2.0, 7))]:
     constant(op, "float32 by default", lambda m, a, b, f=f: f(m, a), _RANKS, lambda a, b, f=f: f(np, a).astype("float32"))
 for op, f in [("zeros_like", lambda m, x: m.zeros_like(x)), ("ones_like", lambda m, x: m.ones_like(x)), ("full_like", lambda m, x: m.full_like(x, 1))]:
     constant(op, "of an array", lambda m, a, b, f=f: f(m, a), _RANKS)

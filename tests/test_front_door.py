@@ -58,7 +58,8 @@ def test_the_fix_for_a_name_that_stands_elsewhere_names_what_exists(name):
 
 @pytest.mark.parametrize("name, fix", [
     ("BatchNorm2d", "import layers; layers.BatchNorm2d"), ("Linear", "minigrad.nn.Linear"), ("Adam", "minigrad.optim.Adam"), ("cat", "minigrad.concatenate"),
-    ("from_numpy", "minigrad.tensor"), ("int32", "dtype='int32'"), ("load", "minigrad.checkpoint.load"), ("absolute", "minigrad.abs"), ("softmx", "minigrad.softmax"),
+    ("from_numpy", "minigrad.tensor"), ("int32", "dtype='int32'"), ("load", "minigrad.checkpoint.load"),
+    ("absolute", "minigrad.abs"), ("softmx", "minigrad.softmax"),
     ("shape", "x.shape, or minigrad.reshape(x, (2, 3))"), ("zzz", "help(minigrad) and the README say what there is")])
 def test_the_fix_is_the_place(name, fix):
     assert fix_for(name).startswith(fix)
@@ -79,7 +80,8 @@ def test_what_python_asks_of_a_module_is_not_disturbed():
 
 # -- creation -------------------------------------------------------------------------------------------------------------
 
-GIVEN = {"zeros": ((2, 3),), "ones": ((2, 3),), "full": ((2, 3), 1.5), "eye": (3,), "arange": (0.0, 2.0, 0.25), "linspace": (0, 1, 5), "rand": ((2, 3),), "randn": ((2, 3),)}
+GIVEN = {"zeros": ((2, 3),), "ones": ((2, 3),), "full": ((2, 3), 1.5), "eye": (3,), "arange": (0.0, 2.0, 0.25), "linspace": (0, 1, 5),
+         "rand": ((2, 3),), "randn": ((2, 3),)}
 LIKE = {"zeros_like": (), "ones_like": (), "full_like": (2.5,)}
 INTEGERS = {"randint": (0, 9, (2, 3)), "permutation": (6,)}
 
@@ -100,7 +102,7 @@ def test_dtype_backend_and_requires_grad(name, dtype, backend):
     np.testing.assert_allclose(to_host(g), 2 * np.exp(to_host(x)), rtol=1e-2)
     with pytest.raises(TypeError, match="needs: "):
         make(*GIVEN[name], dtype="complex64")
-    with pytest.raises(TypeError, match="integers and booleans have no derivative|floating dtype"):
+    with pytest.raises(TypeError, match=r"integers and booleans have no derivative|floating dtype"):
         make(*GIVEN[name], dtype="int64", requires_grad=True)
 
 
@@ -156,11 +158,13 @@ def test_values(backend):
 
 
 @pytest.mark.parametrize("wrong, kind", [
-    (lambda: mg.full((2,), [1, 2]), TypeError), (lambda: mg.full((2,), "1"), TypeError), (lambda: mg.full((2,), 300, dtype="int8"), ValueError), (lambda: mg.arange(300, dtype="int8"), ValueError),
+    (lambda: mg.full((2,), [1, 2]), TypeError), (lambda: mg.full((2,), "1"), TypeError),
+    (lambda: mg.full((2,), 300, dtype="int8"), ValueError), (lambda: mg.arange(300, dtype="int8"), ValueError),
     (lambda: mg.randint(-9, -2, (3,), dtype="uint8"), ValueError),
     (lambda: mg.eye(2.5), ValueError), (lambda: mg.eye(-1), ValueError), (lambda: mg.arange("3"), TypeError), (lambda: mg.arange(1, 2, 0), ValueError),
     (lambda: mg.arange(float("inf")), ValueError), (lambda: mg.linspace(0, 1, -1), ValueError), (lambda: mg.linspace([0], 1, 3), TypeError),
-    (lambda: mg.randint(0), ValueError), (lambda: mg.randint(3, 3), ValueError), (lambda: mg.randint(0, 2.5), ValueError), (lambda: mg.permutation(-1), ValueError),
+    (lambda: mg.randint(0), ValueError), (lambda: mg.randint(3, 3), ValueError), (lambda: mg.randint(0, 2.5), ValueError),
+    (lambda: mg.permutation(-1), ValueError),
     (lambda: mg.rand(2, dtype="int64"), TypeError), (lambda: mg.randn(2, dtype="bool"), TypeError)])
 def test_bad_arguments_have_a_taught_error(wrong, kind, backend):
     with pytest.raises(kind, match=r"(?s): got .*\n  needs: .*\n  fix:   "):
@@ -213,7 +217,8 @@ def test_what_is_made_has_memory_of_its_own(backend):
 
 
 @pytest.mark.parametrize("f", [
-    lambda x: mg.prod(x, 0), lambda x: mg.prod(x, ()), lambda x: mg.cumprod(x, 0), lambda x: mg.tile(x, 1), lambda x: mg.repeat(x, 1, 0), lambda x: mg.repeat(x, [1], 0),
+    lambda x: mg.prod(x, 0), lambda x: mg.prod(x, ()), lambda x: mg.cumprod(x, 0), lambda x: mg.tile(x, 1), lambda x: mg.repeat(x, 1, 0),
+    lambda x: mg.repeat(x, [1], 0),
     lambda x: mg.roll(x, 0), lambda x: mg.roll(x, 0, 0), lambda x: mg.sort(x, 0), mg.floor, mg.ceil, mg.round, mg.nan_to_num, lambda x: mg.vstack([x]),
     lambda x: mg.hstack([x]), lambda x: mg.dot(x, 1), lambda x: mg.diag(x[0])])
 @pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])

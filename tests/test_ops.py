@@ -230,7 +230,8 @@ AS_NUMPY = """
     m.take(i, j - 1, axis=1), m.take_along_axis(i, i * 0, 1), m.broadcast_to(j, (2, 3)), m.matmul(i, j), i @ i.T, m.outer(j, j),
     m.einsum("ij,j->i", i, j), m.einsum("ij->ji", i), m.diagonal(i), m.trace(i), m.tril(i), m.triu(i, 1), m.prod(i), m.prod(j, axis=0), m.prod(b, axis=1),
     m.prod(i, axis=(0, 1), keepdims=True), m.cumprod(i), m.cumprod(b, axis=0), m.argmin(i), m.argmin(b, axis=1), m.any(i, axis=0), m.all(i, axis=1), m.any(b),
-    m.all(b, axis=0, keepdims=True), m.tile(i, (2, 1)), m.tile(b, 2), m.repeat(i, 2), m.repeat(i, [0, 3], axis=0), m.roll(i, 1), m.roll(b, 1, axis=1), m.sort(i),
+    m.all(b, axis=0, keepdims=True), m.tile(i, (2, 1)), m.tile(b, 2), m.repeat(i, 2), m.repeat(i, [0, 3], axis=0), m.roll(i, 1), m.roll(b, 1, axis=1),
+    m.sort(i),
     m.sort(b, axis=0), m.argsort(j), m.vstack([i, j]), m.hstack([j, j]), m.diag(j), m.diag(i, 1), m.diag(b[0]), m.dot(i, j), m.dot(j, j), m.dot(2, i),
     m.tensordot(i, i, 2), m.tensordot(i, j, 1), m.round(i), m.round(10 * i, -1), m.isnan(i), m.isinf(b), m.isfinite(i), m.nan_to_num(i), m.nan_to_num(b)"""
 FLOAT32_INSTEAD_OF_FLOAT64 = """
@@ -278,7 +279,8 @@ def test_integers_and_booleans_are_computed_as_numpy_does_but_in_float32(source,
 INTEGERS = ("uint8", "int8", "int32", "int64", "bool")
 OF_COTANGENTS = {"gate", "unpool", "winners", "avg_unpool", "part_means", "part_means_input", "conv2d_input", "conv2d_weight", "put", "scatter_add",
                  "put_along_axis", "cofactor", "cofactor_slope"}  # no public op gives them anything but floats
-ARITHMETIC = {"prod", "cumprod", "dot", "tensordot", "negative", "add", "subtract", "multiply", "square", "abs", "power", "power_number", "integer_power", "matmul", "outer", "contract", "einsum",
+ARITHMETIC = {"prod", "cumprod", "dot", "tensordot",
+              "negative", "add", "subtract", "multiply", "square", "abs", "power", "power_number", "integer_power", "matmul", "outer", "contract", "einsum",
               "where"}
 
 

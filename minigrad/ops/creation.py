@@ -170,8 +170,12 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "
     first, end = (0, low) if high is None else (low, high)
     sizes = _shape("randint", (size,))
     if not all(isinstance(n, (int, backends.np.integer)) for n in (first, end)) or first >= end:
-        raise error(ValueError, "randint", got=f"low={first!r}, high={end!r}", needs="integers, low < high", fix="randint(low, high, (2, 3)): high is not among them")
-    return _made("randint", lambda xp, t: xp.asarray(_cast(backends.np.asarray(backends.generator().integers(first, end, sizes)), t)), dtype, backend, False)
+        raise error(ValueError, "randint", got=f"low={first!r}, high={end!r}", needs="integers, low < high",
+                    fix="randint(low, high, (2, 3)): high is not among them")
+
+    def make(xp: Any, t: Any) -> Array:
+        return xp.asarray(_cast(backends.np.asarray(backends.generator().integers(first, end, sizes)), t))
+    return _made("randint", make, dtype, backend, False)
 
 
 def permutation(n: int, *, backend: str | None = None) -> Tensor:
