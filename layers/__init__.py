@@ -34,6 +34,7 @@ for _family in (importlib.import_module(f"{__name__}.{family}") for family in FA
     for _file in pkgutil.iter_modules(_family.__path__, f"{_family.__name__}."):
         importlib.import_module(_file.name)
 
+from .forms import *  # noqa: E402, F403
 from .gradients import *  # noqa: E402, F403
 from .modules import *  # noqa: E402, F403
 

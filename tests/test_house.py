@@ -26,7 +26,7 @@ IMPORT_ORDER = [
     {"layers.gradients"},
     {"layers.weights"},
     {"layers.batch", "layers.sample", "layers.whitening"},
-    {"layers.shapes"},
+    {"layers.shapes", "layers.forms"},
     {"layers.registry"},
     {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
     {"minigrad.elsewhere"},

@@ -11,10 +11,11 @@ are float32 in a float16 layer. A layer in float32 takes float16 x, too, and giv
     parametrizations.py   weight normalizations on a Linear or Conv2d
 """
 
-from . import batch, inplace, parametrizations, whitening
+from . import batch, inplace, parametrizations, sample, whitening
 from .batch import *  # noqa: F403
 from .inplace import *  # noqa: F403
 from .parametrizations import *  # noqa: F403
+from .sample import *  # noqa: F403
 from .whitening import *  # noqa: F403
 
-__all__ = [*batch.__all__, *inplace.__all__, *parametrizations.__all__, *whitening.__all__]
+__all__ = [*batch.__all__, *inplace.__all__, *parametrizations.__all__, *sample.__all__, *whitening.__all__]

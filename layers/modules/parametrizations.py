@@ -37,8 +37,8 @@ from minigrad.core.errors import describe, error, integer
 from minigrad.core.tensor import state
 from minigrad.kernels.half import in_float32, widened
 
+from ..forms import chosen_form
 from ..registry import REGISTRY
-from .batch import chosen_form
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -20,7 +20,7 @@ from ..shapes import per_channel
 from ..whitening.channel_groups import measured, stacks
 from ..whitening.iter_norm import iterates
 from ..whitening.square_roots import eigenbasis, whitener
-from .batch import Normalization
+from .base import Normalization
 
 
 def _moments(x: Any) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from ..core import engine
 from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Line, Tensor
-from ..show.print import record
+from ..show import record
 from .task import Task, TaskError
 
 MOST_PATHS = 400

@@ -1,8 +1,6 @@
-"""Look at the tape: print it, count what it keeps, draw it, and record the values that ran over it.
+"""Print the tape: which ops ran on what, and what each line keeps for its backward.
 
     t = mg.tape(loss)              the lines that lead to `loss`: print(t), t["xhat"], t.kept_bytes, t.draw(), t.dot()
-    with mg.record() as r: ...     the value of every op inside: r["xhat"].value
-    adjoints(loss)                 the gradient at every line, for t.draw(gradients=...)
 
 Printing looks at shapes and names only: it never waits for a GPU.
 """
@@ -10,7 +8,6 @@ Printing looks at shapes and names only: it never waits for a GPU.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple, overload
 
 from ..core import backend
@@ -18,40 +15,16 @@ from ..core.backend import NAMESPACES, Array
 from ..core.engine import reachable
 from ..core.errors import TapeError, describe, error
 from ..core.plan import is_output
-from ..core.state import unwatch, watch
 from ..core.tensor import Line, Tensor
-from .draw import adjoints as adjoints
 from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
+from .tables import _called, _count, _shown, _table
+from .values import Record
 
-LONGEST, FIRST, LAST = 60, 24, 16  # of a tape with more than LONGEST lines the first and the last are printed
 CALL_WIDTH = 56
 SQUARE = {"axis", "stride", "padding", "dilation", "kernel"}  # keywords whose (n,) or (n, n) is printed as n
 
 
-class UnknownNameError(KeyError):
-    """No line, or no recorded value, has this name."""
-
-    def __str__(self) -> str:  # KeyError's own prints the text as a quoted string
-        return str(self.args[0])
-
-
-def _called(name: str, entries: Sequence[Any], what: str) -> list[Any]:
-    found = [e for e in entries if e.name == name]
-    if not found:
-        names = list(dict.fromkeys(e.name for e in entries if e.name is not None))
-        close = get_close_matches(name, names, 1)
-        raise error(UnknownNameError, what, got=f"the name {name!r}",
-                    needs=f"one of {', '.join(map(repr, names))}" if names else "a name, but nothing here has one",
-                    fix=f"did you mean {close[0]!r}?" if close
-                    else f"name the value where it is computed: minigrad.named({name!r}, ...)")
-    return found
-
-
-# -- words and tables --------------------------------------------------------------------------------------------------
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+# -- words -------------------------------------------------------------------------------------------------------------
 
 
 def _bytes(n: int) -> str:
@@ -86,23 +59,6 @@ def _clipped(words: list[str], most: int) -> list[str]:
 
 def _dtypes(line: Line) -> list[str]:
     return [str(line.dtype)] if line.dtype is not None else [str(dtype) for _, dtype in line.shape]
-
-
-def _shown(count: int, full: bool) -> list[int]:
-    """Which of `count` rows to print."""
-    return list(range(count)) if full or count <= LONGEST else [*range(FIRST), *range(count - LAST, count)]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], count: int, foot: Sequence[str] = ()) -> list[str]:
-    """Aligned columns, without those that are empty, and with a remark where some of `count` rows are left out."""
-    used = [k for k in range(len(head)) if any(row[k] for row in rows)]
-    every = [head, *rows, foot] if foot else [head, *rows]
-    widths = {k: max(len(row[k]) for row in every) for k in used}
-    lines = ["  ".join(row[k].ljust(widths[k]) if k else row[k].rjust(widths[k]) for k in used).rstrip()
-             for row in every]
-    if len(rows) < count:
-        lines.insert(1 + FIRST, f"… {_count(count - len(rows), 'more line')} …")
-    return lines
 
 
 # -- the tape ----------------------------------------------------------------------------------------------------------
@@ -303,105 +259,3 @@ def tape(*ys: Any) -> Tape:
                         needs="results of taped ops",
                         fix="create the inputs with requires_grad=True, and compute outside no_grad()")
     return Tape(found)
-
-
-# -- values ------------------------------------------------------------------------------------------------------------
-
-
-class Entry:
-    """One recorded value: its ``name`` (or None), the ``op`` that computed it, and ``value``, a Tensor."""
-
-    __slots__ = ("_array", "name", "op", "value")
-
-    def __init__(self, op: str, value: Tensor, name: str | None = None) -> None:
-        self.op, self.value, self.name = op, value, name
-        self._array = value._data  # a holder of its own: no op will write into it (see `donation`)
-
-    @property
-    def line(self) -> Line | None:
-        """The value's tape line (None for a constant)."""
-        return self.value._line
-
-    def __repr__(self) -> str:
-        return f"<{self.op}{f' {self.name!r}' if self.name else ''} {self.value.shape} {self.value.dtype}>"
-
-
-class Record:
-    """The results of all ops of this thread on Tensors inside ``with record() as r:``, taped or not, in their order.
-
-    ``r[3]`` is the fourth entry, ``r["xhat"]`` the last one of that name (`all` gives every one). The values, and the
-    tape behind them, live as long as the record.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self._entry_of: dict[int, Entry] = {}  # by id of the Tensor, which the entry keeps alive
-
-    def __enter__(self) -> Record:
-        watch(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        unwatch(self)
-
-    def __call__(self, primitive: Any, given: Sequence[Any], result: Any) -> None:
-        """An op has run (see `state.watch`)."""
-        op = primitive.name.lstrip("_")
-        for k, value in enumerate(result if isinstance(result, tuple) else (result,)):
-            self._add(Entry(f"{op}[{k}]" if isinstance(result, tuple) else op, value))
-
-    def on_name(self, name: str, value: Tensor) -> None:
-        """`value` was named: the result of an op above, or made elsewhere, or named already; those get a new entry."""
-        entry = self._entry_of.get(id(value))
-        if entry is not None and entry.name in (None, name):
-            entry.name = name
-        else:
-            made_elsewhere = "variable" if value.requires_grad and value.is_leaf else "constant"
-            self._add(Entry(made_elsewhere if entry is None else "identity", value, name))
-
-    def _add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self._entry_of[id(entry.value)] = entry
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
-
-    @overload
-    def __getitem__(self, key: int | str) -> Entry: ...
-    @overload
-    def __getitem__(self, key: slice) -> list[Entry]: ...
-    def __getitem__(self, key: int | str | slice) -> Entry | list[Entry]:
-        return self.all(key)[-1] if isinstance(key, str) else self.entries[key]
-
-    def all(self, name: str) -> list[Entry]:
-        """Every entry of this name."""
-        return _called(name, self.entries, "record")
-
-    def table(self, full: bool = False) -> str:
-        """Names, ops, shapes and dtypes as text, without values. A long record is shortened, unless `full`."""
-        rows = [(str(k), e.name or "", e.op, str(e.value.shape), str(e.value.dtype))
-                for k, e in ((k, self.entries[k]) for k in _shown(len(self), full))]
-        return "\n".join([f"record of {_count(len(self), 'value')}",
-                          *_table(("", "name", "op", "shape", "dtype"), rows, len(self))]).rstrip()
-
-    __repr__ = table
-
-
-def record() -> Record:
-    """Keep the value of every op of this thread inside a ``with`` block, so that intermediate results can be looked at by name.
-
-    >>> import minigrad as mg
-    >>> def f(x):
-    ...     centred = mg.named("centred", x - x.mean())
-    ...     return (centred * centred).sum()
-    >>> with mg.record() as r:
-    ...     y = f(mg.tensor([1.0, 2.0, 6.0]))
-    >>> r["centred"].value
-    tensor([-2., -1.,  3.], dtype=float32)
-    >>> [entry.op for entry in r]
-    ['mean', 'subtract', 'multiply', 'sum']
-    """
-    return Record()

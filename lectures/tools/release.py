@@ -34,10 +34,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("minigrad", "layers", "models", "datasets", "setup.cfg", "pyproject.toml", "LICENSE", "CITATION.cff")
 COURSE = "lectures"
-INSTRUCTORS = ("lectures/grade.py", "lectures/grading", "lectures/release.py", "lectures/build.py", "lectures/site")
+INSTRUCTORS = ("lectures/grading", "lectures/tools", "lectures/site", *(f"lectures/{name}.py" for name in ("grade", "release", "build", "study")))
 README = "docs/students.md"
 CONTENTS = "CONTENTS.sha256"
 CHECKER = (sys.executable, "-m", "minigrad.derivation")

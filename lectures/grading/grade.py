@@ -16,9 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .grading import gradebook, sandbox, submissions
-from .grading.gradebook import Row
-from .grading.sandbox import ROOT, Limits
+from . import gradebook, sandbox, submissions
+from .gradebook import Row
+from .sandbox import ROOT, Limits
 
 CHECKER = "minigrad.derivation"
 HOMEWORKS = ROOT / "lectures" / "homework"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]  # lectures/
 BEGIN, END = "<!-- lectures: python -m lectures.build -->", "<!-- end of lectures -->"
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import minigrad as mg
 from minigrad import derivation
 
-HOMEWORK = Path(__file__).resolve().parent / "homework"
+HOMEWORK = Path(__file__).resolve().parents[1] / "homework"
 SHAPE = frozenset({"wrong axis", "not reduced", "over-reduced", "wrong shape"})
 OPERAND = frozenset({"wrong operand", "missing operand", "extra operand", "wrong power"})
 COUNT = frozenset({"mean for sum", "sum for mean"})
