@@ -21,6 +21,7 @@ IMPORT_ORDER = [
     {"lectures"},
     {"models"},
     {"layers"},  # layers/__init__.py, which imports every layer
+    {"layers.agreement", "layers.report"},  # short names of verify's
     {"layers.verify"},
     {"layers.modules"},
     {"layers.gradients"},
@@ -30,6 +31,7 @@ IMPORT_ORDER = [
     {"layers.registry"},
     {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
     {"minigrad.elsewhere"},
+    {"minigrad.backend", "minigrad.errors"},  # short names of core's
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},

@@ -1,0 +1,9 @@
+"""`python -m lectures.build`, wherever the tool lives: lectures/tools/build.py, which is this module, too."""
+
+import sys
+
+from .tools import build
+
+if __name__ == "__main__":
+    sys.exit(build.main())
+sys.modules[__name__] = build

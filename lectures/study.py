@@ -1,0 +1,9 @@
+"""`python -m lectures.study`, wherever the tool lives: lectures/tools/study.py, which is this module, too."""
+
+import sys
+
+from .tools import study
+
+if __name__ == "__main__":
+    sys.exit(study.main())
+sys.modules[__name__] = study
