@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 # 12 or 13: make gpu-test CUDA=13 installs CuPy for this CUDA version first.
 CUDA ?=
-# A copy of MathJax for make site: es5/tex-svg.js of the npm package mathjax, instead of downloading it.
+# A copy of MathJax for make docs and make site: es5/tex-svg.js of the npm package mathjax, instead of downloading it.
 MATHJAX ?=
 # 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
 PEERS ?=
@@ -25,7 +25,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz site release study clean
+.PHONY: help demo test test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -73,7 +73,10 @@ torch-oracle: $(VENV)/.test  ## compare all ops, layers and optimizers with PyTo
 fuzz: $(VENV)/.test  ## random programs against what must hold for any program; make fuzz SECONDS=1200 SEED=1
 	@OPENBLAS_NUM_THREADS=1 $(PY) -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
-site: $(VENV)/.site  ## export the executed lectures as web pages into build/site; MATHJAX=tex-svg.js where nothing can be downloaded
+docs: $(VENV)/.docs  ## the documentation as web pages in build/site/docs; every link and name in it is checked
+	@$(PY) -m lectures.site.docs $(if $(MATHJAX),--mathjax "$(MATHJAX)")
+
+site: $(VENV)/.site  ## the executed lectures and the documentation as web pages in build/site; MATHJAX=tex-svg.js where nothing can be downloaded
 	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")
 
 release: $(VENV)/.demo  ## make the students' tree, without solutions, in build/release
@@ -117,6 +120,10 @@ $(VENV)/.cuda: $(VENV)/.test
 	@$(call install,.[cuda-check])
 	@touch $@
 
-$(VENV)/.site: $(SETUP)
-	@$(call install,.[notebooks])
+$(VENV)/.docs: $(SETUP)
+	@$(call install,.[docs])
 	@touch $(VENV)/.demo $@
+
+$(VENV)/.site: $(VENV)/.docs
+	@$(call install,.[notebooks])
+	@touch $@

@@ -1,1 +1,1 @@
-"""The lectures as web pages: executed, each a single file that needs nothing else (``python -m lectures.site``, ``make site``)."""
+"""The site: the executed lectures, each a page that needs nothing else, and the documentation (``python -m lectures.site``, ``make site``)."""

@@ -1,4 +1,4 @@
-"""Execute the lectures and write them as web pages: ``python -m lectures.site [DEST] [--mathjax FILE] [--fast]``."""
+"""Execute the lectures and write them as web pages, with the documentation: ``python -m lectures.site [DEST] [--mathjax FILE] [--fast]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from lectures.tools.build import HERE as LECTURES
 from lectures.tools.build import Syllabus, notebook, sources, syllabus, write
 from lectures.tools.release import strip_notebook
 
+from . import docs
+from .check import problems
 from .mathjax import NoMathJax, mathjax
 
 HERE = Path(__file__).resolve().parent
@@ -140,22 +142,14 @@ def loads(text: str) -> list[str]:
     return parser.found
 
 
-def dead_links(folder: Path) -> Iterator[str]:
-    """Links of the folder's pages to pages that are not there."""
-    for file in sorted(folder.glob("*.html")):
-        for target in re.findall(r'<a [^>]*href="([^"#:]+\.html)', file.read_text("utf-8")):
-            if not (folder / target).is_file():
-                yield f"{file.name} links to {target}, which is not there"
-
-
 # -- the site ----------------------------------------------------------------------------------------------------------
 
 
 def build(dest: Path, program: str, fast: bool = False) -> list[str]:
-    """Execute all lectures and put the site in place of `dest`, as a whole or not at all; returns the pages' names.
+    """Execute all lectures, make the documentation, and put the site in place of `dest`, as a whole or not at all; returns the lectures' pages.
 
     Raises:
-        NotBuilt: a lecture failed, or a page would fetch something.
+        NotBuilt: a lecture failed, a page would fetch something or links to what is not there, or a formula is not set.
     """
     paths = sources()
     lectures = [syllabus(path) for path in paths]
@@ -166,9 +160,12 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
             print(f"{lecture.number:2} · {lecture.title}", flush=True)
             write(tree / f"{lecture.name}.html", page(executed(path, fast, solutions=False), lectures, lecture, program))
         write(tree / "index.html", index(lectures, program))
-        problems = [f"{file.name} would fetch {what}" for file in tree.glob("*.html") for what in loads(file.read_text("utf-8"))]
-        if problems := problems + list(dead_links(tree)):
-            raise NotBuilt("\n".join(problems))
+        wrong = [f"{file.name} would fetch {what}" for file in tree.glob("*.html") for what in loads(file.read_text("utf-8"))]
+        print("the documentation", flush=True)
+        docs.build(tree / "docs", program)
+        names = ["index.html", *(f"{s.name}.html" for s in lectures)]
+        if wrong := wrong + list(problems(tree, set_by_themselves=frozenset(names))):
+            raise NotBuilt("\n".join(wrong))
         if dest.exists():
             os.replace(dest, old)
         os.replace(tree, dest)
@@ -176,7 +173,7 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
         shutil.rmtree(tree, ignore_errors=True)
         if dest.exists():
             shutil.rmtree(old, ignore_errors=True)
-    return ["index.html", *(f"{s.name}.html" for s in lectures)]
+    return names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -187,15 +184,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="fewer steps in every lecture")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()
-    if dest.exists() and not (dest / "index.html").is_file() and (not dest.is_dir() or any(dest.iterdir())):
+    if dest.exists() and not (dest / "index.html").is_file() and (not dest.is_dir() or any(p.name != "docs" for p in dest.iterdir())):
         print(f"{dest} exists and is no earlier site: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
     try:
         pages = build(dest, mathjax(ROOT / "build" / "mathjax", options.mathjax), options.fast)
-    except (NotBuilt, NoMathJax, ValueError) as reason:
+    except (NotBuilt, docs.NotBuilt, NoMathJax, ValueError) as reason:
         print(f"No site was built.\n{reason}", file=sys.stderr)
         return 1
-    print(f"{len(pages)} pages: open {dest / 'index.html'}")
+    print(f"{len(pages)} pages and the documentation: open {dest / 'index.html'}")
     return 0
 
 

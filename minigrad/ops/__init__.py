@@ -1,4 +1,4 @@
-"""All ops, by NumPy's name where NumPy has one and PyTorch's `nn.functional` name otherwise.
+"""All ops, by NumPy's name where NumPy has one and PyTorch's `torch.nn.functional` name otherwise.
 
 Each file is a table: an op beside its derivative rule. `broadcasting` explains how shapes and dtypes meet.
 """

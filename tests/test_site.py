@@ -1,0 +1,168 @@
+"""The documentation: everything has its page, every name and link leads somewhere, and what is wrong with a page is found.
+
+`make docs` builds it with Sphinx, which also fails on a dead reference; here is what needs no Sphinx.
+"""
+
+import ast
+import inspect
+import posixpath
+import re
+from pathlib import Path
+
+import pytest
+
+import layers
+import minigrad as mg
+from lectures.site import api, check, docs
+from lectures.site.docstrings import markdown
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return api.Reference()
+
+
+@pytest.fixture(scope="module")
+def reference_pages(reference):
+    return reference.pages()  # raises where a docstring names what does not exist
+
+
+# -- nothing is missing ------------------------------------------------------------------------------------------------
+
+
+def test_every_documented_function_and_class_of_the_packages_has_one_entry(reference, reference_pages):
+    entries = re.findall(r"(?m)^:::::\{py:(?:function|class)\} ([\w.]+)", "\n".join(reference_pages.values()))
+    assert len(entries) == len(set(entries)) and set(entries) == set(reference.names.values())
+    for module in reference.modules:
+        for name, thing in vars(module).items():
+            if not name.startswith("_") and inspect.isfunction(thing) and thing.__module__ == module.__name__ and thing.__doc__ and thing.__name__ == name:
+                assert id(thing) in reference.names, f"{module.__name__}.{name}"
+
+
+@pytest.mark.parametrize("name, thing", [
+    ("minigrad.mean", mg.mean), ("minigrad.Tensor", mg.Tensor), ("minigrad.tape", mg.tape), ("minigrad.nn.Linear", mg.nn.Linear),
+    ("minigrad.nn.init.orthogonal_", mg.nn.init.orthogonal_), ("minigrad.optim.Adam", mg.optim.Adam), ("minigrad.data.digits", mg.data.digits),
+    ("minigrad.derivation.check", mg.derivation.check), ("layers.BatchNorm2d", layers.BatchNorm2d), ("layers.register", layers.register)])
+def test_things_are_called_by_their_public_names(reference, name, thing):
+    assert reference.names[id(thing)] == name
+
+
+def test_all_ops_are_in_the_reference(reference):
+    ops = [name for m in reference.modules if m.__name__.startswith("minigrad.ops.") for name in getattr(m, "__all__", ())]
+    assert len(ops) > 90 and [name for name in ops if f"minigrad.{name}" not in reference.entries] == []
+
+
+def test_a_link_names_an_entry(reference, reference_pages):
+    linked = {target for text in reference_pages.values() for target in re.findall(r"\{py:obj\}`[^`]* <([\w.]+)>`", text)}
+    assert len(linked) > 150 and linked <= reference.entries
+
+
+def test_a_dead_name_is_found(reference, monkeypatch):
+    assert reference.link("minigrad.no_such_thing", mg) == "`minigrad.no_such_thing`"
+    assert reference.dead.pop() == "minigrad: a docstring names `minigrad.no_such_thing`, which does not exist"
+    assert reference.link("mg.mean(x)", mg) == "{py:obj}`mg.mean(x) <minigrad.mean>`" and not reference.dead
+
+
+def test_every_guide_is_a_page_of_the_site_and_its_links_lead_somewhere():
+    made = docs.pages()
+    assert {f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")} <= set(made.values())
+    assert {f"benchmarks/results/{p.name}" for p in (ROOT / "benchmarks" / "results").glob("*.md")} <= set(made.values())
+    for page, file in made.items():
+        text = docs.moved((ROOT / file).read_text("utf-8"), page, made)  # raises NotBuilt
+        for target in re.findall(r"\]\((?!here:|https?:)([^)#\s]+\.md)", "".join(docs.CODE.split(text)[::2])):
+            place = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+            assert place in made or place == "benchmarks/index.md", (page, target)
+    tree = docs.contents(made)
+    assert all(page.removesuffix(".md") in tree for page in made if page.startswith("guides/"))
+
+
+def test_links_are_those_of_the_site():
+    made = {"index.md": "README.md", "guides/a.md": "docs/a.md", "guides/references.md": "docs/references.md"}
+    moved = docs.moved("[a](docs/a.md#top) ![d](docs/demo.png) [b](lectures/01_tape.ipynb) [l](LICENSE) [ioffe2017]\n", "index.md", made)
+    assert moved == "[a](guides/a.md#top) ![d](images/demo.png) [b](here:../01_tape.html) l [[ioffe2017]](guides/references.md#ioffe2017)\n"
+    assert docs.moved("[r](../README.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`", "guides/a.md", made) == \
+        "[r](../index.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`"
+    with pytest.raises(docs.NotBuilt, match=r"docs/a\.md links to b\.md, which is not there"):
+        docs.moved("[b](b.md)", "guides/a.md", made)
+
+
+def test_every_homework_has_a_page_without_solutions():
+    made = docs.homeworks()
+    folders = sorted(p.parent.name for p in (ROOT / "lectures" / "homework").glob("*/task.py"))
+    assert [Path(page).stem for page in made if page != "homework/index.md"] == folders
+    for name in folders:
+        text = made[f"homework/{name}.md"]
+        assert "SOLUTION" not in text and "your turn" in text and all(name in made["homework/index.md"] for name in folders)
+
+
+def test_every_error_of_the_catalogue_is_shown():
+    snapshot = docs.ERRORS.read_text("utf-8")
+    assert docs.errors(snapshot).count("\n## ") == len(re.findall(r"(?m)^## ", snapshot)) > 50
+
+
+def test_sphinxs_settings_use_nothing_from_a_network():
+    settings = {}
+    exec(compile((docs.HERE / "sphinx" / "conf.py").read_text("utf-8"), "conf.py", "exec"), settings)
+    assert settings["nitpicky"] and settings["mathjax_path"] == docs.MATHJAX_FILE
+    assert not re.search(r"https?://", (docs.HERE / "sphinx" / "conf.py").read_text("utf-8") + (docs.HERE / "sphinx" / "docs.css").read_text("utf-8"))
+
+
+# -- docstrings as Markdown --------------------------------------------------------------------------------------------
+
+
+def as_markdown(text):
+    return markdown(text, lambda name: f"<{name}>", "refs.md")
+
+
+@pytest.mark.parametrize("docstring, expected", [
+    ("One line with `a` and ``b c``.", "One line with <a> and `b c`.\n"),
+    ("x_hat * y and |β/γ| [0, 1] <br> $5", "x\\_hat \\* y and \\|β/γ\\| \\[0, 1\\] \\<br\\> \\$5\n"),
+    ("*all* of **it**, 2 * 3 * 4", "*all* of **it**, 2 \\* 3 \\* 4\n"),
+    ("Source: Ioffe [ioffe2017], dbn.", "Source: Ioffe [[ioffe2017]](refs.md#ioffe2017), dbn.\n"),
+    ("Head.\n\n    a   b\n\n      c\n\nTail.", "Head.\n\n```text\na   b\n\n  c\n```\n\nTail.\n"),
+    ("Head.\n\n>>> f()\n3\n\nTail.", "Head.\n\n```pycon\n>>> f()\n3\n```\n\nTail.\n"),
+    ("Head.\n\nArgs:\n    x, y: two\n        lines\n    *zs: more\n\nTail.", "Head.\n\n**Args**\n\n- `x`, `y`: two lines\n- `*zs`: more\n\nTail.\n"),
+    ("Raises:\n    ValueError: `x` is odd.", "**Raises**\n\n- `ValueError`: <x> is odd.\n"),
+    ("A.\n\nReturns:\n    Two\n    lines.", "A.\n\n**Returns**\n\nTwo lines.\n"),
+    ("Rules:\n- one\n  more\n- two", "Rules:\n\n- one more\n- two\n"),
+    ("ratio: one,\n    in two lines.\nspread: two.", "- `ratio`: one, in two lines.\n- `spread`: two.\n"),
+    ("- x and y\nare", "- x and y are\n"),
+])
+def test_a_docstring_becomes(docstring, expected):
+    assert as_markdown(docstring) == expected
+
+
+@pytest.mark.parametrize("thing, expected", [
+    (mg.exp, "(a, **meta)"), (mg.mean, "(a, axis: Axis = None, keepdims: bool = False)"), (lambda x=object(): x, "(x=...)")])
+def test_signatures_say_what_helps(thing, expected):
+    assert api.signature(thing) == expected
+    ast.parse(f"def f{expected}: pass")
+
+
+# -- what is wrong with a page is found --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("html, found", [
+    ('<a href="b.html">b</a> <a href="b.html#there">b</a> <a href="#here">here</a><p id="here">', 0),
+    ('<a href="c.html">c</a>', 1), ('<a href="b.html#nowhere">b</a>', 1), ('<a href="#nowhere">b</a>', 1), ('<a href="sub/">b</a>', 1),
+    ('<a href="https://example.org">out</a>', 0), ('<a href="mailto:x@example.org">mail</a>', 0), ('<img src="p.png">', 0), ('<img src="q.png">', 1),
+    ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="https://fonts.example/f.css">', 1),
+    ('<style>@import "https://fonts.example/f.css"; a {background: url(https://x.example/y.png)}</style>', 2),
+    ("<p>costs $x^2$ much</p>", 1), ('<span class="math notranslate">\\(x^2\\)</span>', 0), ("<code>$a$</code> <pre>\\frac</pre>", 0),
+    ("<p>\\frac{1}{2}</p>", 1), ("<p>5 $ and 6 $ are prices</p>", 0), ("<script>x = '$a$ \\\\('</script>", 0), ("<p>$a <code>x</code> b$</p>", 0),
+])
+def test_problems_of_a_page(tmp_path, html, found):
+    (tmp_path / "a.html").write_text(html, "utf-8")
+    (tmp_path / "b.html").write_text('<h1 id="there">b</h1>', "utf-8")
+    (tmp_path / "p.png").write_bytes(b"")
+    (tmp_path / "sub").mkdir()
+    assert len(list(check.problems(tmp_path))) == found
+
+
+def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
+    (tmp_path / "a.css").write_text("@import url(https://fonts.example/f.css); b {background: url(data:x)} c {background: url(c.svg)}", "utf-8")
+    (tmp_path / "a.html").write_text('<p>$x$</p><a href="../lecture.html">l</a>', "utf-8")
+    assert len(list(check.problems(tmp_path))) == 3
+    assert len(list(check.problems(tmp_path, frozenset({"a.html"}), frozenset({(tmp_path.parent / "lecture.html").resolve()})))) == 1
