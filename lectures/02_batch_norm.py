@@ -423,7 +423,7 @@ assert report
 # ### In the library
 #
 # For images, $x$ is $(N, C, H, W)$. The statistics of a channel are taken over $N$, $H$ and $W$, so $m = NHW$, and
-# nothing else changes. This is `layers/batch_norm.py`: the composed form, beside the backward that we have just
+# nothing else changes. This is `layers/batch/batch_norm.py`: the composed form, beside the backward that we have just
 # derived. `paired_sums` computes $\sum g$ and $\sum g\,(x-\mu)$ in one pass over memory, and `combine` computes $a\,g
 # + b\,(x - \mu) + c$ in another.
 

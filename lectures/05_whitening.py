@@ -23,7 +23,7 @@
 #
 # You need lecture 02: batch norm's backward as a projection.
 #
-# *Sources:* dbn (decorrelated batch normalization), eqs 1-14; Higham, Functions of Matrices, for square roots.
+# *Sources:* dbn (decorrelated batch normalization), eqs 1-14; Higham [higham2008] for square roots.
 
 # %%
 import sys
@@ -186,7 +186,7 @@ agree("d_x", GX, tape["x"])
 #    \qquad S = K \circ \bigl(\lambda F^T + r F r\bigr). $$
 #
 # It is batch norm's projection again: the mean goes out, and so does the part of $g$ that whitening undoes. It is the code of
-# `simplified_backward` in `layers/decorrelated_batch_norm.py`.
+# `simplified_backward` in `layers/whitening/decorrelated_batch_norm.py`.
 
 # %%
 r = np.sqrt(LAM + EPS)
@@ -206,10 +206,10 @@ agree("eq 14", ONE_LINE, tape["x"], within=1e-12)
 # included: its documentation of `linalg.eigh` says that gradients are finite only where eigenvalues are distinct.
 #
 # Let us drive towards it. The batches below have eigenvalues $1, 1 + \text{gap}, 2, 3, 4$. The exact gradient is computed
-# by a method that knows none of our formulas: complex steps in extended precision (`layers.degenerate_whitening`).
+# by a method that knows none of our formulas: complex steps in extended precision (`layers.whitening.degenerate_whitening`).
 
 # %%
-from layers.degenerate_whitening import degenerate_comparison, methods, reference
+from layers.whitening.degenerate_whitening import degenerate_comparison, methods, reference
 
 layer = layers.REGISTRY["decorrelated_batch_norm"]
 gaps = np.logspace(-15, -0.5, 6 if FAST else 16)

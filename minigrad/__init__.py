@@ -13,21 +13,21 @@ It runs unchanged on NumPy or CuPy (`use`). `primitive` and `by_hand` make new o
 
 from typing import TYPE_CHECKING
 
-from . import backend as backend
 from . import ops as ops
-from .backend import float16, float32, float64, int64, seed, use
-from .by_hand import by_hand, with_saved
 from .check import gradcheck
+from .core import backend as backend
+from .core.backend import float16, float32, float64, int64, seed, use
+from .core.by_hand import by_hand, with_saved
+from .core.engine import backward, grad, named
+from .core.errors import AxisError, BackendError, NonFiniteError, TapeError
+from .core.primitive import primitive
+from .core.tensor import Tensor, from_array, no_grad, tensor
 from .derivatives import hvp, jacobian, jvp, vjp
-from .engine import backward, grad, named
-from .errors import AxisError, BackendError, NonFiniteError, TapeError
 from .finite import debug
 from .kernels.process import tune_process
 from .kernels.threads import set_num_threads
 from .ops import *  # noqa: F403
-from .primitive import primitive
 from .show import adjoints, record, tape
-from .tensor import Tensor, from_array, no_grad, tensor
 
 Tensor.backward = backward  # type: ignore[method-assign, assignment]
 

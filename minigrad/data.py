@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from .backend import Array, current_name, from_numpy, np
+from .core.backend import Array, current_name, from_numpy, np
+from .core.errors import describe, error
+from .core.tensor import Tensor
 from .downloads import check_split, cifar10, fashion_mnist, mnist, read_verified
-from .errors import describe, error
-from .tensor import Tensor
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ def digits(split: str = "train") -> tuple[Array, Array]:
         ValueError: an unknown split, or a file whose checksum is wrong.
         FileNotFoundError: the file is missing.
 
-    Source: E. Alpaydin and C. Kaynak (1998), doi 10.24432/C50P49, CC BY 4.0.
+    Source: E. Alpaydin and C. Kaynak [alpaydin1998], doi 10.24432/C50P49, CC BY 4.0.
 
     >>> images, labels = digits("test")
     >>> images.shape, np.bincount(labels).tolist()

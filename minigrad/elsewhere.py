@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import sys
 
-from .errors import error, op_named
+from .core.errors import error, op_named
 
 _OPS = {"cat": "concatenate", "clamp": "clip", "div": "divide", "mul": "multiply", "neg": "negative", "pow": "power", "sub": "subtract",
         "mm": "matmul", "bmm": "matmul", "permute": "transpose", "unsqueeze": "expand_dims", "view": "reshape", "chunk": "split", "gather": "take_along_axis",

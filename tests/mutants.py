@@ -6,10 +6,12 @@ how a rule is exchanged; it also serves whoever wants to see what a check says a
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import pi, prod, sqrt
+from math import pi, prod
 from typing import Any, NamedTuple
 
-from minigrad.by_hand import ByHand
+from minigrad.core.by_hand import ByHand
+from minigrad.core.plan import Primitive
+from minigrad.core.tensor import Tensor
 from minigrad.ops.broadcasting import broadcast_to, sum_to
 from minigrad.ops.einsum import _contract, _turned
 from minigrad.ops.elementwise import (
@@ -75,8 +77,6 @@ from minigrad.ops.shape import (
     _transpose,
     expand_dims,
 )
-from minigrad.plan import Primitive
-from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")
 _COUNTED: dict[str, Any] = {"count_include_pad": True, "ceil_mode": False, "divisor": None}
@@ -123,16 +123,16 @@ _ELEMENTWISE = [
     ("multiply", "b", "wrong operand", lambda g, b: g * b),
     ("multiply", "a", "lost factor", lambda g: g),
     ("divide", "a", "times for divided by", lambda g, b: g * b),
+    ("erf", "a", "half the factor", lambda g, a: g * exp(-(a * a)) / pi**0.5),
+    ("erf", "a", "half the exponent", lambda g, a: g * (2 / pi**0.5) * exp(-0.5 * (a * a))),
+    ("gelu", "a", "the density is missing", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)))),
+    ("gelu", "a", "sign of a term", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)) - a * exp(-0.5 * (a * a)) / (2 * pi) ** 0.5)),
     ("divide", "b", "sign", lambda g, b, out: g * out / b),
     ("divide", "b", "lost division", lambda g, out: -g * out),
     ("divide", "b", "kept a for out", lambda g, a, b: -g * a / b),
     ("negative", "a", "lost sign", lambda g: g),
     ("identity", "a", "factor 2", lambda g: g + g),
     ("clone", "a", "factor 2", lambda g: g + g),
-    ("erf", "a", "lost square", lambda g, a: g * (2 / sqrt(pi) * exp(-a))),
-    ("erf", "a", "lost factor", lambda g, a: g * exp(-a * a)),
-    ("gelu", "a", "only the distribution", lambda g, a: g * (0.5 * (1.0 + erf(sqrt(0.5) * a)))),
-    ("gelu", "a", "lost 1/sqrt(2 pi)", lambda g, a: g * (0.5 * (1.0 + erf(sqrt(0.5) * a)) + a * exp(-0.5 * (a * a)))),
     ("power_number", "a", "exponent not lowered", lambda g, a, exponent: g * (exponent * power(a, exponent))),
     ("power_number", "a", "lost factor", lambda g, a, exponent: g * power(a, exponent - 1)),
     ("power_number", "a", "factor off by one", lambda g, a, exponent: g * ((exponent - 1) * power(a, exponent - 1))),

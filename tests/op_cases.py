@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.plan import registry
 from minigrad.kernels import pool
 from minigrad.ops import linalg, losses, neural, shape
 from minigrad.ops.elementwise import _gate, _zeros
-from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered
@@ -848,6 +848,8 @@ for op in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal
     constant(op, "broadcast, with ties", lambda m, a, b, op=op: getattr(m, op)(a, b), _RANKS)
     constant(op, "number", lambda m, a, b, op=op: getattr(m, op)(a, 1), _RANKS)
 constant("equal", "through operators", lambda m, a, b: (a == b) | (a != 2) & ~(a < b), _RANKS)
+constant("logical_or", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) | (a > 0), _RANKS)
+constant("logical_and", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) & (a > 0), _RANKS)
 for op in ("logical_and", "logical_or"):
     constant(op, "booleans", lambda m, a, b, op=op: getattr(m, op)(a > 0, b < 1), _RANKS)
 constant("logical_not", "boolean", lambda m, a, b: m.logical_not(a > b), _RANKS)

@@ -578,6 +578,11 @@ def the_first_nan_in_debug_mode():
             raise mg.NonFiniteError(_stable(str(e))) from None
 
 
+@mistake(AttributeError)
+def a_normalization_layer_looked_for_in_nn():
+    mg.nn.BatchNorm2d(3)
+
+
 def _stable(text):
     import re
     return re.sub(r"tape line \d+", "tape line N", re.sub(r"recorded at .*?(\w+\.py):\d+", r"recorded at \1:N", text))

@@ -13,7 +13,8 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import random_cotangent, to_host
-from minigrad import checkpoint, errors, nn, optim
+from minigrad import checkpoint, nn, optim
+from minigrad.core import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = {"minigrad": mg, "mg": mg, "nn": nn, "optim": optim, "data": mg.data, "layers": layers, "checkpoint": checkpoint, "numpy": np, "np": np}
@@ -201,8 +202,8 @@ SIZED = {
     "Linear": lambda n: nn.Linear(n, 4), "Linear, out": lambda n: nn.Linear(4, n), "Conv2d": lambda n: nn.Conv2d(n, 4, 3),
     "Conv2d, out": lambda n: nn.Conv2d(4, n, 3), "Conv2d, groups": lambda n: nn.Conv2d(4, 4, 3, groups=n), "Conv2d, kernel": lambda n: nn.Conv2d(4, 4, n),
     "Conv2d, stride": lambda n: nn.Conv2d(4, 4, 3, stride=(n, 1)), "Embedding": lambda n: nn.Embedding(n, 4), "Embedding, dim": lambda n: nn.Embedding(4, n),
-    **{name: getattr(layers, name) for name in layers.modules.__all__ + layers.whitening_modules.__all__ + layers.inplace_modules.__all__
-       if name not in ("GroupNorm", "use_form", "Normalization", "Whitening")},
+    **{name: getattr(layers, name) for module in (layers.modules.batch, layers.modules.sample, layers.modules.whitening, layers.modules.inplace)
+       for name in module.__all__ if name not in ("GroupNorm", "Whitening")},
     "GroupNorm, groups": lambda n: layers.GroupNorm(n, 4), "GroupNorm": lambda n: layers.GroupNorm(1, n),
     "LayerNorm, several": lambda n: layers.LayerNorm((4, n)), "RMSNorm, several": lambda n: layers.RMSNorm([4, n]),
     "group_size": lambda n: layers.DecorrelatedBatchNorm2d(4, n), "iterations": lambda n: layers.IterNorm2d(4, iterations=n),

@@ -11,6 +11,7 @@ import layers
 import minigrad as mg
 from helpers import to_host
 from minigrad import elsewhere, nn
+from minigrad.core import errors
 from minigrad.ops import creation
 
 ROOMS = {"backend", "checkpoint", "data", "derivation", "nn", "optim"}
@@ -46,7 +47,7 @@ def fix_for(name):
     return str(caught.value).partition("fix:   ")[2]
 
 
-SAID = {**elsewhere._OPS, **elsewhere._SAID, **mg.errors.OTHER_NAMES}
+SAID = {**elsewhere._OPS, **elsewhere._SAID, **errors.OTHER_NAMES}
 
 
 @pytest.mark.parametrize("name", [*SAID, *elsewhere._LAYERS, "Linear", "Adam", "save", "digits", "Parameter", "no_such_thing", "softmx", "_private"])

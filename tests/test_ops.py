@@ -14,7 +14,7 @@ from op_cases import CASES, CONSTANTS, PRIMITIVES
 
 import minigrad as mg
 from helpers import random_cotangent, relative_error, to_device, to_host
-from minigrad.check import gradcheck
+from minigrad.check.gradcheck import gradcheck
 
 EPS = {name: float(np.finfo(name).eps) for name in ("float64", "float32", "float16")}
 OPS = {name: op for name, op in vars(mg.ops).items() if inspect.isfunction(op) and op.__module__.startswith("minigrad.ops.")}

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend as backends
-from ..backend import Array
-from ..errors import describe, error, integer
-from ..tensor import Tensor, tensor
+from ..core import backend as backends
+from ..core.backend import Array
+from ..core.errors import describe, error, integer
+from ..core.tensor import Tensor, tensor
 
 
 def _shape(op: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:

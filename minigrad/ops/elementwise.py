@@ -11,13 +11,13 @@ import math
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from ..kernels import erf as error_function
 from ..kernels import select
 from ..kernels.spread import spread
-from ..primitive import primitive
 from .broadcasting import elementwise, floating, namespace_of
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def power_tensor(xp: Any, a: Array, b: Array) -> Array:
 
 def _slope_in_base(a: Any, b: Any) -> Any:
     """b·aᵇ⁻¹, and 0 where that is 0·∞ or 0·NaN: a⁰ is 1 for every a."""
-    flat = logical_and(b == 0, logical_not(abs(a) > 0))
+    flat = (b == 0) & ~(abs(a) > 0)
     return where(flat, 0.0, b * power_tensor(where(flat, 1.0, a), b - 1.0))
 
 
@@ -93,7 +93,7 @@ def _slope_in_exponent(a: Any, out: Any) -> Any:
     """aᵇ·log a, and 0 where that is 0·∞ (aᵇ = 0, the limit), and at 0⁰ (where aᵇ = 1 jumps to 0 for every b > 0)."""
     if isinstance(a, (int, float)):  # an array of out's dtype, which a number must not decide
         a = namespace_of(out).full(out.shape, a, dtype=out.dtype)
-    flat = logical_or(out == 0, logical_and(a == 0, out == 1))
+    flat = (out == 0) | (a == 0) & (out == 1)
     return where(flat, 0.0, out * log(where(flat, 1.0, a)))
 
 
@@ -299,12 +299,12 @@ def minimum(xp: Any, a: Array, b: Array) -> Array:
 
 def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
     """What of g goes to `mine`; the only value that differs from itself is NaN, which the result then is."""
-    return where(logical_or(wins, mine != mine), g, where(mine == other, g * 0.5, 0.0))
+    return where(wins | (mine != mine), g, where(mine == other, g * 0.5, 0.0))
 
 
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
 def where(xp: Any, cond: Array, a: Array, b: Array) -> Array:
-    """a where `cond` is true, else b. `cond` is a boolean constant."""
+    """a where `cond` is true, else b. `cond` is a boolean constant: a Tensor, an array, True or False."""
     return select.where(xp, cond, a, b)
 
 
@@ -450,6 +450,20 @@ def astype(a: Any, dtype: Any) -> Any:
 def as_floating(a: Any) -> Any:
     """`a` itself if it is floating; of integers and booleans float32, as every function with a floating result does."""
     return a if getattr(a, "dtype", None) is None or a.dtype.kind == "f" else astype(a, backend.default_dtype)
+
+
+def require_floating(op: str, **arrays: object) -> None:
+    """Refuse integers and booleans where they are data beside floating parameters, which decide the dtype.
+
+    Raises:
+        TypeError: one of `arrays` (name -> array or Tensor; others are let through) is not floating.
+    """
+    dtypes = {name: a.dtype for name, a in arrays.items() if hasattr(a, "dtype")}
+    for name, dtype in dtypes.items():
+        if dtype.kind != "f":
+            wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
+            raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
+                        fix=f"{name}.astype('{wanted}')")
 
 
 def over(g: Any, out: Any) -> Any:

@@ -19,11 +19,11 @@ from math import prod
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error, integer
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error, integer
+from ..core.primitive import primitive
 from ..kernels import matmul as kernel
-from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
 from .elementwise import as_floating, astype, multiply, over, where
@@ -389,7 +389,7 @@ def cholesky(a: Any) -> Any:
     """The lower triangular L with L Lᵀ = A, for A (..., n, n) positive definite (its symmetric part is used).
 
     dA = sym(L⁻ᵀ Φ(Lᵀ G) L⁻¹), where Φ takes the lower triangle with half of the diagonal.
-    Source: Murray, Differentiation of the Cholesky decomposition (2016), eq. 10.
+    Source: Murray [murray2016], eq. 10.
     """
     return _computed_in(backend.float32, _cholesky, _matrix("cholesky", a, square=True))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from ..errors import TapeError, describe, error
-from ..tensor import Tensor, refusal_of_numpy, state
+from ..core import backend
+from ..core.errors import TapeError, describe, error
+from ..core.tensor import Tensor, refusal_of_numpy, state
 from . import elementwise, linalg, reduce, shape
 
 
@@ -47,6 +47,7 @@ _OPERATORS: dict[str, Any] = {
     "__neg__": elementwise.negative, "__abs__": elementwise.abs, "__invert__": elementwise.logical_not,
     "__gt__": elementwise.greater, "__ge__": elementwise.greater_equal, "__lt__": elementwise.less, "__le__": elementwise.less_equal,
     "__eq__": elementwise.equal, "__ne__": elementwise.not_equal, "__and__": elementwise.logical_and, "__or__": elementwise.logical_or,
+    "__rand__": _reflected(elementwise.logical_and), "__ror__": _reflected(elementwise.logical_or),
     "__getitem__": shape.getitem,
 }
 _METHODS: dict[Any, str] = {

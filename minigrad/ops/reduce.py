@@ -9,14 +9,14 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import error
+from ..core.primitive import primitive
 from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
-from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
-from .elementwise import as_floating, astype, clone, exp, logical_or, over
+from .elementwise import as_floating, astype, clone, exp, over
 from .shape import Axis, _reshape, _transpose, concatenate, flatten, flip, moveaxis, normalize_axis, one_axis, reshape, stack, take_along_axis
 
 
@@ -169,7 +169,7 @@ def _min(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 def _to_winners(g: Any, a: Any, out: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """The gradient goes to the winning elements, in equal shares at a tie. NaN wins, and differs from itself."""
-    winners = astype(logical_or(a == _spread(out, a.shape, axis, keepdims), a != a), g.dtype)
+    winners = astype((a == _spread(out, a.shape, axis, keepdims)) | (a != a), g.dtype)
     return _spread(g, a.shape, axis, keepdims) * winners / _sum(winners, axis=axis, keepdims=True)
 
 

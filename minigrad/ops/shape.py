@@ -11,11 +11,11 @@ from itertools import pairwise
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import AxisError, describe, error, integer
-from ..primitive import primitive
-from ..tensor import Tensor
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import AxisError, describe, error, integer
+from ..core.primitive import primitive
+from ..core.tensor import Tensor
 from .broadcasting import _broadcast_to
 from .elementwise import as_floating, clone
 
