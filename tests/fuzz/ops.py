@@ -23,6 +23,8 @@ from .programs import explains_itself
 BY_ID = {case.id: case for case in CASES}
 CHECKS = ("layout", "half", "single", "integers", "special", "empty")
 SPREADS = {"max": "no element equals NaN: 0/0 for all", "min": "no element equals NaN: 0/0 for all", "cumsum": "a running sum of NaN is NaN",
+           "sort": "NaN comes last", "prod": "0·NaN is NaN", "cumprod": "0·NaN is NaN", "dot": "0·NaN is NaN", "tensordot": "0·NaN is NaN",
+           "nan_to_num": "where the case adds it to an infinity, what is replaced becomes another number",
            "matmul": "0·NaN is NaN", "einsum": "0·NaN is NaN", "contract": "0·NaN is NaN", "outer": "0·NaN is NaN", "solve": "all of a system",
            "inv": "all of a matrix", "det": "all of a matrix", "cholesky": "all of a matrix", "eigh": "all of a matrix", "eigvalsh": "all of a matrix",
            "inv_sqrtm": "all of a matrix", "lyapunov": "all of a matrix", "cofactor": "all of a matrix", "cofactor_slope": "all of a matrix",
