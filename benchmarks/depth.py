@@ -3,7 +3,7 @@
 Plain networks of 20, 44 and 110 layers with batch norm (models: plain20, plain44, plain110) on synthetic images. For one batch, the
 root mean square of the loss's gradient at the output of every convolution is recorded, for four networks:
 
-    Gaussian      He et al.'s initial weights
+    Gaussian      He et al.'s [he2015] initial weights
     orthonormal   rows of every filter matrix orthonormal at the start
     penalty       orthonormal, then some steps of SGD with the orthonormality penalty: are the filters still orthonormal, and gradients still alike?
     modulation    orthonormal, and the gradient-magnitude modulation around every block (which is not a gradient: see layers.Modulated)

@@ -207,7 +207,7 @@ def whitening(backend: str, clock: Clock, torch: Torch, small: bool) -> list[dic
 
 
 def torch_resnet20(torch: Any) -> Any:
-    """ResNet-20 of He et al. 2015, section 4.2, with projections where the size changes."""
+    """ResNet-20 of He et al. [he2016], section 4.2, with projections where the size changes."""
     nn = torch.nn
 
     class Block(nn.Module):

@@ -464,7 +464,7 @@ print(tape_of("composed"), tape_of("one_line"), sep="\n\n")
 shape = (8, 16, 16, 16) if FAST else (64, 64, 32, 32)
 x_big, g_big = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
 x_big, g_big = mg.tensor(x_big, requires_grad=True), mg.tensor(g_big)
-p_big = [mg.tensor(np.ones(x_big.shape[1], "float32"), requires_grad=True) for _ in range(2)]
+p_big = [mg.ones(x_big.shape[1], requires_grad=True) for _ in range(2)]
 spent = {form: [] for form in forms}
 for turn in range(3 if FAST else 11):
     for form in forms:

@@ -22,7 +22,7 @@
 #
 # You need lecture 02: batch norm's backward in one line.
 #
-# *Sources:* inplace-abn (Rota Bulò, Porzi and Kontschieder 2018), section 2 and figure 2, forms I and II.
+# *Sources:* inplace-abn, section 2 and figure 2, forms I and II.
 
 # %%
 import sys

@@ -23,7 +23,7 @@
 #
 # You need lecture 02: batch norm's backward as a projection.
 #
-# *Sources:* bn-jacobian, eqs 1-10, orthonormality and modulation; Saxe, McClelland and Ganguli 2014 for dynamical isometry.
+# *Sources:* bn-jacobian, eqs 1-10, orthonormality and modulation; Saxe, McClelland and Ganguli [saxe2014] for dynamical isometry.
 
 # %%
 import sys
@@ -235,7 +235,7 @@ plt.show()
 #
 # $$ \frac{\lVert d_{\text{in}}\rVert^2}{\lVert d_{\text{out}}\rVert^2} \approx \frac{1/2}{1/2 - 1/(2\pi)} = \frac{\pi}{\pi - 1} \approx 1.47 = 1.21^2 . $$
 #
-# (Yang et al. 2019, "A mean field theory of batch normalization", prove it for wide fully connected networks.)
+# (Yang et al. [yang2019], "A mean field theory of batch normalization", prove it for wide fully connected networks.)
 
 # %%
 predicted_growth = float(np.sqrt(np.pi / (np.pi - 1)))

@@ -23,7 +23,7 @@
 #
 # You need lecture 02: a normalization's backward is a projection.
 #
-# *Sources:* cwn (centered weight normalization), eqs 1-5; Salimans and Kingma 2016; Qiao et al. 2019; Miyato et al. 2018.
+# *Sources:* cwn (centered weight normalization), eqs 1-5; Salimans and Kingma [salimans2016]; Qiao et al. [qiao2019]; Miyato et al. [miyato2018].
 
 # %%
 import sys
@@ -192,7 +192,7 @@ show_side_by_side("centered_weight_norm")
 # and its length
 # never receive a signal. The mean stays where it was at the start; the length grows by Pythagoras.
 #
-# Weight standardization (Qiao et al.) gives the filter variance 1 instead of length 1: with $\varepsilon = 0$ it is $\sqrt k$ times the
+# Weight standardization (Qiao et al. [qiao2019]) gives the filter variance 1 instead of length 1: with $\varepsilon = 0$ it is $\sqrt k$ times the
 # same.
 
 # %%

@@ -23,7 +23,7 @@
 #
 # You need lecture 02: batch norm's backward in one line.
 #
-# *Sources:* bn-lecture for the derivation; Ba et al. 2016, Ulyanov et al. 2016, Wu and He 2018, Zhang and Sennrich 2019 for the layers.
+# *Sources:* bn-lecture for the derivation; Ba et al. [ba2016], Ulyanov et al. [ulyanov2016], Wu and He [wu2018], Zhang and Sennrich [zhang2019] for the layers.
 
 # %%
 import sys

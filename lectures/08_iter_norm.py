@@ -22,7 +22,7 @@
 #
 # You need lecture 05: whitening, and its derivative by a Lyapunov equation.
 #
-# *Sources:* IterNorm (Huang et al. 2019), the coupled form of the Newton-Schulz iteration (Higham, Functions of Matrices, ch. 6); dbn
+# *Sources:* IterNorm (Huang et al. [huang2019]), the coupled form of the Newton-Schulz iteration (Higham [higham2008], ch. 6); dbn
 # for whitening.
 
 # %%

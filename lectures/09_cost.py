@@ -23,7 +23,7 @@
 #
 # You need lecture 02: both forms of batch norm.
 #
-# *Sources:* Williams, Waterman and Patterson 2009 for the roofline; inplace-abn for the memory of activations; the rest is measured here.
+# *Sources:* Williams, Waterman and Patterson [williams2009] for the roofline; inplace-abn for the memory of activations; the rest is measured here.
 
 # %%
 import sys

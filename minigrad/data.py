@@ -82,7 +82,7 @@ def digits(split: str = "train") -> tuple[Array, Array]:
         ValueError: an unknown split, or a file whose checksum is wrong.
         FileNotFoundError: the file is missing.
 
-    Source: E. Alpaydin and C. Kaynak (1998), doi 10.24432/C50P49, CC BY 4.0.
+    Source: E. Alpaydin and C. Kaynak [alpaydin1998], doi 10.24432/C50P49, CC BY 4.0.
 
     >>> images, labels = digits("test")
     >>> images.shape, np.bincount(labels).tolist()

@@ -121,7 +121,7 @@ def mnist(split: str = "train", *, folder: str | os.PathLike[str] | None = None,
         FileNotFoundError: a file is missing.
         ValueError: an unknown split, a wrong checksum, or a file that is not in the format.
 
-    Source: Y. LeCun, C. Cortes, C. Burges; the IDX format is described with it.
+    Source: Y. LeCun, C. Cortes, C. Burges [lecun1998]; the IDX format is described with it.
     """
     return _read_idx("data.mnist", "mnist", split, folder, checksums)
 
@@ -130,7 +130,7 @@ def fashion_mnist(split: str = "train", *, folder: str | os.PathLike[str] | None
                   checksums: Mapping[str, str] | None = None) -> tuple[Array, Array]:
     """Pictures of clothes in the shape of MNIST, from the four original files in ``fashion-mnist/``.
 
-    Arguments, result and errors are those of `mnist`. Source: H. Xiao, K. Rasul, R. Vollgraf (2017), MIT licence.
+    Arguments, result and errors are those of `mnist`. Source: H. Xiao, K. Rasul, R. Vollgraf [xiao2017], MIT licence.
     """
     return _read_idx("data.fashion_mnist", "fashion-mnist", split, folder, checksums)
 
@@ -179,7 +179,7 @@ def cifar10(split: str = "train", *, folder: str | os.PathLike[str] | None = Non
     Raises:
         FileNotFoundError, ValueError: as in `mnist`.
 
-    Source: A. Krizhevsky (2009), Learning multiple layers of features from tiny images.
+    Source: A. Krizhevsky [krizhevsky2009].
     """
     op, where = "data.cifar10", _folder(folder)
     check_split(op, split)

@@ -17,7 +17,7 @@ Each convolution is followed by norm and ReLU. An inception module puts the chan
 with the numbers of channels in `INCEPTIONS`; 3c and 4e have no first branch, and no convolution behind the pooling.
 15,692,938 parameters (we know of no published count of this variant). Images of 8×8 and up will do.
 
-Source: Szegedy et al. 2015, and its batch-normalized successor (Ioffe & Szegedy 2015, figure 5). cwn, figure 3, is this
+Source: Szegedy et al. [szegedy2015], and its batch-normalized successor (Ioffe & Szegedy [ioffe2015], figure 5). cwn, figure 3, is this
 variant; cwn's code has another ReLU between convolution and norm in the modules, which its figure has not, nor we.
 """
 

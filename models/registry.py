@@ -61,7 +61,7 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
             is that of the network's file; in stacks without blocks, each convolution with its norm and activation.
         options: of the network: depth, shortcut, k, ...: see its file.
 
-    Convolutions begin as He et al. 2015 have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel
+    Convolutions begin as He et al. [he2015] have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel
     as in the published code, or inputs · kernel with norm="none", when the size of activations depends on it. Biases
     begin at 0.
 

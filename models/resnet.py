@@ -31,7 +31,7 @@ What shortcuts are for, seen in half a minute: the shipped digits at a quarter o
     with shortcuts    98.9 to 99.4     98.1 to 98.6
     without           96.4 to 97.8     48.9 to 56.7
 
-Source: He et al. 2016, section 4.2 and table 6. dbn (table B, norm="decorrelated_batch_norm") replaces only the first batch
+Source: He et al. [he2016], section 4.2 and table 6. dbn (table B, norm="decorrelated_batch_norm") replaces only the first batch
 norm, by DBN with γ and β. cwn's ResNet-56 has weight="centered_weight_norm" on all convolutions but projections. Both take
 option A. bn-jacobian's plain networks have 44 and 110 layers, and orthonormal filters at first (`layers.orthonormal_init`).
 """

@@ -18,7 +18,7 @@ Shortcuts are option B (a 1×1 convolution with a norm, where the shape changes)
 
 The width multiplies all channels, D included, and leaves the cardinality.
 
-Source: Xie et al. 2017, section 5.3 and table 7; the order of norms is that of the published code, ReLU behind the sum.
+Source: Xie et al. [xie2017resnext], section 5.3 and table 7; the order of norms is that of the published code, ReLU behind the sum.
 inplace-abn's networks are of this family: norm="inplace_abn" makes norm and leaky ReLU one layer behind the stem, conv1 and
 conv2. Behind conv3, where the sum comes first, and on shortcuts its activation is the identity.
 """

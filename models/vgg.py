@@ -17,7 +17,7 @@ With norm="none" the convolutions have biases and are those of the published VGG
 123,642,856 of its 133 M (table 2) belong to three linear layers for ImageNet; CIFAR's version has two small ones. With batch
 norm, the whole network has 9,491,530.
 
-Source: Simonyan & Zisserman 2015, configuration A; cwn (figure 2) and dbn (table A) take this variant. There, the linear
+Source: Simonyan & Zisserman [simonyan2015], configuration A; cwn (figure 2) and dbn (table A) take this variant. There, the linear
 layer keeps its batch norm whatever is done to the convolutions. dbn's table A: norm="decorrelated_batch_norm",
 norm_options={"affine": False, "group_size": 8} (or 16, 64, 256, 512). cwn: norm="none", weight="centered_weight_norm",
 classifier_norm=True.

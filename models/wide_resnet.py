@@ -17,7 +17,7 @@ A block that changes the number of channels has a 1×1 convolution of what leave
 
 The width multiplies all channels, those of conv1 too; k those of the stages.
 
-Source: Zagoruyko & Komodakis 2016, tables 1, 4 and 5. dbn's table B has WRN-28 and WRN-40: norm="decorrelated_batch_norm"
+Source: Zagoruyko & Komodakis [zagoruyko2016], tables 1, 4 and 5. dbn's table B has WRN-28 and WRN-40: norm="decorrelated_batch_norm"
 replaces only the first batch norm, layer1.0.bn1. (The published code keeps that one and adds DBN before it.)
 """
 

@@ -32,7 +32,7 @@ class Options:
     form: str = _option("derived", "network", "composed, derived, or a derivation's name")
     parametrization: str | None = _option(None, "network", "weight normalization on the convolutions", choices=list(RULES))
     slope: float = _option(0.0, "network", "of leaky ReLU; 0 is ReLU", at_least=0, at_most=1)
-    init: str = _option("default", "network", "weights at the start: He et al.'s Gaussian, or orthonormal", choices=["default", "orthonormal"])
+    init: str = _option("default", "network", "weights at the start: He et al.'s [he2015] Gaussian, or orthonormal", choices=["default", "orthonormal"])
     init_from: str | None = _option(None, "network", "safetensors file whose weights to begin with (ours, PyTorch's, or a run's state)", metavar="FILE")
     modulation: float = _option(0.0, "network", "strength of the gradient-magnitude modulation around blocks, 0 to 1", at_least=0, at_most=1)
     dataset: str = _option("digits", "data", "digits and synthetic are there; the others read files (see minigrad.data)", choices=list(DATASETS))

@@ -6,7 +6,7 @@ how a rule is exchanged; it also serves whoever wants to see what a check says a
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import prod
+from math import pi, prod
 from typing import Any, NamedTuple
 
 from minigrad.core.by_hand import ByHand
@@ -15,12 +15,14 @@ from minigrad.core.tensor import Tensor
 from minigrad.ops.broadcasting import broadcast_to, sum_to
 from minigrad.ops.einsum import _contract, _turned
 from minigrad.ops.elementwise import (
-    _log_or_zero,
-    _safe_power,
     _share,
+    _slope_in_base,
+    _slope_in_exponent,
     abs,
     cos,
+    erf,
     exp,
+    over,
     power,
     power_tensor,
     sigmoid,
@@ -53,6 +55,8 @@ from minigrad.ops.neural import (
     _conv2d,
     _conv2d_input,
     _conv2d_weight,
+    _part_means,
+    _part_means_input,
     _unpool,
     _winners,
 )
@@ -67,6 +71,7 @@ from minigrad.ops.shape import (
     _put,
     _put_along_axis,
     _reshape,
+    _roll,
     _scatter_add,
     _take_along_axis,
     _transpose,
@@ -118,6 +123,10 @@ _ELEMENTWISE = [
     ("multiply", "b", "wrong operand", lambda g, b: g * b),
     ("multiply", "a", "lost factor", lambda g: g),
     ("divide", "a", "times for divided by", lambda g, b: g * b),
+    ("erf", "a", "half the factor", lambda g, a: g * exp(-(a * a)) / pi**0.5),
+    ("erf", "a", "half the exponent", lambda g, a: g * (2 / pi**0.5) * exp(-0.5 * (a * a))),
+    ("gelu", "a", "the density is missing", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)))),
+    ("gelu", "a", "sign of a term", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)) - a * exp(-0.5 * (a * a)) / (2 * pi) ** 0.5)),
     ("divide", "b", "sign", lambda g, b, out: g * out / b),
     ("divide", "b", "lost division", lambda g, out: -g * out),
     ("divide", "b", "kept a for out", lambda g, a, b: -g * a / b),
@@ -127,10 +136,11 @@ _ELEMENTWISE = [
     ("power_number", "a", "exponent not lowered", lambda g, a, exponent: g * (exponent * power(a, exponent))),
     ("power_number", "a", "lost factor", lambda g, a, exponent: g * power(a, exponent - 1)),
     ("power_number", "a", "factor off by one", lambda g, a, exponent: g * ((exponent - 1) * power(a, exponent - 1))),
-    ("power_tensor", "a", "lost factor", lambda g, a, b: g * _safe_power(a, b)),
+    ("power_tensor", "a", "lost factor", lambda g, a, b: g * power_tensor(a, b - 1.0)),
     ("power_tensor", "a", "exponent not lowered", lambda g, a, b: g * b * power_tensor(a, b)),
     ("power_tensor", "b", "lost logarithm", lambda g, out: g * out),
-    ("power_tensor", "b", "wrong operand", lambda g, b, out: g * out * _log_or_zero(b)),
+    ("power_tensor", "a", "flat wherever b is 0: no mixed derivative", lambda g, a, b: g * where(b == 0, 0.0, _slope_in_base(a, b))),
+    ("power_tensor", "b", "wrong operand", lambda g, b, out: g * _slope_in_exponent(b, out)),
     ("square", "a", "lost factor 2", lambda g, a: g * a),
     ("square", "a", "kept out for a", lambda g, out: g * (2.0 * out)),
     ("exp", "a", "kept a for out", lambda g, a: g * a),
@@ -161,9 +171,9 @@ _ELEMENTWISE = [
     ("cos", "a", "lost sign", lambda g, a: g * sin(a)),
     ("log1p", "a", "lost 1", lambda g, a: g / a),
     ("expm1", "a", "lost 1", lambda g, out: g * out),
-    ("maximum", "a", "the loser wins", lambda g, a, b: _share(g, b, a)),
+    ("maximum", "a", "the loser wins", lambda g, a, b: _share(g, a, b, b > a)),
     ("maximum", "b", "both win", lambda g: g),
-    ("minimum", "a", "the loser wins", lambda g, a, b: _share(g, a, b)),
+    ("minimum", "a", "the loser wins", lambda g, a, b: _share(g, a, b, a > b)),
     ("minimum", "b", "half for all", lambda g: g * 0.5),
     ("where", "a", "condition turned round", lambda g, cond: where(cond, 0.0, g)),
     ("where", "b", "lost condition", lambda g: g),
@@ -231,6 +241,9 @@ _SHAPES = [
     ("transpose", "a", "axes reversed", lambda g, axes: _transpose(g, axes=axes[::-1])),
     ("flip", "a", "not flipped back", lambda g: g),
     ("flip", "a", "every axis", lambda g: flip(g)),
+    ("roll", "a", "sign of the shift", lambda g, shift, axis: _roll(g, shift=shift, axis=axis)),
+    ("roll", "a", "not rolled back", lambda g: g),
+    ("roll", "a", "first axis only", lambda g, shift, axis: _roll(g, shift=(-shift[0],), axis=axis[:1])),
     ("concatenate", "arrays", "pieces in reverse order", lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis)[::-1]),
     ("concatenate", "arrays", "sign of the last", lambda g, arrays_shape, axis:
         (lambda p: (*p[:-1], -p[-1]))(_pieces(g, [s[axis] for s in arrays_shape], axis))),
@@ -260,6 +273,8 @@ _LINALG = [
     ("tril", "a", "lost k", lambda g: _tril(g, k=0)),
     ("triu", "a", "tril for triu", lambda g, k: _tril(g, k=k)),
     ("triu", "a", "k off by one", lambda g, k: _triu(g, k=k + 1)),
+    ("std", "a", "lost half", lambda g, out: over(g, out)),
+    ("std", "a", "lost division", lambda g: 0.5 * g),
     ("norm", "a", "lost division", lambda g, a: a * g),
     ("norm", "a", "sign of a for a", lambda g, a: sign(a) * g),
     ("inv", "a", "lost sign", lambda g, out: _t(out) @ g @ _t(out)),
@@ -349,6 +364,9 @@ _NEURAL = [
     ("avg_pool2d", "x", "lost divisor", lambda g, x_shape, kernel, stride, padding, count_include_pad, ceil_mode:
         _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
                     divisor=None)),
+    ("part_means", "x", "means where the parts overlap", lambda g, x_shape, axis: _part_means(g, axis=axis, parts=x_shape[axis])),
+    ("part_means", "x", "sum for mean", lambda g, x_shape, axis, parts: _part_means_input(g * (x_shape[axis] / parts), axis=axis, size=x_shape[axis])),
+    ("part_means_input", "g", "its own map", lambda h, g_shape, axis: _part_means_input(h, axis=axis, size=g_shape[axis])),
     ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, target: (expand_dims(g, 1) * exp(z - saved[0]), None)),
     ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, target:
         (expand_dims(g, 1) * (exp(z - saved[0]) + _one_hot(target, classes=z.shape[1])), None)),

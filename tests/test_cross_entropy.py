@@ -1,4 +1,4 @@
-"""Invariants of softmax cross-entropy's gradient, dz = (p − onehot)/N, for any logits and labels."""
+"""Invariant 20, softmax cross-entropy's gradient, dz = (p − onehot)/N, for any logits and labels."""
 
 import hypothesis.strategies as st
 import numpy as np

@@ -18,12 +18,15 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(params=[(1, 1 << 19), (1, 1), (3, 256)], ids=["one block", "a block for each row", "three threads"])
+@pytest.fixture(params=[(1, 1 << 19), (1, 1), (3, 256), None], ids=["one block", "a block for each row", "three threads", "small"])
 def split(request, monkeypatch):
-    """One block, or many, or many in several threads: small arrays then take the way of large ones."""
+    """One block, or many, or many in several threads: small arrays then take the way of large ones; and their own way."""
+    if request.param is None:
+        return
     count, size = request.param
     threads.num_threads()
     monkeypatch.setattr(threads, "_threads", count)
+    monkeypatch.setattr(normalize, "_SMALL_BYTES", 0)
     monkeypatch.setattr(normalize, "_BLOCK_BYTES", size)
     monkeypatch.setattr(normalize, "_THREAD_BYTES", 1)
     monkeypatch.setattr(normalize, "_LONG", 4)

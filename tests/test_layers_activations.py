@@ -1,7 +1,7 @@
 """The layers that normalize activations, and their Modules: exact relations and invariants, and PyTorch as an oracle.
 
 tests/test_layers.py compares all forms of each layer with each other; here is what no twin can show: that both are the
-right function. Invariants are numbered as in the course's list of them.
+right function. Invariants are numbered as in docs/invariants.md.
 """
 
 import numpy as np

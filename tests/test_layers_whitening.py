@@ -87,7 +87,7 @@ def test_groups_of_one_are_batch_norm(seed, eps):
         assert all(relative(a, b) < 1e-11 for a, b in zip(value_and_gradient(form, x, g, eps=eps, group_size=1), (y.numpy(), dx), strict=True))
 
 
-# -- exact properties (math.md, section 3) ------------------------------------------------------------------------------
+# -- exact properties: invariants 4, 15 to 18 (docs/invariants.md) -----------------------------------------------------
 
 SEEDS, DIMENSIONS, EPS = st.integers(0, 999), st.integers(1, 5), st.sampled_from([0.0, 1e-5, 0.1])
 
@@ -289,7 +289,7 @@ def test_more_channels_than_samples(m, d, eps):
 
 
 def test_the_textbook_product_in_float32_loses_what_this_form_keeps():
-    """X_c W and a gradient from it, in float32 after a float64 eigendecomposition: what math.md warns of."""
+    """X_c W and a gradient from it, in float32 after a float64 eigendecomposition: rank-deficient batches lose most."""
     x, g = (a.astype("float32") for a in drawn(0, 10, 12))
     exact = reference(x.astype("float64"), g.astype("float64"), 1e-7).astype(float)
     xc = x - x.mean(0)

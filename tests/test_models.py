@@ -142,14 +142,14 @@ def unfilled(monkeypatch):
 
 @pytest.mark.parametrize("name, options, exact, published, unit", [
     ("resnet20", {}, 269_722, 0.27, 0.01), ("resnet32", {}, 464_154, 0.46, 0.01), ("resnet44", {}, 658_586, 0.66, 0.01),
-    ("resnet56", {}, 853_018, 0.85, 0.01), ("resnet110", {}, 1_727_962, 1.7, 0.1),               # He et al. 2016, table 6
+    ("resnet56", {}, 853_018, 0.85, 0.01), ("resnet110", {}, 1_727_962, 1.7, 0.1),               # He et al. [he2016], table 6
     ("plain20", {}, 269_722, 0.27, 0.01), ("plain110", {}, 1_727_962, 1.7, 0.1),
     ("resnet20", {"shortcut": "B"}, 272_474, None, None), ("resnet32", {"shortcut": "B"}, 466_906, None, None),
     ("resnet44", {"shortcut": "B"}, 661_338, None, None), ("resnet56", {"shortcut": "B"}, 855_770, None, None),
     ("resnet110", {"shortcut": "B"}, 1_730_714, None, None),
-    ("wrn28_10", {}, 36_479_194, 36.5, 0.1), ("wrn40_4", {}, 8_949_210, 8.9, 0.1),               # Zagoruyko & Komodakis 2016
+    ("wrn28_10", {}, 36_479_194, 36.5, 0.1), ("wrn40_4", {}, 8_949_210, 8.9, 0.1),               # Zagoruyko & Komodakis [zagoruyko2016]
     ("wide_resnet", {"depth": 16, "k": 8}, 10_961_370, 11.0, 0.1), ("wide_resnet", {"depth": 40, "k": 2}, 2_243_546, 2.2, 0.1),
-    ("resnext29_8x64d", {}, 34_426_698, 34.4, 0.1), ("resnext29_16x64d", {}, 68_155_210, 68.1, 0.1),  # Xie et al. 2017, table 7
+    ("resnext29_8x64d", {}, 34_426_698, 34.4, 0.1), ("resnext29_16x64d", {}, 68_155_210, 68.1, 0.1),  # Xie et al. [xie2017resnext], table 7
     ("vgg_a", {}, 9_491_530, None, None), ("googlenet", {}, 15_692_938, None, None),
     ("tiny_cnn", {"size": 8, "in_channels": 1}, 6_138, None, None),
     ("resnet20", {"width": 0.25, "in_channels": 1}, 17_254, None, None)])
@@ -167,7 +167,7 @@ def test_convolutions_without_norms_are_those_of_the_published_vgg_a(unfilled):
     model = models.build("vgg_a", norm="none")
     linear = (512 * 7 * 7 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000  # the published classifier, for ImageNet
     assert count(model.features) == 9_220_480 and linear == 123_642_856
-    assert round((count(model.features) + linear) / 1e6) == 133  # Simonyan & Zisserman 2015, table 2
+    assert round((count(model.features) + linear) / 1e6) == 133  # Simonyan & Zisserman [simonyan2015], table 2
 
 
 def test_width_multiplies_channels(unfilled):

@@ -92,6 +92,6 @@ def test_it_does_so_with_other_norms(options):
 
 
 def test_shortcuts_let_deep_networks_learn():
-    """He et al. 2016, figure 6: without them, 44 layers are worse than 20, in training already."""
+    """He et al. [he2016], figure 6: without them, 44 layers are worse than 20, in training already."""
     deep, plain, plain_deep = (accuracy_on_digits(name) for name in ("resnet44", "plain20", "plain44"))
     assert deep > 0.96 and plain > 0.93 and plain_deep < deep - 0.2

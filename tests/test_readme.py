@@ -1,9 +1,11 @@
-"""What the README shows runs, and what it names exists."""
+"""What the README and the pages in docs/ show runs, and what they name exists."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+from test_house import RULES
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +28,23 @@ def test_the_page_on_layers_makes_a_layer_that_is_right():
         assert layers.REGISTRY["peak_norm"].default == "one_line"
     finally:
         layers.REGISTRY.pop("peak_norm", None)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_layer_of_the_page_on_layers_keeps_the_rules_of_the_house_when_pasted(rule, tmp_path):
+    (tmp_path / "layers" / "sample").mkdir(parents=True)
+    (tmp_path / "layers" / "sample" / "peak_norm.py").write_text(blocks("layers.md")[0], encoding="utf-8")
+    assert rule(tmp_path) == []
+
+
+def test_and_of_the_linters():
+    """What `make lint` asks of a layer's file, as far as the syntax tree shows it: all typed, nothing imported in vain."""
+    tree = ast.parse(blocks("layers.md")[0])
+    for f in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        arguments = [*f.args.args, *f.args.kwonlyargs]
+        assert f.returns and all(a.annotation for a in arguments), f.name
+    imported = {(a.asname or a.name) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names}
+    assert imported - {"annotations"} <= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def test_the_page_on_homework_makes_a_homework_that_its_solution_passes():

@@ -122,6 +122,18 @@ def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, ini
     assert 0.9 < full <= 1.05 and full + 0.05 < half < without - 0.05
 
 
+@pytest.mark.parametrize("init", ["default", "orthonormal"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_modulation_from_the_command_line_does_what_lecture_04_and_the_benchmark_measure(backend, seed, init, tmp_path, monkeypatch):
+    """On their images: no growth, where it is 1.2 a layer without, and was 1.4 with the modulation around single orthonormal convolutions."""
+    from scripts import trainer as module
+    images, labels = mg.data.synthetic(64, size=8, seed=3)
+    monkeypatch.setattr(module, "load_data", lambda options: {"train": (images[:32], labels[:32]), "test": (images[32:], labels[32:])})
+    common = ["--model", "plain20", "--init", init, "--seed", seed, "--backend", backend]
+    without, full = (growth(monkeypatch, *common, "--modulation", s, "--out", tmp_path / str(s)) for s in (0, 1))
+    assert abs(full - 1) < 0.05 and without > 1.15
+
+
 def test_modulation_from_the_command_line_on_every_backend(backend, tmp_path, monkeypatch):
     assert 0.9 < growth(monkeypatch, "--model", "plain20", "--modulation", 1, "--backend", backend, "--out", tmp_path) <= 1.05
 

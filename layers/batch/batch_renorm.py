@@ -5,7 +5,7 @@
 r = s/s_running and d = (μ − running mean)/s_running turn (x − μ)/s into (x − running mean)/s_running. They are clipped, so
 that a batch may still go its own way a little, and they are *constants* for the derivative. r_max = 1 with d_max = 0 is
 batch norm; without clipping the forward is batch_norm_eval's, and the backward is still batch norm's.
-Source: Ioffe 2017, algorithm 1 (not among the documents); its dx is bn-lecture's with γ·r for γ.
+Source: Ioffe [ioffe2017], algorithm 1; its dx is bn-lecture's with γ·r for γ.
 """
 
 from __future__ import annotations
@@ -129,4 +129,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("batch_renorm", composed=composed, derived={"one_line": one_line}, cases=cases, frozen=frozen,
-         source="Ioffe 2017, algorithm 1 (not among the documents); bn-lecture with γ·r for γ")
+         source="Ioffe [ioffe2017], algorithm 1; bn-lecture with γ·r for γ")

@@ -4,7 +4,7 @@ A random square orthonormal matrix keeps every length, forward and backward; of 
 too. Convolution kernels are flattened to (out, in · kernel). The numbers come from `nn.init.orthogonal_`: Q of a Gaussian's
 QR decomposition, with the signs of R's diagonal fixed.
 
-Source: Saxe et al. 2014 (orthogonal initialization); bn-jacobian's paper (Xie, Xiong and Pu 2017) starts all its layers so.
+Source: Saxe et al. [saxe2014] (orthogonal initialization); bn-jacobian's paper (Xie, Xiong and Pu [xie2017]) starts all its layers so.
 """
 
 from __future__ import annotations

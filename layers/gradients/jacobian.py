@@ -16,7 +16,7 @@ The paper argues that U² ≈ mU, and λ₁ ≈ λ₂ ≈ m, for large batches o
 holds for any data, and Σ x̂² = m at ε = 0. So J is ρ times a projection that forgets exactly two directions, a shift of the
 channel and a change of its scale: a quasi-isometry of all others.
 
-Source: bn-jacobian, eqs 1-10; dynamical isometry: Saxe, McClelland and Ganguli 2014.
+Source: bn-jacobian, eqs 1-10; dynamical isometry: Saxe, McClelland and Ganguli [saxe2014].
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Isometry(NamedTuple):
     spread: √(n Σσ⁴/(Σσ²)² − 1), the standard deviation of σ² over its mean; 0 for a multiple of an isometry, √(n/k − 1) where
         k singular values are equal and the others are 0.
 
-    Dynamical isometry (Saxe et al. 2014) asks for σ_k = 1, so ratio 1 (if out ≤ in) and spread 0; bn-jacobian calls it
+    Dynamical isometry (Saxe et al. [saxe2014]) asks for σ_k = 1, so ratio 1 (if out ≤ in) and spread 0; bn-jacobian calls it
     quasi-isometry if that holds but for a few directions. Batch norm with ε = 0 has ρ and √(2/(m − 2)) (one channel).
     """
 

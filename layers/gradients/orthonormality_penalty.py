@@ -6,8 +6,8 @@
 values s; the larger Gram matrix would only add |out − d|, the 1 that each missing singular value costs, to the value and
 nothing to the gradient.
 
-Source: the orthonormality that bn-jacobian's paper (Xie, Xiong and Pu 2017) combines with modulation; the supplement among the
-documents does not print it.
+Source: the orthonormality that bn-jacobian's paper (Xie, Xiong and Pu [xie2017]) combines with modulation; its
+supplement does not print it.
 """
 
 from __future__ import annotations
@@ -92,4 +92,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("orthonormality_penalty", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="Xie, Xiong and Pu 2017, whose supplement is bn-jacobian")
+         source="Xie, Xiong and Pu [xie2017], whose supplement is bn-jacobian")

@@ -128,7 +128,7 @@ class BatchRenorm(BatchNorm):
         num_features, eps, momentum, affine, form: as `BatchNorm`.
         r_max, d_max: limits of the correction, r in [1/r_max, r_max] and d in [−d_max, d_max]; may be changed at any time.
 
-    Not in PyTorch. Source: Ioffe 2017 (not among the documents), whose final limits are the defaults. The paper begins
+    Not in PyTorch. Source: Ioffe [ioffe2017], whose final limits are the defaults. The paper begins
     with r_max = 1, d_max = 0, which is batch norm, raises both after some thousand steps, and takes a momentum of 0.01.
     Evaluation is that of `BatchNorm`.
     """

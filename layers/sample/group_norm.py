@@ -113,4 +113,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("group_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="bn-lecture, mean over each sample's groups; Wu and He 2018 (not among the documents)")
+         source="bn-lecture, mean over each sample's groups; Wu and He [wu2018]")

@@ -93,4 +93,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("instance_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="bn-lecture, mean over the spatial axes; Ulyanov et al. 2016 (not among the documents)")
+         source="bn-lecture, mean over the spatial axes; Ulyanov et al. [ulyanov2016]")

@@ -93,4 +93,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("layer_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="bn-lecture, along rows; Ba et al. 2016 (not among the documents)")
+         source="bn-lecture, along rows; Ba et al. [ba2016]")

@@ -2,7 +2,7 @@
 
     x (*lead, *shape)    gamma (*shape)    y like x        m = elements of gamma: those that one mean is over
 
-Source: layer norm without its centring (Zhang and Sennrich 2019, not among the documents).
+Source: layer norm without its centring (Zhang and Sennrich [zhang2019]).
 """
 
 from __future__ import annotations
@@ -90,4 +90,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("rms_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="layer norm without centring; Zhang and Sennrich 2019 (not among the documents)")
+         source="layer norm without centring; Zhang and Sennrich [zhang2019]")

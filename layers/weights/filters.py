@@ -6,7 +6,8 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, reshape
-from minigrad.core.errors import describe, error, require_floating
+from minigrad.core.errors import describe, error
+from minigrad.ops.elementwise import require_floating
 
 from ..shapes import one_dtype
 

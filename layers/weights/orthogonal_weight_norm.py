@@ -7,7 +7,7 @@ W = (Vc Vcᵀ + εI)^(−1/2) Vc has W Wᵀ = I at ε = 0: ZCA whitening (see de
 (singular values s become s/√(s² + ε)) or smaller groups; ε = 0 then raises, on a GPU the result is NaN. The last group may be
 smaller. Inside all is float64, whatever v is.
 
-Source: Huang et al. 2018, arXiv:1709.06079; not among the documents. The derivation is ours, for ε ≥ 0 and equal eigenvalues.
+Source: Huang et al. [huang2018]. The derivation is ours, for ε ≥ 0 and equal eigenvalues.
 """
 
 from __future__ import annotations
@@ -145,4 +145,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register(NAME, composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="Huang et al. 2018 (not among the documents); Lyapunov form of dbn's derivative")
+         source="Huang et al. [huang2018]; Lyapunov form of dbn's derivative")

@@ -6,7 +6,7 @@
 power iteration has come to. The iteration belongs to the Module (`layers.parametrize`), not to this function. W = 0 raises;
 on a GPU the result is NaN.
 
-Source: Miyato et al. 2018, arXiv:1802.05957; not among the documents.
+Source: Miyato et al. [miyato2018].
 """
 
 from __future__ import annotations
@@ -105,4 +105,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("spectral_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="Miyato et al. 2018 (not among the documents)")
+         source="Miyato et al. [miyato2018]")

@@ -2,8 +2,7 @@
 
     v (out, in, *kernel)    gain (out,)    w like v        a filter is a row: d = in · kernel elements
 
-Source: Salimans and Kingma 2016, arXiv:1602.07868, eq 2 (forward) and eq 3 (gradients); not among the documents, but what
-cwn starts from.
+Source: Salimans and Kingma [salimans2016], eq 2 (forward) and eq 3 (gradients); cwn starts from it.
 """
 
 from __future__ import annotations
@@ -84,4 +83,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("weight_norm", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="Salimans and Kingma 2016, eqs 2 and 3 (not among the documents)")
+         source="Salimans and Kingma [salimans2016], eqs 2 and 3")

@@ -4,7 +4,7 @@
 
 It is centred weight normalization times √d (exactly so at ε = 0), with an ε that lets constant filters pass as zeros.
 
-Source: Qiao et al. 2019, arXiv:1903.10520; not among the documents. The gradient is bn-lecture's, with filters for channels.
+Source: Qiao et al. [qiao2019]. The gradient is bn-lecture's, with filters for channels.
 """
 
 from __future__ import annotations
@@ -84,4 +84,4 @@ def cases(dtype: Any, rng: Any) -> Iterator[Case]:
 
 
 register("weight_standardization", composed=composed, derived={"one_line": one_line}, cases=cases,
-         source="Qiao et al. 2019 (not among the documents); gradient as bn-lecture's")
+         source="Qiao et al. [qiao2019]; gradient as bn-lecture's")

@@ -14,8 +14,9 @@ from math import prod
 from typing import Any, NamedTuple
 
 from minigrad import Tensor, astype, backend, concatenate, eigvalsh, reshape, transpose
-from minigrad.core.errors import describe, error, integer, require_floating
+from minigrad.core.errors import describe, error, integer
 from minigrad.kernels.threads import share
+from minigrad.ops.elementwise import require_floating
 
 _STACK_BYTES = 1 << 20  # of one float64 stack: what a backward needs of them at a time stays in the second-level cache
 

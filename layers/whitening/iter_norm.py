@@ -12,7 +12,7 @@ then: they are divided by less than their root, which is the regularization that
 are no problem; only a group that is constant altogether, with ε = 0, raises (on a GPU: NaN). The printed iteration
 P ← ½(3P − P³Σ_N) is the same in exact arithmetic, but in float32 it blows up after ten to fifteen steps; this one does not.
 
-Source: dbn, eqs 1, 2 and what whitening is for; the iteration is Newton-Schulz's (Higham, Functions of Matrices, 6.3).
+Source: dbn, eqs 1, 2 and what whitening is for; the iteration is Newton-Schulz's (Higham [higham2008], 6.3).
 """
 
 from __future__ import annotations

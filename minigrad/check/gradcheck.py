@@ -28,8 +28,7 @@ random directions (all elements take part) and at some elements.
 At order 2 an exactly zero derivative is "right": the first-order gradient, which order 1 has checked, does not move at
 all with that input, because f is (piecewise) linear in it.
 
-Sources: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids, Math. Comp. 51 (1988), table 1;
-Moré and Wild, Estimating computational noise, SIAM J. Sci. Comput. 33 (2011); Press et al., Numerical Recipes, 5.7.
+Sources: Fornberg [fornberg1988], table 1, for the quotients; Moré and Wild [more2011] for the noise; Press et al. [press2007], 5.7.
 """
 
 from __future__ import annotations

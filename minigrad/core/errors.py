@@ -52,20 +52,6 @@ def left_out(op: str, name: str, value: object, default: object, fix: str) -> No
         raise error(NotImplementedError, op, got=f"{name}={phrase}, which minigrad leaves out", needs=f"{name}={default!r}, or nothing there", fix=fix)
 
 
-def require_floating(op: str, **arrays: object) -> None:
-    """Refuse integers and booleans where they are data beside floating parameters, which decide the dtype.
-
-    Raises:
-        TypeError: one of `arrays` (name -> array or Tensor; others are let through) is not floating.
-    """
-    dtypes = {name: a.dtype for name, a in arrays.items() if hasattr(a, "dtype")}
-    for name, dtype in dtypes.items():
-        if dtype.kind != "f":
-            wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
-            raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
-                        fix=f"{name}.astype('{wanted}')")
-
-
 def integer(op: str, name: str, value: Any, least: int, *, fix: str | None = None) -> int:
     """`value` as a Python integer of at least `least`. NumPy's integers are integers; booleans and floats are not.
 
@@ -82,8 +68,13 @@ def integer(op: str, name: str, value: Any, least: int, *, fix: str | None = Non
     return number
 
 
+OTHER_NAMES = {"absolute": "abs", "amax": "max", "amin": "min", "around": "round", "concat": "concatenate", "copy": "clone", "fabs": "abs",
+               "permute_dims": "transpose", "ravel": "flatten", "rint": "round"}  # of NumPy's functions, for which minigrad keeps one
+
+
 def op_named(name: str) -> str | None:
-    """How a user calls the op of this name ("minigrad.exp"), or None if minigrad has no such op."""
+    """How a user calls the op of this name ("minigrad.exp") or of NumPy's other name for it, or None if minigrad has no such op."""
+    name = OTHER_NAMES.get(name, name)
     ops = sys.modules.get("minigrad.ops")  # above this file, and there by the time that anything goes wrong
     return f"minigrad.{name}" if callable(getattr(ops, name, None)) and not name.startswith("_") else None
 

@@ -136,7 +136,8 @@ def _checked_keywords(p: Primitive, meta: dict[str, Any]) -> dict[str, Any]:
     """The keywords, Tensors among them as the raw constants they must be."""
     for k, v in meta.items():
         if k not in p.keywords:
-            raise error(TypeError, p.name, got=f"the keyword {k!r}", needs=f"keywords among {p.keywords}", fix="check the spelling")
+            raise error(TypeError, p.name, got=f"the keyword {k!r}", needs=f"keywords among {p.keywords}",
+                        fix="leave it out: ops never write into their input" if k == "inplace" else "check the spelling")
         if isinstance(v, Tensor):
             meta = {**meta, k: _constant(p, k, v)}
         elif type(v) not in NAMESPACES and isinstance(v, backend.np.ndarray):
@@ -226,6 +227,11 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
     known = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError)
     if "\n  needs: " in str(e) or (not isinstance(e, known) and "LinAlgError" not in type(e).__name__):
         return e
+    if not meta.keys() <= {*p.keywords}:  # the fast ways find it out here
+        try:
+            _checked_keywords(p, meta)
+        except TypeError as unknown:
+            return unknown
     kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError, MemoryError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
     public = op_named(p.name)

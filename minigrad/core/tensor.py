@@ -358,7 +358,7 @@ class Tensor(Methods):
 
 def refusal_of_numpy(name: str, x: Tensor) -> TypeError:
     """The error for NumPy's function `name` on a Tensor: it advises what minigrad has instead."""
-    own = f"x.{name}" if isinstance(getattr(Tensor, name, None), property) else op_named({"absolute": "abs", "amax": "max", "amin": "min"}.get(name, name))
+    own = f"x.{name}" if isinstance(getattr(Tensor, name, None), property) else op_named(name)
     needs = "minigrad's own function: NumPy's would leave the tape" if own else "a plain array: minigrad has no function of this name"
     return error(TypeError, f"numpy.{name}(tensor)", got=describe(x), needs=needs,
                  fix=("" if own is None else f"use {own}, or " if own.startswith("x.") else f"use {own}(...), or ") + "x.numpy() for a plain array")
@@ -398,7 +398,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: s
     from_array = _backend.is_array(raw := data._data if isinstance(data, Tensor) else _backend.plain(data, "tensor"))
     if not from_array:
         raw = _from_lists(raw)
-        if dtype is None and raw.dtype == _backend.float64 and not isinstance(data, _backend.np.generic):
+        if dtype is None and raw.dtype == _backend.float64 and not hasattr(data, "dtype"):  # lists; what has a dtype keeps it
             dtype = _backend.default_dtype
     array = _backend.asarray(raw, dtype, backend or (_backend.name_of(raw) if from_array else None))
     if array.dtype.kind not in "fiub":

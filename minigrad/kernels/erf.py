@@ -1,4 +1,4 @@
-"""The error function, which NumPy has not: one formula for all x, with the form of Winitzki's approximation (2008).
+"""The error function, which NumPy has not: one formula for all x, with the form of Winitzki's approximation [winitzki2008].
 
     erf(x) = x √((1 − e^(−uR)) / u),   u = x²,   R(u) = −log(1 − erf(x)²) / u
 

@@ -7,8 +7,8 @@
 x, g are large and of one shape. The others are small and broadcast to it; None stands for mu = 0, w = 1, r = 1, c = 0.
 Subtracting mu first, rather than multiplying out, is what keeps float32 right when the mean is large. On NumPy all three
 walk over the first axis in blocks that stay in the cache, so that large arrays are read once and temporaries never reach
-memory, and share the blocks between threads. On CuPy they are CUDA kernels (see cuda/), elsewhere, and where these do not
-apply, the same formulas on whole arrays.
+memory, and share the blocks between threads. On CuPy they are CUDA kernels (see cuda/). Elsewhere, for small arrays, and where
+the kernels do not apply, they are the same formulas on whole arrays.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ Undo = Callable[[Array, Array], tuple[Array, Array]]
 
 _BLOCK_BYTES = 1 << 19  # of one large array: small for the cache, large beside what a call of NumPy costs
 _THREAD_BYTES = 1 << 19  # below this a second thread costs more than it brings
+_SMALL_BYTES = 1 << 16  # up to here a handful of calls of NumPy is faster than the way through blocks
 _NEAR = 4.0  # standard deviations: to subtract a mean that is nearer to 0 only in the end costs 2 bits at most
 _LONG = 512  # elements: from here on an inner loop is worth starting
 
@@ -120,8 +121,8 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     must not overflow: n_b σ² < 3·10³⁸, so a deviation σ of 10¹⁶ is safe, and 10¹⁸ for means of up to 300 elements (10¹⁹ is the
     largest mean that the CUDA kernels take).
     """
-    if not _applies(xp, x):
-        found = cuda.moments(xp, x, axes)
+    if not _applies(xp, x) or x.nbytes <= _SMALL_BYTES:
+        found = None if xp is np else cuda.moments(xp, x, axes)
         if found is not None:
             return found
         count = prod(x.shape[i] for i in axes)
@@ -165,7 +166,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         return s, t * r
     if not _applies(xp, x):
         g, x = (g, x) if first is None else first(g, x)
-        found = cuda.paired_sums(xp, g, x, mu, w, r, axes)
+        found = None if xp is np else cuda.paired_sums(xp, g, x, mu, w, r, axes)
         if found is not None:
             return found
         h = _times(g, w)
@@ -173,9 +174,10 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
 
     direct = _direct(x, mu, w, r)
     plain, products = _sums(x.shape, axes)
-    after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
+    few = x.nbytes <= _SMALL_BYTES
+    after = not few and mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
-    def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
+    def block(start: int, stop: int, spare: Any) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
         mu_, w_, r_ = (_rows(small, x.ndim, start, stop) for small in (mu, w, r))
         with direct:
@@ -186,6 +188,8 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
         return plain(h), products(h, t, spare[1])
+    if few:
+        return block(0, x.shape[0], (None, None))
     parts = _blocked(x, block, spare=0 if after else 2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
@@ -198,9 +202,9 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
     It is written into `out`, if given, which may be x itself. `first` takes g and x to those that are meant, and `then`
     changes the result in place: both block by block, in cache.
     """
-    if not _applies(xp, x):
+    if not _applies(xp, x) or x.nbytes <= _SMALL_BYTES:
         g, x = (g, x) if first is None else first(g, x)
-        result = cuda.combine(xp, g, x, mu, a, b, c, w, out)
+        result = None if xp is np else cuda.combine(xp, g, x, mu, a, b, c, w, out)
         if result is None:
             result = _minus(x, mu) * b
             result = _times(result, w) if g is None else result + _times(g, w) * a

@@ -141,24 +141,44 @@ def avg_pool2d_backward(
 
 def part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
     """The mean of each of `parts` parts of an axis of x: part i is from floor(i size / parts) to ceil((i + 1) size / parts)."""
-    y = xp.empty((*x.shape[:axis], parts, *x.shape[axis + 1 :]), dtype=x.dtype)
-    before = (slice(None),) * axis
-    for i, part in enumerate(_parts(x.shape[axis], parts)):
-        y[(*before, slice(i, i + 1))] = x[(*before, part)].mean(axis=axis, keepdims=True, dtype=_wide(xp, x.dtype))
-    return y
+    total = _part_sums(xp, x, axis, parts)
+    return (total / _lengths(xp, total, axis, x.shape[axis])).astype(x.dtype, copy=False)
 
 
 def part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
-    """dx with `size` elements along the axis: every g in equal shares to its part."""
-    dx = xp.zeros((*g.shape[:axis], size, *g.shape[axis + 1 :]), dtype=_wide(xp, g.dtype))
-    before = (slice(None),) * axis
-    for i, part in enumerate(_parts(size, g.shape[axis])):
-        dx[(*before, part)] += g[(*before, slice(i, i + 1))] / (part.stop - part.start)
-    return dx.astype(g.dtype, copy=False)
+    """dx with `size` elements along the axis: every g in equal shares to its part.
+
+    Element j lies in the parts floor(j parts / size) to ceil((j + 1) parts / size): these are parts again, of g's axis.
+    """
+    wide = g.astype(_wide(xp, g.dtype), copy=False)
+    return _part_sums(xp, wide / _lengths(xp, wide, axis, size), axis, size).astype(g.dtype, copy=False)
 
 
-def _parts(size: int, parts: int) -> list[slice]:
-    return [slice(i * size // parts, -(-(i + 1) * size // parts)) for i in range(parts)]
+def _part_sums(xp: Any, x: Array, axis: int, parts: int) -> Array:
+    """Tap by tap, as the other pools: element t of all parts at once."""
+    size, total = x.shape[axis], None
+    lengths = [-(-(i + 1) * size // parts) - i * size // parts for i in range(parts)]
+    first, length = _places(xp, x.ndim, axis, size, parts)
+    for t in range(max(lengths)):
+        tap = xp.take(x, xp.minimum(first + t, size - 1), axis)
+        tap = tap if t < min(lengths) else xp.where(t < length, tap, 0)
+        if total is None:
+            total = tap.astype(_wide(xp, x.dtype), copy=False)
+        else:
+            total += tap
+    return total
+
+
+def _lengths(xp: Any, parts: Array, axis: int, size: int) -> Array:
+    """How many of `size` elements each of the parts has, in the dtype and along the axis of `parts`."""
+    return _places(xp, parts.ndim, axis, size, parts.shape[axis])[1].astype(parts.dtype)
+
+
+def _places(xp: Any, ndim: int, axis: int, size: int, parts: int) -> tuple[Array, Array]:
+    """The first element of each part, (parts,), and its length, of size 1 along all axes but one."""
+    i = xp.arange(parts)
+    first = i * size // parts
+    return first, (-(-(i + 1) * size // parts) - first).reshape((-1,) + (1,) * (ndim - 1 - axis))
 
 
 # -- Windows ----------------------------------------------------------------------------------------------------------
@@ -166,11 +186,11 @@ def _parts(size: int, parts: int) -> list[slice]:
 
 def output_size(x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False) -> Pair:
     """Numbers of windows along the height and the width; below 1 where none fits."""
-    def windows(a: int) -> int:
-        size, more = x_shape[a + 2], stride[a] - 1 if ceil_mode else 0
-        n = (size + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1 + more) // stride[a] + 1
-        return n - 1 if ceil_mode and (n - 1) * stride[a] >= size + padding[a] else n  # no window begins behind the image
-    return windows(0), windows(1)
+    (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw) = x_shape[2:], kernel, stride, padding, dilation
+    rows, cols = h + 2 * ph - dh * (kh - 1) - 1, w + 2 * pw - dw * (kw - 1) - 1  # where the last window may begin
+    if ceil_mode:  # one more, unless it begins behind the image
+        return min(-(-rows // sh), (h + ph - 1) // sh) + 1, min(-(-cols // sw), (w + pw - 1) // sw) + 1
+    return rows // sh + 1, cols // sw + 1
 
 
 def _padded(xp: Any, x: Array, fill: float, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Array:
@@ -191,10 +211,9 @@ def _lowest(xp: Any, dtype: Any) -> Any:
 
 def _reach(x_shape: tuple[int, ...], size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
     """Rows and columns of the padded x: no less than all windows read."""
-    rows, cols = (
-        max(x_shape[a + 2] + padding[a], stride[a] * (size[a] - 1) + dilation[a] * (kernel[a] - 1) + 1) for a in (0, 1)
-    )
-    return rows, cols
+    rows = stride[0] * (size[0] - 1) + dilation[0] * (kernel[0] - 1) + 1
+    cols = stride[1] * (size[1] - 1) + dilation[1] * (kernel[1] - 1) + 1
+    return max(x_shape[2] + padding[0], rows), max(x_shape[3] + padding[1], cols)
 
 
 def _taps(padded: Array, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Iterator[tuple[int, Array]]:
@@ -222,7 +241,7 @@ def _scatter(
 ) -> None:
     """Write into dx the sum of the parts, one (N, C, oh, ow) for each tap, at their places."""
     (N, C, H, W), (top, left) = dx.shape, padding
-    tiled = kernel == stride and (*padding, *dilation) == (0, 0, 1, 1)
+    tiled = kernel == stride and padding == (0, 0) and dilation == (1, 1)
     if tiled and (H, W) == (size[0] * stride[0], size[1] * stride[1]):  # windows tile x: nothing to add up
         for (_, place), part in zip(_taps(dx, size, kernel, stride), parts):
             place[...] = part
@@ -242,7 +261,9 @@ def _where(xp: Any, mask: Array, a: Array) -> Array:
 
 
 def _first_tap(xp: Any, size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """(oh, ow): for each window its first tap that is not padding."""
+    """(oh, ow), or (1, 1) where all are 0: for each window its first tap that is not padding."""
+    if padding == (0, 0):
+        return xp.zeros((1, 1), dtype=int)
     i, j = (-(xp.minimum(stride[a] * xp.arange(size[a]) - padding[a], 0) // dilation[a]) for a in (0, 1))
     return i[:, None] * kernel[1] + j
 
@@ -259,10 +280,12 @@ def _weights(
     dtype: Any,
 ) -> Any:
     """1 / (number of taps that count, or the divisor), a scalar or (oh, ow)."""
+    if divisor:
+        return 1 / divisor
     counted = padding if include else (0, 0)
-    inside = all(stride[a] * (size[a] - 1) + kernel[a] <= x_shape[a + 2] + padding[a] + counted[a] for a in (0, 1))
-    if divisor or (inside and counted == padding):
-        return 1 / (divisor or prod(kernel))
+    ends = stride[0] * (size[0] - 1) + kernel[0], stride[1] * (size[1] - 1) + kernel[1]
+    if counted == padding and ends[0] <= x_shape[2] + 2 * padding[0] and ends[1] <= x_shape[3] + 2 * padding[1]:
+        return 1 / prod(kernel)
     starts = [stride[a] * xp.arange(size[a]) - padding[a] for a in (0, 1)]
     i, j = (xp.minimum(starts[a] + kernel[a], x_shape[a + 2] + counted[a]) - xp.maximum(starts[a], -counted[a]) for a in (0, 1))
     return 1 / (i[:, None] * j).astype(dtype)

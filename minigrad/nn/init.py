@@ -85,13 +85,13 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0) -> T:
-    """Uniform ±gain·√(6 / (fan_in + fan_out)). Source: Glorot & Bengio 2010."""
+    """Uniform ±gain·√(6 / (fan_in + fan_out)). Source: Glorot & Bengio [glorot2010]."""
     bound = gain * math.sqrt(6 / max(sum(_fans("xavier_uniform_", tensor)), 1))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0) -> T:
-    """Normal with standard deviation gain·√(2 / (fan_in + fan_out)). Source: Glorot & Bengio 2010."""
+    """Normal with standard deviation gain·√(2 / (fan_in + fan_out)). Source: Glorot & Bengio [glorot2010]."""
     return normal_(tensor, 0.0, gain * math.sqrt(2 / max(sum(_fans("xavier_normal_", tensor)), 1)))
 
 
@@ -104,7 +104,7 @@ def _kaiming_std(op: str, tensor: Any, a: float, mode: str, nonlinearity: str) -
 
 
 def kaiming_uniform_(tensor: T, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> T:
-    """Uniform ±√3·gain/√fan. Source: He et al. 2015.
+    """Uniform ±√3·gain/√fan. Source: He et al. [he2015].
 
     Args:
         a: negative slope of the leaky ReLU behind the layer.
@@ -116,7 +116,7 @@ def kaiming_uniform_(tensor: T, a: float = 0, mode: str = "fan_in", nonlinearity
 
 
 def kaiming_normal_(tensor: T, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> T:
-    """Normal with standard deviation gain/√fan; arguments as `kaiming_uniform_`. Source: He et al. 2015."""
+    """Normal with standard deviation gain/√fan; arguments as `kaiming_uniform_`. Source: He et al. [he2015]."""
     return normal_(tensor, 0.0, _kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity))
 
 
@@ -124,7 +124,7 @@ def orthogonal_(tensor: T, gain: float = 1) -> T:
     """A random matrix with orthonormal rows or columns (whichever are fewer), times `gain`.
 
     The tensor counts as a matrix of shape[0] rows. Q of a Gaussian's QR decomposition, with the signs of R's diagonal
-    made positive: that makes Q uniformly distributed. Source: Saxe et al. 2014.
+    made positive: that makes Q uniformly distributed. Source: Saxe et al. [saxe2014].
     """
     columns, _ = _fans("orthogonal_", tensor)
     rows = tensor.shape[0]

@@ -10,8 +10,9 @@ from typing import Any
 
 from .. import ops
 from ..core import backend
-from ..core.errors import describe, error, integer, left_out, require_floating
+from ..core.errors import describe, error, integer, left_out
 from ..core.tensor import no_grad
+from ..ops.elementwise import require_floating
 from ..ops.neural import Pair, _pair, padding_row, string_padding
 from . import init
 from .module import Module

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import backend
 from ..core.backend import Array
 from ..core.by_hand import by_hand
 from ..core.errors import describe, error
@@ -16,9 +15,9 @@ from .reduce import sum as sum_
 from .shape import _reshape, expand_dims, reshape, squeeze, take, take_along_axis
 
 
-def reduction_of(op: str, reduction: Any, *outdated: Any) -> str:
-    """The reduction. `outdated` are PyTorch's size_average and reduce: None, or a reduction in their place, as in mse_loss(x, t, "sum")."""
-    for value in outdated:
+def reduction_of(op: str, reduction: Any, size_average: Any, reduce: Any, short: Any = None) -> str:
+    """The reduction. `size_average` and `reduce`, outdated in PyTorch, are None, or stand for it as `short` does: mse_loss(x, t, "sum")."""
+    for value in (short, size_average, reduce):
         if isinstance(value, str):
             reduction = value
         elif value is not None:
@@ -29,10 +28,12 @@ def reduction_of(op: str, reduction: Any, *outdated: Any) -> str:
     return reduction
 
 
-def _reduced(losses: Any, reduction: str, weight: Any = None) -> Any:
+def _reduced(op: str, losses: Any, reduction: str, weight: Any = None) -> Any:
     """`losses`, or their sum or mean; with the `weight` that is in them, their sum divided by its sum: both as means, which do not overflow."""
     if reduction == "none":
         return losses
+    if reduction not in ("mean", "sum"):
+        reduction_of(op, reduction, None, None)  # raises
     axes = tuple(range(losses.ndim))
     total = (_mean if reduction == "mean" else _sum)(losses, axis=axes, keepdims=False)
     return total if reduction == "sum" or weight is None else total / _mean(weight, axis=axes, keepdims=False)
@@ -50,9 +51,7 @@ def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
                     needs="scores (N, C, ...) and labels (N, ...)", fix="one label for each sample; squeeze the labels")
     if not isinstance(ignore_index, int):
         raise error(TypeError, op, got=f"ignore_index={ignore_index!r}", needs="an integer", fix="leave it out; no label is -100 by accident")
-    limits = backend.np.iinfo(dtype)
-    ignored = ignore_index if limits.min <= ignore_index <= limits.max else None  # the dtype may have no such label
-    return not_equal(target, ignore_index) if check_range(op, target, shape[1], ignored) else None
+    return not_equal(target, ignore_index) if check_range(op, target, shape[1], ignore_index) else None
 
 
 def _check_weight(op: str, name: str, weight: Any, shape: tuple[int, ...], broadcasts: bool = False) -> Any:
@@ -91,15 +90,17 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "nll_loss"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     log_probabilities = as_floating(log_probabilities)
     keep = _check_labels(op, log_probabilities, target, ignore_index)
     if keep is not None:
         target = where(keep, target, 0)
-    losses = -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1)
-    losses, share = _weighted(op, losses, target, weight, keep, log_probabilities.shape[1])
-    return _reduced(losses, reduction, share)
+    losses, share = -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), None
+    if weight is not None or keep is not None:
+        losses, share = _weighted(op, losses, target, weight, keep, log_probabilities.shape[1])
+    return _reduced(op, losses, reduction, share)
 
 
 @primitive()
@@ -130,8 +131,9 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
         label_smoothing: share of the target that is spread evenly over all classes, from 0 to 1.
     """
     op = "cross_entropy"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     if not 0 <= label_smoothing <= 1:
         raise error(ValueError, op, got=f"label_smoothing={label_smoothing!r}", needs="a number from 0 to 1", fix="0.1 is usual")
     logits = as_floating(logits)
@@ -148,11 +150,13 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
         keep = _check_labels(op, logits, target, ignore_index)
         if keep is not None:
             target = where(keep, target, 0)
-        losses, share = _weighted(op, _label_cross_entropy(logits, target), target, weight, keep, logits.shape[1])
+        losses = _label_cross_entropy(logits, target)
+        if weight is not None or keep is not None:
+            losses, share = _weighted(op, losses, target, weight, keep, logits.shape[1])
     if label_smoothing:
         even = -mean(_log_probabilities(logits, weight), 1)
         losses = (1 - label_smoothing) * losses + label_smoothing * (even if keep is None else where(keep, even, 0.0))
-    return _reduced(losses, reduction, share)
+    return _reduced(op, losses, reduction, share)
 
 
 def _log_probabilities(logits: Any, weight: Any) -> Any:
@@ -172,12 +176,13 @@ def mse_loss(x: Any, target: Any, size_average: Any = None, reduce: Any = None, 
         weight: a factor for each element, of x's shape; "mean" then divides by their sum.
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
-    reduction = reduction_of("mse_loss", reduction, size_average, reduce)
+    if size_average is not None or reduce is not None:
+        reduction = reduction_of("mse_loss", reduction, size_average, reduce)
     _same_shape("mse_loss", x, target)
     d = (x if target.dtype.kind == "f" else as_floating(x)) - target  # never a difference of integers, which may wrap around
     if weight is None:
-        return _reduced(d * d, reduction)
-    return _reduced(d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
+        return _reduced("mse_loss", d * d, reduction)
+    return _reduced("mse_loss", d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
@@ -191,8 +196,9 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "binary_cross_entropy_with_logits"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
-    reduction = reduction_of(op, reduction, short, size_average, reduce)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     _same_shape(op, x, target)
     x = as_floating(x)
     if pos_weight is None:
@@ -202,7 +208,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
         losses = (1.0 - target) * x + (1.0 + more * target) * softplus(-x)
     if weight is not None:
         losses = losses * _check_weight(op, "weight", weight, tuple(x.shape), broadcasts=True)
-    return _reduced(losses, reduction)
+    return _reduced(op, losses, reduction)
 
 
 def _same_shape(op: str, x: Any, target: Any) -> None:

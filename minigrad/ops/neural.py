@@ -10,12 +10,12 @@ from typing import Any
 
 from ..core import backend
 from ..core.backend import NAMESPACES, Array
-from ..core.errors import describe, error, integer, left_out, require_floating
+from ..core.errors import describe, error, integer, left_out
 from ..core.primitive import primitive
 from ..core.tensor import Tensor, state
 from ..kernels import conv, pool
 from .broadcasting import namespace_of
-from .elementwise import as_floating, not_equal, where
+from .elementwise import as_floating, not_equal, require_floating, where
 from .reduce import _sum, mean
 from .shape import expand_dims, getitem, pad
 
@@ -202,8 +202,8 @@ def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: 
     _images(op, x)
     kernel = _pair(op, "kernel_size", kernel, 1)
     stride = kernel if stride is None else _pair(op, "stride", stride, 1)
-    padding, dilation = _pair(op, "padding", padding, 0), _pair(op, "dilation", dilation, 1)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    padding, dilation = _pair(op, "padding", padding, 0), (1, 1) if dilation == 1 else _pair(op, "dilation", dilation, 1)
+    if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:
         raise error(ValueError, op, got=f"padding={padding} for windows of {kernel}", needs="padding of at most half the window", fix="less padding")
     if min(pool.output_size(x.shape, kernel, stride, padding, dilation, ceil_mode)) < 1:
         raise error(ValueError, op, got=f"windows of {kernel}{_dilated(dilation)} on images of {tuple(x.shape[2:])} with padding {padding}",
@@ -285,6 +285,12 @@ def padding_row(op: str, padding_idx: int, n: int) -> int:
     return padding_idx % n
 
 
+def _has(dtype: Any, value: int) -> bool:
+    """Can an integer of this dtype be `value`?"""
+    limits = backend.np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max)
+
+
 def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bool:
     """Are all indices in 0 … n−1, apart from `ignored`? Looked at on the host always, elsewhere only in debug mode: it would wait
     for the GPU. Returns whether some may be `ignored`."""
@@ -292,7 +298,7 @@ def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bo
     if not data.size:
         return False
     if NAMESPACES.get(type(data)) is not backend.np and not state.watchers:
-        return ignored is not None
+        return ignored is not None and _has(data.dtype, ignored)
     low, high = int(data.min()), int(data.max())
     found = ignored is not None and low <= ignored <= high
     if low < 0 or high >= n:

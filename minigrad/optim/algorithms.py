@@ -91,7 +91,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam. Source: Kingma & Ba 2015; amsgrad: Reddi et al. 2018.
+    """Adam. Source: Kingma & Ba [kingma2015]; amsgrad: Reddi et al. [reddi2018].
 
         d = g + weight_decay·p
         m = β₁·m + (1 − β₁)·d,   v = β₂·v + (1 − β₂)·d²
@@ -145,7 +145,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: first p = (1 − lr·weight_decay)·p, then Adam's step with d = g.
 
-    Source: Loshchilov & Hutter 2019. Arguments as `Adam`.
+    Source: Loshchilov & Hutter [loshchilov2019]. Arguments as `Adam`.
     """
 
     _decoupled = True
@@ -156,7 +156,7 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """RMSprop. Source: Tieleman & Hinton 2012.
+    """RMSprop. Source: Tieleman & Hinton [tieleman2012].
 
         d = g + weight_decay·p
         v = alpha·v + (1 − alpha)·d²;   centered: a = alpha·a + (1 − alpha)·d, and v − a² in place of v below

@@ -129,7 +129,7 @@ class Optimizer:
                 array, g, state = p._data, p._grad._data, self.state.get(p)
                 if state is None:
                     state = self.state[p] = {}
-                if type(g) is not type(array) or (state and any(backend.is_array(a) and type(a) is not type(array) for a in state.values())):
+                if type(g) is not type(array) or (state and any(type(a) is not type(array) and backend.is_array(a) for a in state.values())):
                     raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
                                 needs="all on one backend", fix="call model.to(...) before the first step")
                 todo.append((state, array, g))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,16 @@ def must_update(leaf: Any, change: float) -> None:
         raise AssertionError("leaf += number inside no_grad: the update is lost")
 
 
+def depends_on(statements: list[str], names: set[str]) -> set[str]:
+    """`names` and what they are computed from: a hook that writes into its argument may change these gradients, and no others."""
+    found = set(names)
+    for s in reversed(statements):
+        name, equals, text = s.partition(" = ")
+        if equals and name in found:
+            found.update(re.findall(r"\b[a-z]\d+\b", text))
+    return found
+
+
 class Run:
     """One run of a program at leaves moved by `step` along their directions."""
 
@@ -61,7 +72,7 @@ class Run:
         self.leaves: dict[str, Any] = {}
         self.directions: dict[str, np.ndarray] = {}
         self.refused: set[int] = set()
-        spoiled = {s.partition(".")[0] for s in statements if s.endswith("(spoil)")}  # what a hook that writes does to its own leaf is its affair
+        spoiled = depends_on(statements, {s.partition(".")[0] for s in statements if s.endswith("(spoil)")})
 
         def leaf(name: str, seed: int, shape: tuple[int, ...]) -> Any:
             self.directions[name] = draw(seed + 7919, shape) * (name not in spoiled)

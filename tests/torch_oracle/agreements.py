@@ -82,7 +82,7 @@ PLACES = [
     Place("nn.functional.(relu|elu)", "(gradient|second).*", _nan_in, "the value is NaN already; relu's gate is closed there, and elu's derivative is NaN"),
     Place("nn.functional.elu", "second.*", lambda given, o, t: given[0] == 0, "a kink: the second derivative is that of the left side, PyTorch's of the right"),
     Place("(sigmoid|nn.functional.(elu|softplus|logsigmoid|silu|mish|tanhshrink))", "(gradient|second).*", _absolutely_near,
-          "the derivative comes from the output, or from ½(1 + tanh): its error is ε, not ε times a vanishing derivative"),
+          "the derivative comes from the output, which ends in 1 or −1: its error is ε, not ε times a vanishing derivative"),
     Place("pow|__rpow__", "gradient.*", _power_at(False),
           "the derivative of aᵇ in b at a < 0, or at a = 0 and b < 0, does not exist: NaN, where PyTorch has ±Inf"),
     Place("pow|__rpow__", "second.*", _power_at(True), "aᵇ at a ≤ 0; and at b = 0, where PyTorch takes ∂²/∂a∂b for 0 (it is 1/a), or NaN"),

@@ -100,17 +100,6 @@ row("logical_and", "logical_and", lambda x, other: mg.logical_and(x, other))
 row("logical_or", "logical_or", lambda x, other: mg.logical_or(x, other))
 row("where", "where", lambda x, cond, other: mg.where(cond, x, other))
 row("masked_fill", "where", lambda x, mask, value: mg.where(mask, value, x))
-
-
-def _clip(x: Any, min: Any = None, max: Any = None) -> Any:
-    if any(isinstance(bound, mg.Tensor) for bound in (min, max)):
-        raise Without("bounds are Python numbers; maximum and minimum take Tensors")
-    return mg.clip(x, min, max)
-
-
-row("clamp", "clip", _clip)
-row("clamp_min", "clip", lambda x, bound: _clip(x, bound, None))
-row("clamp_max", "clip", lambda x, bound: _clip(x, None, bound))
 row("nn.functional.hardtanh", "clip", lambda x, min_val=-1, max_val=1, inplace=False: mg.clip(x, min_val, max_val),
     lambda x, min_val=-1, max_val=1, inplace=False: torch.clamp(x, min_val, max_val), "clip_edge")
 row("nn.functional.relu6", "clip", lambda x, inplace=False: mg.clip(x, 0, 6), lambda x, inplace=False: torch.clamp(x, 0, 6), "clip_edge")

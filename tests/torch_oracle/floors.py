@@ -5,7 +5,7 @@ abs=26   cos=27   exp=29   expm1=26   log=29   log1p=26   logical_not=29   sigmo
 nn.functional.relu=30   positive=26   sgn=26   clone=49   contiguous=49   alias_copy=1   add=87   sub=87   rsub=85   mul=84   true_divide=84
 div/no_rounding_mode=84   pow=84   __radd__=82   __rsub__=82   __rmul__=82   __rdiv__=82   __rpow__=84   reciprocal=29   rsqrt=29   maximum=75
 max/binary=75   minimum=75   min/binary=75   addcmul=9   addcdiv=21   lerp=10   eq=88   ne=87   gt=87   ge=87   lt=87   le=87   logical_and=75
-logical_or=75   where=4   masked_fill=6   clamp=1   clamp_min=1   clamp_max=1   nn.functional.hardtanh=32   nn.functional.relu6=29
+logical_or=75   where=4   masked_fill=6   nn.functional.hardtanh=32   nn.functional.relu6=29
 nn.functional.leaky_relu=6   nn.functional.elu=29   nn.functional.gelu=6   nn.functional.softplus=29   nn.functional.logsigmoid=29
 nn.functional.silu=29   nn.functional.mish=29   nn.functional.softsign=29   nn.functional.tanhshrink=29   double=32   float=32   half=32   long=32
 int=32   short=32   char=32   byte=32   bool=32   to=18   broadcast_to=5   expand=6   expand_copy=6   expand_as=2   broadcast_tensors=3
