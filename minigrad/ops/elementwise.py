@@ -304,7 +304,7 @@ def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
 
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
 def where(xp: Any, cond: Array, a: Array, b: Array) -> Array:
-    """a where `cond` is true, else b. `cond` is a boolean constant."""
+    """a where `cond` is true, else b. `cond` is a boolean constant: a Tensor, an array, True or False."""
     return select.where(xp, cond, a, b)
 
 

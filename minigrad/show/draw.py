@@ -18,7 +18,7 @@ from ..core.plan import is_output
 from ..core.tensor import Line, Tensor
 from .layout import Node, best_layout
 
-INK, GREY, BLUE, GREEN, PURPLE, VERMILLION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
+INK, GREY, BLUE, GREEN, PURPLE, VERMILION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
 FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc"}
 BORDER = {"variable": BLUE, "op": "#8a8a8a", "output": "#b8860b"}
 PULL = {"variable": 0.3, "op": 1.0, "output": 1.0, "constant": 0.02}  # so that the main path runs straight
@@ -245,7 +245,7 @@ def draw_lines(lines: Sequence[Line], ys: Sequence[Tensor], ax: Any, gradients: 
     if any("‖" in text for box in boxes for text, *_ in box.rows):
         legend.append(("‖ ‖ norm", GREY))
     if any(box.alarm for box in boxes):
-        legend.append(("≠ they differ", VERMILLION))
+        legend.append(("≠ they differ", VERMILION))
     if any(dashed for box in boxes for _, dashed in box.inputs):
         legend.append(("- - broadcast", GREY))
     return _paint(boxes, legend, ax)
@@ -286,7 +286,7 @@ def _paint(boxes: Sequence[Box], legend: Sequence[tuple[str, str]], ax: Any) -> 
             ax.add_patch(FancyBboxPatch(
                 (box.x - box.width / 2, box.y - box.height / 2), box.width, box.height,
                 boxstyle="round,pad=0,rounding_size=0.07", linewidth=(2.2 if box.alarm else 1.0) * s, gid=box.key,
-                facecolor=FILL[box.kind], edgecolor=VERMILLION if box.alarm else BORDER[box.kind], zorder=2))
+                facecolor=FILL[box.kind], edgecolor=VERMILION if box.alarm else BORDER[box.kind], zorder=2))
             y = box.y - box.text_height / 2
         for text, colour, size, weight in box.rows:
             ax.text(box.x, y + size * LEADING / 2, text, color=colour, fontsize=size * s, fontweight=weight,
