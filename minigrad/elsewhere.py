@@ -1,4 +1,4 @@
-"""Names that people type after ``minigrad.`` and that stand elsewhere: the error says where.
+"""Names that people type after ``minigrad.`` or ``nn.`` and that stand elsewhere: the error says where.
 
 PyTorch and NumPy have one namespace for what minigrad keeps in several, and a few names for the same thing.
 """
@@ -34,21 +34,25 @@ _LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1
 _ROOMS = ("nn", "optim", "data", "checkpoint", "derivation")
 
 
-def missing(name: str) -> AttributeError:
-    """The error for ``minigrad.name``, where there is no such name.
+def missing(name: str, module: str = "minigrad") -> AttributeError:
+    """The error for ``module.name``, where there is no such name.
 
     >>> print(missing("cat"))
     minigrad: got the name 'cat'
       needs: one of the names in dir(minigrad)
       fix:   minigrad.concatenate
+    >>> print(missing("BatchNorm2d", "minigrad.nn"))
+    minigrad.nn: got the name 'BatchNorm2d'
+      needs: one of the names in dir(minigrad.nn)
+      fix:   import layers; layers.BatchNorm2d
     """
     found = op_named(name) or (f"minigrad.{_OPS[name]}" if name in _OPS else _SAID.get(name))
     if found is None and name in _LAYERS:
         found = f"import layers; layers.{name}"
     if found is None and not name.startswith("_"):
-        found = _in_a_room(name) or " or ".join(f"minigrad.{near}" for near in difflib.get_close_matches(name, dir(sys.modules["minigrad"]), 3))
-    return error(AttributeError, "minigrad", got=f"the name {name!r}", needs="one of the names in dir(minigrad)",
-                 fix=found or "help(minigrad) and the README say what there is")
+        found = _in_a_room(name) or " or ".join(f"{module}.{near}" for near in difflib.get_close_matches(name, dir(sys.modules[module]), 3))
+    return error(AttributeError, module, got=f"the name {name!r}", needs=f"one of the names in dir({module})",
+                 fix=found or f"help({module}) and the README say what there is")
 
 
 def _in_a_room(name: str) -> str | None:

@@ -30,12 +30,12 @@ IMPORT_ORDER = [
     {"layers.shapes", "layers.forms"},
     {"layers.registry"},
     {"minigrad"},  # the package itself, minigrad/__init__.py, which collects the public names
-    {"minigrad.elsewhere"},
     {"minigrad.backend", "minigrad.errors"},  # short names of core's
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},
     {"minigrad.downloads"},
+    {"minigrad.elsewhere"},
     {"minigrad.core.engine"},
     {"minigrad.ops"},
     {"minigrad.core.by_hand"},

@@ -32,8 +32,8 @@ def test_the_page_on_layers_makes_a_layer_that_is_right():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_layer_of_the_page_on_layers_keeps_the_rules_of_the_house_when_pasted(rule, tmp_path):
-    (tmp_path / "layers").mkdir()
-    (tmp_path / "layers" / "peak_norm.py").write_text(blocks("layers.md")[0], encoding="utf-8")
+    (tmp_path / "layers" / "sample").mkdir(parents=True)
+    (tmp_path / "layers" / "sample" / "peak_norm.py").write_text(blocks("layers.md")[0], encoding="utf-8")
     assert rule(tmp_path) == []
 
 

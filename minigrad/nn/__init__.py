@@ -14,7 +14,7 @@ The normalization layers are in `layers`: each of them is there twice, composed 
 
 from typing import TYPE_CHECKING
 
-from ..core.errors import error
+from .. import elsewhere
 from . import init as init
 from .activations import *  # noqa: F403
 from .containers import *  # noqa: F403
@@ -26,14 +26,6 @@ from .pooling import *  # noqa: F403
 from .state import *  # noqa: F403
 from .summary import *  # noqa: F403
 
-# A type checker should go on finding names that are nowhere.
-if not TYPE_CHECKING:
-    _IN_LAYERS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchRenorm1d", "BatchRenorm2d", "DecorrelatedBatchNorm1d", "DecorrelatedBatchNorm2d",
-                  "GroupNorm", "InPlaceABN", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "IterNorm1d", "IterNorm2d", "LayerNorm", "RMSNorm"}
-
-    def __getattr__(name: str) -> None:
-        """What is not here: the normalization layers, which people look for here first."""
-        if name in _IN_LAYERS:
-            raise error(AttributeError, f"nn.{name}", got="a normalization layer", needs="the package `layers`, where each is written twice",
-                        fix=f"import layers, then layers.{name}(...)")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+if not TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there
+    def __getattr__(name):
+        raise elsewhere.missing(name, __name__)
