@@ -424,8 +424,8 @@ assert report
 #
 # For images, $x$ is $(N, C, H, W)$. The statistics of a channel are taken over $N$, $H$ and $W$, so $m = NHW$, and
 # nothing else changes. This is `layers/batch/batch_norm.py`: the composed form, beside the backward that we have just
-# derived. `paired_sums` computes $\sum g$ and $\sum g\,(x-\mu)$ in one pass over memory, and `combine` computes $a\,g
-# + b\,(x - \mu) + c$ in another.
+# derived. `paired_sums` computes $\sum g$ and $\sum g\,(x-\mu)$ in one pass over memory, and `combine` computes
+# $a\,g + b\,(x - \mu) + c$ in another.
 
 # %%
 show_side_by_side("batch_norm", "one_line")
@@ -433,8 +433,8 @@ show_side_by_side("batch_norm", "one_line")
 # %% [markdown]
 # ## What it saves
 #
-# The tape keeps what the rules of its lines need. For the composed form, those are two arrays of the size of $x$: $x
-# - \mu$ for the square, and $\hat x$ for the product with $\gamma$. For ours it is one, $x$ itself. (We normalize a
+# The tape keeps what the rules of its lines need. For the composed form, those are two arrays of the size of $x$:
+# $x - \mu$ for the square, and $\hat x$ for the product with $\gamma$. For ours it is one, $x$ itself. (We normalize a
 # computed value here, as in a network: variables that you hold anyway are not counted.)
 
 # %%

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_networks_of_lectures_train_on_every_backend(backend, monkeypatch):
 def test_a_lecture_says_what_it_is_about(path, jupytext):
     s = build.syllabus(path)
     assert s.number == int(path.name[:2]) and len(s.abilities) >= 2 and s.needs and s.sources
+
+
+def broken(text):
+    """Formulas in running text that Markdown tears apart: a line that begins with +, -, * or a number is an item of a list."""
+    return [f for f in re.findall(r"(?<!\$)\$(?!\$)([^$]+)\$(?!\$)", re.sub(r"\$\$[^$]*\$\$|`[^`]*`", "", text)) if re.search(r"\n\s*([-+*]|\d+[.)])\s", f)]
+
+
+def test_broken_formulas_are_found():
+    assert broken("with $a\n+ b$ and $$a\n+ b$$, `$x`, $a + b\n= c$") == ["a\n+ b"]
+
+
+@each_lecture
+def test_no_formula_is_broken_by_a_line_that_looks_like_a_list(path, jupytext):
+    assert [f for cell in build.cells(path) if cell.cell_type == "markdown" for f in broken(cell.source)] == []
 
 
 @each_lecture

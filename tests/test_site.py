@@ -7,13 +7,15 @@ import ast
 import inspect
 import posixpath
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import layers
 import minigrad as mg
-from lectures.site import api, check, docs
+from lectures.site import api, browser, check, docs
 from lectures.site.docstrings import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,21 @@ def test_things_are_called_by_their_public_names(reference, name, thing):
     assert reference.names[id(thing)] == name
 
 
+def test_what_is_made_elsewhere_and_passed_on_has_an_entry_too(monkeypatch):
+    def made():
+        """A layer's function, say."""
+    made.__module__, made.__name__ = "layers.registry", "layer"
+    monkeypatch.setattr(layers, "peak_norm", made, raising=False)
+    assert ":::::{py:function} layers.peak_norm()" in api.Reference().pages()["layers.md"]
+
+
+def test_a_module_that_only_passes_on_anothers_names_has_no_page(monkeypatch):
+    shim = ModuleType("minigrad.moved", "Where it was.")
+    shim.mean = mg.mean
+    monkeypatch.setitem(sys.modules, "minigrad.moved", shim)
+    assert api.own(shim) == {} and shim not in api.modules()
+
+
 def test_all_ops_are_in_the_reference(reference):
     ops = [name for m in reference.modules if m.__name__.startswith("minigrad.ops.") for name in getattr(m, "__all__", ())]
     assert len(ops) > 90 and [name for name in ops if f"minigrad.{name}" not in reference.entries] == []
@@ -63,6 +80,7 @@ def test_a_dead_name_is_found(reference, monkeypatch):
     assert reference.link("minigrad.no_such_thing", mg) == "`minigrad.no_such_thing`"
     assert reference.dead.pop() == "minigrad: a docstring names `minigrad.no_such_thing`, which does not exist"
     assert reference.link("mg.mean(x)", mg) == "{py:obj}`mg.mean(x) <minigrad.mean>`" and not reference.dead
+    assert reference.link("Module.to", mg) == "{py:obj}`Module.to <minigrad.nn.Module.to>`"
 
 
 def test_every_guide_is_a_page_of_the_site_and_its_links_lead_somewhere():
@@ -135,7 +153,7 @@ def test_a_docstring_becomes(docstring, expected):
 
 
 @pytest.mark.parametrize("thing, expected", [
-    (mg.exp, "(a, **meta)"), (mg.mean, "(a, axis: Axis = None, keepdims: bool = False)"), (lambda x=object(): x, "(x=...)")])
+    (mg.exp, "(a, **meta)"), (mg.mean, "(a, axis: Axis = None, keepdims: bool = False)"), (lambda x=len: x, "(x=...)")])
 def test_signatures_say_what_helps(thing, expected):
     assert api.signature(thing) == expected
     ast.parse(f"def f{expected}: pass")
@@ -146,6 +164,7 @@ def test_signatures_say_what_helps(thing, expected):
 
 @pytest.mark.parametrize("html, found", [
     ('<a href="b.html">b</a> <a href="b.html#there">b</a> <a href="#here">here</a><p id="here">', 0),
+    ('<a href="#%C2%B7">a</a><p id="·">', 0), ('<a href="#%C2%B7">a</a><p id="%C2%B7">', 0), ('<a href="#%C2%B7">a</a><p id="x">', 1),
     ('<a href="c.html">c</a>', 1), ('<a href="b.html#nowhere">b</a>', 1), ('<a href="#nowhere">b</a>', 1), ('<a href="sub/">b</a>', 1),
     ('<a href="https://example.org">out</a>', 0), ('<a href="mailto:x@example.org">mail</a>', 0), ('<img src="p.png">', 0), ('<img src="q.png">', 1),
     ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="https://fonts.example/f.css">', 1),
@@ -166,3 +185,12 @@ def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
     (tmp_path / "a.html").write_text('<p>$x$</p><a href="../lecture.html">l</a>', "utf-8")
     assert len(list(check.problems(tmp_path))) == 3
     assert len(list(check.problems(tmp_path, frozenset({"a.html"}), frozenset({(tmp_path.parent / "lecture.html").resolve()})))) == 1
+
+
+@pytest.mark.parametrize("before, after, found", [
+    ("<p>$x$</p></html>", "<p><mjx-container><svg></svg></mjx-container></p></html>", 0), ("<p>x</p></html>", "<p>x</p></html>", 0),
+    ("<p>$x$</p></html>", "<p>$x$</p></html>", 2), ("<p>$x$</p></html>", "", 1),
+    ("<p>$x$ $y$</p></html>", "<p><mjx-container></mjx-container> $y$</p></html>", 1),
+    ("<p>$\\nope$</p></html>", '<mjx-container><g data-mjx-error="Undefined control sequence"></g></mjx-container></html>', 1)])
+def test_formulas_that_a_browser_leaves_are_found(before, after, found):
+    assert len(list(browser.unset(before, after))) == found

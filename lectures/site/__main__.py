@@ -25,7 +25,7 @@ from lectures.tools.build import HERE as LECTURES
 from lectures.tools.build import Syllabus, notebook, sources, syllabus, write
 from lectures.tools.release import strip_notebook
 
-from . import docs
+from . import browser, docs
 from .check import problems
 from .mathjax import NoMathJax, mathjax
 
@@ -164,7 +164,12 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
         print("the documentation", flush=True)
         docs.build(tree / "docs", program)
         names = ["index.html", *(f"{s.name}.html" for s in lectures)]
-        if wrong := wrong + list(problems(tree, set_by_themselves=frozenset(names))):
+        wrong += problems(tree, set_by_themselves=frozenset(names))
+        if command := browser.browser():
+            wrong += browser.problems(command, [*(tree / name for name in names), tree / "docs" / "lectures.html"])
+        else:
+            print("no Chromium here: formulas were not looked at as a browser sets them")
+        if wrong:
             raise NotBuilt("\n".join(wrong))
         if dest.exists():
             os.replace(dest, old)

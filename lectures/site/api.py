@@ -40,10 +40,16 @@ def modules() -> list[ModuleType]:
 
 
 def own(module: ModuleType) -> dict[str, Any]:
-    """The public functions and classes that this module defines and documents, in its order."""
+    """The public functions and classes that this module defines and documents, in its order; each once, by its first name."""
+    found = {name: thing for name, thing in documented(module).items() if getattr(thing, "__module__", None) == module.__name__}
+    names = {id(thing): name for name, thing in reversed(found.items())}
+    return {name: thing for name, thing in found.items() if names[id(thing)] == name}
+
+
+def documented(module: ModuleType) -> dict[str, Any]:
+    """Public functions and classes with docstrings that a module has, wherever they come from."""
     return {name: thing for name, thing in vars(module).items()
-            if not name.startswith("_") and (inspect.isroutine(thing) or inspect.isclass(thing)) and inspect.getdoc(thing)
-            and getattr(thing, "__module__", None) == module.__name__ and getattr(thing, "__name__", name) == name}
+            if not name.startswith("_") and (inspect.isroutine(thing) or inspect.isclass(thing)) and inspect.getdoc(thing)}
 
 
 def members(thing: type) -> dict[str, Any]:
@@ -61,9 +67,21 @@ class Reference:
         self.names: dict[int, str] = {}  # id of an object -> what it is called
         self.entries: set[str] = {m.__name__ for m in self.modules}
         self.dead: list[str] = []
+        self.things = {m.__name__: own(m) for m in self.modules}  # what stands on each module's page
+        shortest: dict[int, str] = {}
+        for space in map(importlib.import_module, NAMESPACES):
+            for name, thing in documented(space).items():
+                shortest.setdefault(id(thing), f"{space.__name__}.{name}")
         for module in self.modules:
-            for name, thing in own(module).items():
-                self.names[id(thing)] = called(thing, name, module)
+            for name, thing in self.things[module.__name__].items():
+                self.names[id(thing)] = shortest.get(id(thing), f"{module.__name__}.{name}")
+        for space in map(importlib.import_module, NAMESPACES):  # made elsewhere and only passed on, such as a layer's function
+            for name, thing in documented(space).items():
+                if id(thing) not in self.names and (getattr(thing, "__module__", None) or "").split(".")[0] in PACKAGES and space in self.modules:
+                    self.things[space.__name__][name] = thing
+                    self.names[id(thing)] = f"{space.__name__}.{name}"
+        for things in self.things.values():
+            for thing in things.values():
                 self.entries.add(self.names[id(thing)])
                 if inspect.isclass(thing):
                     self.entries |= {f"{self.names[id(thing)]}.{member}" for member in members(thing)}
@@ -91,13 +109,14 @@ class Reference:
         made.append(self.text(module.__doc__ or "", module, None))
         if hasattr(module, "__path__"):
             made += [*self.contents(module), *self.below(module)]
-        for title, thing in own(module).items():
-            made.append(self.entry(title, thing, module))
+        for thing in self.things[name].values():
+            made.append(self.entry(thing, module))
         return "\n\n".join(made) + "\n"
 
     def contents(self, package: ModuleType) -> Iterator[str]:
         """What users take from this package, each with its first sentence."""
-        rows = [f"| {self.link(called_, package)} | {first_sentence(thing)} |" for called_, thing in sorted(self.passed_on(package), key=lambda p: p[0].lower())]
+        things = sorted(self.passed_on(package), key=lambda pair: pair[0].lower())
+        rows = [f"| {self.link(name, package)} | {first_sentence(thing)} |" for name, thing in things]
         if rows:
             yield "\n".join(["| | |", "|---|---|", *rows])
 
@@ -109,11 +128,12 @@ class Reference:
 
     def below(self, package: ModuleType) -> Iterator[str]:
         """The pages of the modules in this package."""
-        names = [m.__name__ for m in self.modules if m.__name__.rpartition(".")[0] == package.__name__]
+        names = [f"{last} <{name}>" for name, _, last in ((m.__name__, *m.__name__.rpartition(".")[1:]) for m in self.modules)
+                 if name.rpartition(".")[0] == package.__name__]
         if names:
             yield "\n".join(["```{toctree}", ":maxdepth: 1", ":caption: Modules", "", *names, "```"])
 
-    def entry(self, title: str, thing: Any, module: ModuleType) -> str:
+    def entry(self, thing: Any, module: ModuleType) -> str:
         """A function, or a class with its members."""
         name = self.names[id(thing)]
         if not inspect.isclass(thing):
@@ -125,7 +145,8 @@ class Reference:
             if isinstance(value, property):
                 body.append(directive("py:property", member, text, 1))
             else:
-                body.append(directive("py:method", member + signature(getattr(thing, member), skip_self=not isinstance(value, classmethod | staticmethod)), text, 1))
+                is_bound = isinstance(value, classmethod | staticmethod)
+                body.append(directive("py:method", member + signature(getattr(thing, member), skip_self=not is_bound), text, 1))
         return directive("py:class", name + signature(thing), "\n\n".join(body))
 
     def text(self, docstring: str, module: ModuleType, inside: type | None) -> str:
@@ -142,7 +163,7 @@ class Reference:
             here = vars(module).get(full)
             places += [self.names.get(id(here), ""), *(f"{space}.{full}" for space in NAMESPACES)]
         else:
-            places += [f"{space}.{full}" for space in ("minigrad", "layers", "models")]
+            places += [f"{space}.{full}" for space in NAMESPACES]
         for place in places:
             target = place if place in self.entries else self.called(place)
             if target in self.entries:
@@ -155,11 +176,6 @@ class Reference:
         """The name under which the thing with this name has its entry."""
         thing = resolved(name)
         return thing.__name__ if isinstance(thing, ModuleType) else self.names.get(id(thing), "") if thing is not None else ""
-
-
-def called(thing: Any, name: str, module: ModuleType) -> str:
-    """The shortest name by which users reach `thing`."""
-    return next((f"{space}.{name}" for space in NAMESPACES if getattr(importlib.import_module(space), name, None) is thing), f"{module.__name__}.{name}")
 
 
 def resolved(name: str) -> Any:

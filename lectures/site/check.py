@@ -45,7 +45,8 @@ class _Reader(HTMLParser):
         self.anchors |= {given[name] for name in ("id", "name") if given.get(name)}
         for name, value in given.items():
             if name in ("href", "xlink:href"):
-                (self.links if tag == "a" or (tag == "link" and given.get("rel") not in ("stylesheet", "icon", "preload", "prefetch")) else self.loads).append(value)
+                is_link = tag == "a" or (tag == "link" and given.get("rel") not in ("stylesheet", "icon", "preload", "prefetch"))
+                (self.links if is_link else self.loads).append(value)
             elif name in FETCHED and value:
                 self.loads.append(value)
             elif name == "style":
@@ -102,12 +103,12 @@ def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), else
         for address in page.links:
             if is_outside(address):
                 continue
-            target, anchor = target_of(file, address), unquote(urlsplit(address).fragment)
+            target, anchor = target_of(file, address), urlsplit(address).fragment
             if target in elsewhere:
                 continue
             if not target.is_file():
                 yield f"{name} links to {address}, which is not there"
-            elif anchor and target in pages and anchor not in pages[target].anchors:
+            elif anchor and target in pages and not {anchor, unquote(anchor)} & pages[target].anchors:  # browsers try it as it stands first
                 yield f"{name} links to {address}, but that page has no such place"
         if name not in set_by_themselves:
             yield from (f"{name}: the formula {formula!r} is not set" for formula in page.unset)

@@ -54,6 +54,7 @@ PAGES = {
 }
 
 CODE = re.compile(r"(^```[\s\S]*?^```|^(?: {4}[^\n]*\n)+|`[^`\n]+`)", re.MULTILINE)  # stays as it is
+KEY = re.compile(r"\[([a-z]+(?:19|20)\d\d[a-z]*)\](?!\()")  # of a work, if it is no link already
 
 
 class NotBuilt(Exception):
@@ -100,7 +101,7 @@ def moved(text: str, page: str, made: dict[str, str], root: Path = ROOT) -> str:
 
 def cited(text: str, references: str) -> str:
     """Keys of works as links, outside of code."""
-    return "".join(part if i % 2 else re.sub(r"\[([a-z]+(?:19|20)\d\d[a-z]*)\](?!\()", rf"[[\1]]({references}#\1)", part) for i, part in enumerate(CODE.split(text)))
+    return "".join(part if i % 2 else KEY.sub(rf"[[\1]]({references}#\1)", part) for i, part in enumerate(CODE.split(text)))
 
 
 def image(path: str) -> str:
@@ -139,11 +140,11 @@ def ledger() -> str:
     """Every equation of the documents with what it measures, now and here."""
     from lectures.equations import DOCUMENTS, measure
     from lectures.equations.__main__ import rows
-    made = ["# The equation ledger", "Every gradient equation of the five [source documents](guides/references.md), as printed, and what it measures: a verdict, and "
-            "its relative error against the tape and central differences. `python -m lectures.equations` measures again; `lectures/equations` "
+    made = ["# The equation ledger", "Every gradient equation of the five [source documents](guides/references.md), as printed, and what it measures: a "
+            "verdict, and its relative error against the tape and central differences. `python -m lectures.equations` measures again; `lectures/equations` "
             "holds the equations and says what the verdicts mean."]
     for document in DOCUMENTS.values():
-        made += [f"## {document.short}", f"*{document.title}.* Notation: {document.notation}."]
+        made += [f"## {document.short}", f"*{document.title}.* Notation: {escaped(document.notation)}."]
         table = ["| equation | verdict | error | form |", "|---|---|---|---|"]
         for entry in document.entries:
             for number, verdict, error, form in rows(measure(entry)):
@@ -154,8 +155,8 @@ def ledger() -> str:
 
 
 def escaped(text: str) -> str:
-    """Plain text in a cell of a table."""
-    return re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", text)
+    """Plain text, in a cell of a table too; a word of TeX, which is named and not meant, is code."""
+    return "".join(code(part) if i % 2 else re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", part) for i, part in enumerate(re.split(r"(\\[a-z]+)", text)))
 
 
 def errors(text: str) -> str:
@@ -175,8 +176,10 @@ def listed(text: str, names: Sequence[str]) -> str:
 
 def contents(made: dict[str, str]) -> str:
     """The tree of the site, for the end of its first page."""
-    guides = [page.removesuffix(".md") for page in made if page.startswith("guides/")]
-    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "ledger"], "Reference": ["api/index", "errors"], "Measured": ["benchmarks/index", "datasets/digits"]}
+    titles = {"guides/students": "For students"}  # their README has the title that it needs by itself
+    guides = [f"{titles[name]} <{name}>" if name in titles else name for name in (page.removesuffix(".md") for page in made if page.startswith("guides/"))]
+    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "ledger"], "Reference": ["api/index", "errors"],
+             "Measured": ["benchmarks/index", "datasets/digits"]}
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in trees.items()) + "\n"
 
 

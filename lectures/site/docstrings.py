@@ -12,8 +12,11 @@ from collections.abc import Callable
 
 SECTION = re.compile(r"(Args|Returns|Raises|Attributes):\s*")
 ITEM = re.compile(r"(\*{0,2}\w[\w.*]*(?:, \*{0,2}\w[\w.*]*)*): +(.*)")  # "lr, betas: as above"
-TOKEN = re.compile(r"``(?P<literal>.+?)``|`(?P<name>[^`\n]+)`|\[(?P<key>[a-z]+(?:19|20)\d\d[a-z]*)\]|(?P<strong>(?<![\w*])\*{1,2}(?=[^\s*])[^*\n`]*?[^\s*`]\*{1,2}(?![\w*]))",
-                   re.DOTALL)
+TOKEN = re.compile(r"""
+    ``(?P<literal>.+?)``
+    | `(?P<name>[^`\n]+)`
+    | \[(?P<key>[a-z]+(?:19|20)\d\d[a-z]*)\]
+    | (?P<strong>(?<![\w*])\*{1,2}(?=[^\s*])[^*\n`]*?[^\s*`]\*{1,2}(?![\w*]))""", re.DOTALL | re.VERBOSE)
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#$|~^])")
 
 Link = Callable[[str], str]  # what stands for the code `name`, in Markdown
