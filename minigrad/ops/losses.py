@@ -36,7 +36,9 @@ def _reduced(op: str, losses: Any, reduction: str, weight: Any = None) -> Any:
         reduction_of(op, reduction, None, None)  # raises
     axes = tuple(range(losses.ndim))
     total = (_mean if reduction == "mean" else _sum)(losses, axis=axes, keepdims=False)
-    return total if reduction == "sum" or weight is None else total / _mean(weight, axis=axes, keepdims=False)
+    if reduction == "sum" or weight is None:
+        return total
+    return total / _mean(weight if weight.dtype.kind == "f" else astype(weight, losses.dtype), axis=axes, keepdims=False)
 
 
 def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:

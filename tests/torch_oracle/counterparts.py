@@ -76,7 +76,9 @@ row("neg", "negative", lambda x: mg.negative(x))
 row("nn.functional.relu", "relu", lambda x: mg.relu(x))
 row("positive", "identity", lambda x: mg.identity(x))
 row("sgn", "sign", lambda x: mg.sign(x))
-row("clone contiguous alias_copy", "identity", lambda x, **_: mg.identity(x))
+row("contiguous alias_copy", "identity", lambda x, **_: mg.identity(x))
+row("clone", "clone", lambda x, **_: mg.clone(x))
+row("erf", "erf", lambda x: mg.erf(x))
 
 
 def _scaled(op: Any) -> Any:
