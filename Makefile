@@ -13,6 +13,8 @@ CUDA ?=
 MATHJAX ?=
 # 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
 PEERS ?=
+# 1: make test-matrix SMOKE=1 runs a few test files on each interpreter instead of the whole fast tier.
+SMOKE ?=
 # How long make fuzz goes on, and where its cases begin.
 SECONDS ?= 60
 SEED ?= 0
@@ -23,7 +25,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
+.PHONY: help demo test test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +39,9 @@ test: $(VENV)/.test  ## the fast tests and every example in a docstring, on all 
 test-slow: $(VENV)/.test  ## the slow tier: trainings, mutants, an installed wheel
 	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m slow
 
+test-matrix:  ## the fast tests on every supported Python that is there, with old and new NumPys; SMOKE=1 for a few files
+	@"$(PYTHON)" -m tests.matrix --workers $(WORKERS) $(if $(SMOKE),--smoke) $(PYTEST_ARGS)
+
 lectures: $(VENV)/.test  ## execute every lecture notebook from top to bottom
 	@$(PYTEST) $(PYTEST_ARGS) -m notebook
 
@@ -46,9 +51,10 @@ bench: $(VENV)/.demo  ## run the benchmarks; make bench PEERS=1 installs the fra
 		[ -e "$$file" ] || { echo "There are no benchmarks in benchmarks/ yet."; break; }; \
 		echo "== $$file"; $(PY) -m "benchmarks.$$(basename "$$file" .py)" || exit 1; done
 
-lint: $(VENV)/.lint  ## ruff and mypy
+lint: $(VENV)/.lint  ## ruff, mypy and codespell
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+	@$(PY) -m codespell_lib
 
 gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) installs CuPy first
 	@$(if $(CUDA),$(call install,.[cuda$(CUDA)]))

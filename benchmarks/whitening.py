@@ -5,7 +5,7 @@
 Forward and backward of the stable form on 512 channels, in units of batch norm on the same input; all sizes interleaved
 round by round, medians. dbn whitens its groups one after the other, so that small ones cost it more than large ones (table A:
 707 s an epoch with groups of 8, 297 s with groups of 64); here a stack of groups is one batched product. The second table is
-`layers.degenerate_whitening`, with a column for PyTorch's autograd if PyTorch is installed. Figures go to
+`layers.whitening.degenerate_whitening`, with a column for PyTorch's autograd if PyTorch is installed. Figures go to
 benchmarks/results/whitening.md.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import layers
 import minigrad as mg
 from benchmarks.overhead import processor
-from layers.degenerate_whitening import as_markdown, degenerate_comparison
+from layers.whitening.degenerate_whitening import as_markdown, degenerate_comparison
 
 SHAPE = (64, 512, 8, 8)  # an inner layer of VGG-A on CIFAR images
 SIZES = (8, 16, 32, 64, 128, 256, 512)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from minigrad.errors import error
+from minigrad.core.errors import error
 from minigrad.kernels.half import in_float32
 
 Form = Callable[..., Any]

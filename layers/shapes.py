@@ -6,8 +6,9 @@ from math import prod
 from typing import Any
 
 from minigrad import backend, broadcast_to, primitive, reshape
-from minigrad.errors import describe, error, require_floating
+from minigrad.core.errors import describe, error
 from minigrad.kernels import normalize
+from minigrad.ops.elementwise import require_floating
 
 
 def one_dtype(layer: str, x: Any, **parameters: Any) -> None:

@@ -23,7 +23,7 @@
 #
 # You need the chain rule, and some NumPy.
 #
-# *Sources:* the chain rule; `minigrad/tensor.py` and `minigrad/engine.py` for the engine.
+# *Sources:* the chain rule; `minigrad/core/tensor.py` and `minigrad/core/engine.py` for the engine.
 
 # %%
 import sys

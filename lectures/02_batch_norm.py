@@ -423,7 +423,7 @@ assert report
 # ### In the library
 #
 # For images, $x$ is $(N, C, H, W)$. The statistics of a channel are taken over $N$, $H$ and $W$, so $m = NHW$, and
-# nothing else changes. This is `layers/batch_norm.py`: the composed form, beside the backward that we have just
+# nothing else changes. This is `layers/batch/batch_norm.py`: the composed form, beside the backward that we have just
 # derived. `paired_sums` computes $\sum g$ and $\sum g\,(x-\mu)$ in one pass over memory, and `combine` computes
 # $a\,g + b\,(x - \mu) + c$ in another.
 
@@ -464,7 +464,7 @@ print(tape_of("composed"), tape_of("one_line"), sep="\n\n")
 shape = (8, 16, 16, 16) if FAST else (64, 64, 32, 32)
 x_big, g_big = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
 x_big, g_big = mg.tensor(x_big, requires_grad=True), mg.tensor(g_big)
-p_big = [mg.tensor(np.ones(x_big.shape[1], "float32"), requires_grad=True) for _ in range(2)]
+p_big = [mg.ones(x_big.shape[1], requires_grad=True) for _ in range(2)]
 spent = {form: [] for form in forms}
 for turn in range(3 if FAST else 11):
     for form in forms:

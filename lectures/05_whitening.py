@@ -186,7 +186,7 @@ agree("d_x", GX, tape["x"])
 #    \qquad S = K \circ \bigl(\lambda F^T + r F r\bigr). $$
 #
 # It is batch norm's projection again: the mean goes out, and so does the part of $g$ that whitening undoes. It is the code of
-# `simplified_backward` in `layers/decorrelated_batch_norm.py`.
+# `simplified_backward` in `layers/whitening/decorrelated_batch_norm.py`.
 
 # %%
 r = np.sqrt(LAM + EPS)
@@ -206,10 +206,10 @@ agree("eq 14", ONE_LINE, tape["x"], within=1e-12)
 # included: its documentation of `linalg.eigh` says that gradients are finite only where eigenvalues are distinct.
 #
 # Let us drive towards it. The batches below have eigenvalues $1, 1 + \text{gap}, 2, 3, 4$. The exact gradient is computed
-# by a method that knows none of our formulas: complex steps in extended precision (`layers.degenerate_whitening`).
+# by a method that knows none of our formulas: complex steps in extended precision (`layers.whitening.degenerate_whitening`).
 
 # %%
-from layers.degenerate_whitening import degenerate_comparison, methods, reference
+from layers.whitening.degenerate_whitening import degenerate_comparison, methods, reference
 
 layer = layers.REGISTRY["decorrelated_batch_norm"]
 gaps = np.logspace(-15, -0.5, 6 if FAST else 16)
@@ -302,7 +302,7 @@ GW = G @ XC.T
 TT = solve_lyapunov(RR, 0.5 * (GW + GW.T))
 GSIG_STABLE = -WW @ TT @ WW
 through_w = mg.tensor(value["sigma"], requires_grad=True)
-(d_through_w,) = mg.grad(mg.inv_sqrtm(through_w + EPS * mg.tensor(np.eye(d))), [through_w], mg.tensor(GW))
+(d_through_w,) = mg.grad(mg.inv_sqrtm(through_w + EPS * mg.eye(d, dtype="float64")), [through_w], mg.tensor(GW))
 agree("d_sigma, Lyapunov", GSIG_STABLE, d_through_w, within=1e-12)
 GXC_STABLE = WW @ G + 2.0 * GSIG_STABLE @ XC / m
 agree("d_x, Lyapunov", GXC_STABLE - GXC_STABLE.mean(1, keepdims=True), tape["x"], within=1e-12)
@@ -357,7 +357,7 @@ for _ in range(2 if FAST else 7):
 table(["group size", "ms, forward and backward"], [[size, f"{1e3 * np.median(seconds[size]):.1f}"] for size in sizes])
 plain = layers.REGISTRY["batch_norm"].form("derived")
 one = layer.form("derived")(mg.tensor(image), eps=1e-3, group_size=1)
-ones, zeros = mg.tensor(np.ones(64, "float32")), mg.tensor(np.zeros(64, "float32"))
+ones, zeros = mg.ones(64), mg.zeros(64)
 agree("group size 1 is batch norm", one, plain(mg.tensor(image), ones, zeros, eps=1e-3), within=1e-5)
 
 # %% [markdown]

@@ -27,9 +27,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .backend import current_name, is_array, to_numpy
-from .errors import describe, error
-from .tensor import Tensor, tensor
+from .core.backend import current_name, is_array, to_numpy
+from .core.errors import describe, error
+from .core.tensor import Tensor, tensor
 
 _HEADER = "minigrad"  # name of our entry in the header's __metadata__
 _DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from .backend import Array, current_name, from_numpy, np
+from .core.backend import Array, current_name, from_numpy, np
+from .core.errors import describe, error
+from .core.tensor import Tensor
 from .downloads import check_split, cifar10, fashion_mnist, mnist, read_verified
-from .errors import describe, error
-from .tensor import Tensor
 
 # -- files ------------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backend import NAMESPACES
-from .engine import _recording, grad
-from .errors import describe, error
-from .tensor import Tensor
+from .core.backend import NAMESPACES
+from .core.engine import _recording, grad
+from .core.errors import describe, error
+from .core.tensor import Tensor
 
 
 def vjp(f: Callable[..., Any], xs: Sequence[Tensor], v: Any = None, *, create_graph: bool = False) -> tuple[Any, tuple[Tensor, ...]]:

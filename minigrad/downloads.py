@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from .backend import Array, np
-from .errors import error
+from .core.backend import Array, np
+from .core.errors import error
 
 # -- files ------------------------------------------------------------------------------------------------------------
 

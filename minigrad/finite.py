@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from . import backend
-from .backend import NAMESPACES
-from .errors import NonFiniteError, describe, error
-from .state import unwatch, watch
-from .tensor import Line, Tensor
+from .core import backend
+from .core.backend import NAMESPACES
+from .core.errors import NonFiniteError, describe, error
+from .core.state import unwatch, watch
+from .core.tensor import Line, Tensor
 
 
 class debug:

@@ -33,9 +33,9 @@ from typing import Any
 import layers
 import minigrad as mg
 from layers import REGISTRY
-from layers.modulation import modulated
+from layers.gradients.modulation import modulated
 from minigrad import nn
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 
 class PixelLayerNorm(layers.LayerNorm):

@@ -9,7 +9,7 @@ from typing import Any
 
 import layers
 from layers import REGISTRY
-from layers.parametrizations import RULES
+from layers.modules.parametrizations import RULES
 from minigrad import nn
 
 from .googlenet import GoogLeNet

@@ -43,7 +43,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import nn
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 from .parts import Parts, choose
 

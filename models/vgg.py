@@ -29,7 +29,7 @@ from typing import Any
 
 import layers
 from minigrad import nn
-from minigrad.errors import error
+from minigrad.core.errors import error
 
 from .parts import Parts, form_for
 

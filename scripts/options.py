@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from layers.parametrizations import RULES
+from layers.modules.parametrizations import RULES
 from models import MODELS
 from models.parts import NORMS
 

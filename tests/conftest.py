@@ -108,7 +108,7 @@ def fake_device():
     """
     device = FakeCupy()
     with contextlib.suppress(ImportError):  # a broken engine shows where it is used, not in the tests of the fake
-        importlib.import_module("minigrad.backend").register("fake", device)
+        importlib.import_module("minigrad.core.backend").register("fake", device)
     return device
 
 
@@ -125,7 +125,7 @@ def backend(request):
 @pytest.fixture
 def xp(backend):
     """The array namespace of `backend`: numpy, the fake device, or cupy."""
-    from minigrad.backend import get
+    from minigrad.core.backend import get
     return get(backend)
 
 

@@ -23,8 +23,8 @@ from mutants import replaced_rule
 
 import layers
 import minigrad as mg
-from layers.agreement import NO_QUOTIENT, bound, cases_of, derivatives, on_backend, relative_errors, seeded, why_not_held, worst
-from minigrad.by_hand import ByHand
+from layers.verify.agreement import NO_QUOTIENT, bound, cases_of, derivatives, on_backend, relative_errors, seeded, why_not_held, worst
+from minigrad.core.by_hand import ByHand
 
 
 class Mutant(NamedTuple):

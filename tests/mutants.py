@@ -6,10 +6,12 @@ how a rule is exchanged; it also serves whoever wants to see what a check says a
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import pi, prod, sqrt
+from math import pi, prod
 from typing import Any, NamedTuple
 
-from minigrad.by_hand import ByHand
+from minigrad.core.by_hand import ByHand
+from minigrad.core.plan import Primitive
+from minigrad.core.tensor import Tensor
 from minigrad.ops.broadcasting import broadcast_to, sum_to
 from minigrad.ops.einsum import _contract, _turned
 from minigrad.ops.elementwise import (
@@ -69,13 +71,12 @@ from minigrad.ops.shape import (
     _put,
     _put_along_axis,
     _reshape,
+    _roll,
     _scatter_add,
     _take_along_axis,
     _transpose,
     expand_dims,
 )
-from minigrad.plan import Primitive
-from minigrad.tensor import Tensor
 
 _INFINITY = float("inf")
 _COUNTED: dict[str, Any] = {"count_include_pad": True, "ceil_mode": False, "divisor": None}
@@ -122,16 +123,16 @@ _ELEMENTWISE = [
     ("multiply", "b", "wrong operand", lambda g, b: g * b),
     ("multiply", "a", "lost factor", lambda g: g),
     ("divide", "a", "times for divided by", lambda g, b: g * b),
+    ("erf", "a", "half the factor", lambda g, a: g * exp(-(a * a)) / pi**0.5),
+    ("erf", "a", "half the exponent", lambda g, a: g * (2 / pi**0.5) * exp(-0.5 * (a * a))),
+    ("gelu", "a", "the density is missing", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)))),
+    ("gelu", "a", "sign of a term", lambda g, a: g * (0.5 * (1.0 + erf(0.5**0.5 * a)) - a * exp(-0.5 * (a * a)) / (2 * pi) ** 0.5)),
     ("divide", "b", "sign", lambda g, b, out: g * out / b),
     ("divide", "b", "lost division", lambda g, out: -g * out),
     ("divide", "b", "kept a for out", lambda g, a, b: -g * a / b),
     ("negative", "a", "lost sign", lambda g: g),
     ("identity", "a", "factor 2", lambda g: g + g),
     ("clone", "a", "factor 2", lambda g: g + g),
-    ("erf", "a", "lost square", lambda g, a: g * (2 / sqrt(pi) * exp(-a))),
-    ("erf", "a", "lost factor", lambda g, a: g * exp(-a * a)),
-    ("gelu", "a", "only the distribution", lambda g, a: g * (0.5 * (1.0 + erf(sqrt(0.5) * a)))),
-    ("gelu", "a", "lost 1/sqrt(2 pi)", lambda g, a: g * (0.5 * (1.0 + erf(sqrt(0.5) * a)) + a * exp(-0.5 * (a * a)))),
     ("power_number", "a", "exponent not lowered", lambda g, a, exponent: g * (exponent * power(a, exponent))),
     ("power_number", "a", "lost factor", lambda g, a, exponent: g * power(a, exponent - 1)),
     ("power_number", "a", "factor off by one", lambda g, a, exponent: g * ((exponent - 1) * power(a, exponent - 1))),
@@ -240,6 +241,9 @@ _SHAPES = [
     ("transpose", "a", "axes reversed", lambda g, axes: _transpose(g, axes=axes[::-1])),
     ("flip", "a", "not flipped back", lambda g: g),
     ("flip", "a", "every axis", lambda g: flip(g)),
+    ("roll", "a", "sign of the shift", lambda g, shift, axis: _roll(g, shift=shift, axis=axis)),
+    ("roll", "a", "not rolled back", lambda g: g),
+    ("roll", "a", "first axis only", lambda g, shift, axis: _roll(g, shift=(-shift[0],), axis=axis[:1])),
     ("concatenate", "arrays", "pieces in reverse order", lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis)[::-1]),
     ("concatenate", "arrays", "sign of the last", lambda g, arrays_shape, axis:
         (lambda p: (*p[:-1], -p[-1]))(_pieces(g, [s[axis] for s in arrays_shape], axis))),

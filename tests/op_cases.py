@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.core.plan import registry
 from minigrad.kernels import pool
 from minigrad.ops import linalg, losses, neural, shape
 from minigrad.ops.elementwise import _gate, _zeros
-from minigrad.plan import registry
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered
@@ -220,6 +220,14 @@ for slope in (0.0, 0.3):
     case("gate", f"slope {slope}", lambda m, g, slope=slope: _gate(g, like(g, np.where(_MASK, 1, -1).astype("float64")), slope=slope),
          normal((3, 4)), lambda g, slope=slope: np.where(_MASK, g, g * g.dtype.type(slope)))
 case("where", "condition computed", lambda m, a: m.where(a > 0, a * a, -a), away_from_zero((3, 4)))
+_SPECIAL = [[0.5, np.inf, -np.inf, np.nan], [1.5, -2.5, 0.0, np.inf]]
+case("nan_to_num", "all kinds", lambda m, x: m.nan_to_num(x + like(x, _SPECIAL), nan=0.5, posinf=2, neginf=-3.0), uniform(1, 2, (2, 4)), order=0)
+for name, given in [("finite numbers", {}), ("three numbers to put there", {"nan": 0.5, "posinf": 2.0, "neginf": -3.0})]:
+    case("nan_to_num", name, lambda m, x, given=given: m.nan_to_num(x, **given), normal((3, 4)))
+case("multiply", "by its round", lambda m, x: m.exp(x) * m.round(x), away_from_zero((3, 4)))
+case("multiply", "by its round to decimals", lambda m, x: m.exp(x) * m.round(x, 1), lambda rng: [rng.integers(-20, 20, (3, 4)) / 10 + 0.0234], half=False)
+case("multiply", "by its floor", lambda m, x: m.floor(x) * x, lambda rng: [rng.integers(-3, 3, (3, 4)) + 0.375])
+case("multiply", "by its ceil", lambda m, x: m.ceil(x) * x, lambda rng: [rng.integers(-3, 3, (3, 4)) + 0.375])
 case("astype", "there and back", lambda m, x: x.astype("float32").astype(str(x.dtype)), normal((3, 4)), half=False, order=1, tolerance=1e-2)
 
 # -- reductions ---------------------------------------------------------------------------------------------------------
@@ -251,6 +259,44 @@ for axis, ddof in [(None, 1), (0, 1), ((0, -1), 2)]:
 for axis in (None, 0, -1, 1):
     case("cumsum", f"axis {axis}", lambda m, x, a=axis: m.cumsum(x, axis=a), normal((2, 3, 4)))
 case("cumsum", "axis of size 1", lambda m, x: m.cumsum(x, axis=1), normal((3, 1)))
+
+
+def in_float64(name):
+    """np.name, computed in float64, in the dtype of its input."""
+    return lambda x, **given: np.asarray(getattr(np, name)(x.astype(np.float64), **given)).astype(x.dtype)
+
+
+def with_zeros(shape_, *places):
+    """Away from zero, but 0 at these places."""
+    def make(rng):
+        (x,) = away_from_zero(shape_)(rng)
+        for at in places:
+            x[at] = 0.0
+        return [x]
+    return make
+
+
+for axis, keepdims in AXES:
+    given = {"axis": axis, "keepdims": keepdims}
+    case("prod", f"axis {axis}{', keepdims' * keepdims}", lambda m, x, given=given: m.prod(x, **given), away_from_zero((2, 3, 4)),
+         lambda x, given=given: in_float64("prod")(x, **given))
+for axis in (None, 0, -1, 1):
+    case("cumprod", f"axis {axis}", lambda m, x, a=axis: m.cumprod(x, axis=a), away_from_zero((2, 3, 4)), lambda x, a=axis: in_float64("cumprod")(x, axis=a))
+for op in ("prod", "cumprod"):
+    of = lambda m, x, op=op: getattr(m, op)(x, axis=-1)
+    reference = lambda x, op=op: in_float64(op)(x, axis=-1)
+    for n in (1, 2, 3, 4, 5, 7, 8, 9):
+        case(op, f"{n} elements", of, away_from_zero((2, n)), reference)
+    for name, places in [("one zero", [(0, 2)]), ("a zero first and last", [(0, 0), (1, 4)]), ("two zeros", [(0, 0), (0, 3), (1, 4)]),
+                         ("three zeros", [(0, 0), (0, 1), (0, 4)]), ("only zeros", [(0, slice(None))])]:
+        case(op, name, of, with_zeros((2, 5), *places), reference)
+    case(op, "0d", lambda m, x, op=op: m.exp(getattr(m, op)(x)), away_from_zero(()), lambda x, op=op: np.exp(getattr(np, op)(x)))
+    case(op, "transposed input", lambda m, x, op=op: getattr(m, op)(m.transpose(x), axis=0), away_from_zero((3, 4)), lambda x, f=reference: f(x).T)
+case("prod", "no axes", lambda m, x: m.prod(x, axis=()), distinct((2, 3)))
+case("prod", "of nothing", lambda m, x: m.prod(x, axis=0), normal((0, 3)), order=0)
+for axis in (None, 0, -1, 1):
+    case("sort", f"axis {axis}", lambda m, x, a=axis: m.sort(x, axis=a), distinct((2, 3, 4)))
+case("sort", "of one axis, then weighed", lambda m, x: m.sort(x * x) * like(x, [1.0, -2.0, 3.0]), uniform(0.5, 2, (4, 3)))
 for axis in (-1, 0, (0, 2), None):
     def softmax(x, axis=axis):
         e = np.exp(x - x.max(axis, keepdims=True))
@@ -343,6 +389,18 @@ case("moveaxis", "0 to -1", lambda m, x: m.moveaxis(x, 0, -1), normal((2, 3, 4))
 case("moveaxis", "-1 to 1", lambda m, x: m.moveaxis(x, -1, 1), normal((2, 3, 4)))
 for axis in (None, 0, (0, -1)):
     case("flip", f"axis {axis}", lambda m, x, a=axis: m.flip(x, a), normal((2, 3, 4)))
+for shift, axis in [(1, None), (-2, 0), (5, -1), ((1, -1), (0, 2)), (2, (0, 1)), ((1, 2), (1, 1)), (0, 1)]:
+    case("roll", f"by {shift}, axis {axis}", lambda m, x, s=shift, a=axis: m.roll(x, s, a), normal((2, 3, 4)))
+for reps in (2, (3,), (2, 1), (1, 3, 2), (2, 1, 3, 2), (1, 1), 1, ()):
+    case("tile", f"{reps}", lambda m, x, reps=reps: m.tile(x, reps), normal((2, 3)))
+case("tile", "0d", lambda m, x: m.tile(x, (2, 3)), normal(()))
+case("tile", "no copies", lambda m, x: m.tile(x, (0, 2)), normal((2, 3)), order=0)
+for repeats, axis in [(2, None), (3, 0), (2, -1), (1, 1), ([2], 0), ([2, 0, 3], -1), ([1, 2], 0), ([1, 0, 2, 1, 1, 0], None)]:
+    case("repeat", f"{repeats}, axis {axis}", lambda m, x, r=repeats, a=axis: m.repeat(x, r, a), normal((2, 3)))
+case("repeat", "0d", lambda m, x: m.repeat(x, 3), normal(()))
+for op, *shapes in [("vstack", (3,), (3,)), ("vstack", (2, 3), (3,), (1, 3)), ("vstack", (), ()), ("vstack", (2, 3, 2), (1, 3, 2)), ("hstack", (3,), (2,)),
+                    ("hstack", (2, 3), (2, 1)), ("hstack", (), (2,)), ("hstack", (2, 3, 2), (2, 1, 2))]:
+    case(op, f"shapes {shapes}", lambda m, *xs, op=op: getattr(m, op)(xs), normal(*shapes))
 case("concatenate", "axis 0", lambda m, *xs: m.concatenate(xs, 0), normal((2, 3), (1, 3), (4, 3)))
 case("concatenate", "axis -1", lambda m, *xs: m.concatenate(xs, -1), normal((3, 2), (3, 1)))
 case("concatenate", "one array twice", lambda m, x: m.concatenate([x, x * x], 1), normal((3, 2)))
@@ -442,6 +500,17 @@ for a, b in [((3, 4), (4, 2)), ((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 2)), ((2
 case("matmul", "operands transposed", lambda m, x, y: x.T @ y.T, normal((4, 3), (2, 4)))
 case("matmul", "with itself", lambda m, x: x @ x, normal((3, 3)))
 case("matmul", "constant on the left", lambda m, x: like(x, np.arange(6.0).reshape(2, 3)) @ x, normal((3, 2)))
+for a, b in [((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 2)), ((3, 4), (4, 2)), ((2, 3, 4), (4,)), ((2, 3, 4), (4, 2)), ((4,), (2, 4, 3)),
+             ((3, 4), (2, 4, 3)), ((2, 1, 4), (3, 4, 2)), ((), (2, 3)), ((2,), ()), ((), ())]:
+    case("dot", f"{a} and {b}", lambda m, x, y: m.dot(x, y), normal(a, b))
+case("dot", "a number", lambda m, x: m.dot(1.5, x), normal((2, 3)), lambda x: x.dtype.type(1.5) * x)
+case("dot", "the method", lambda m, x, y: x.dot(y), normal((2, 3), (3,)))
+for axes, a, b in [(2, (2, 3, 4), (3, 4, 2)), (1, (2, 3), (3, 2)), (0, (2,), (3, 2)), (3, (1, 2, 3), (1, 2, 3)), ((-1, 0), (2, 3), (3, 2)),
+                   (([1, 0], [0, 2]), (2, 3, 4), (3, 2, 2)), (([0], [1]), (3, 2), (2, 3)), (([], []), (2,), (3,)), (0, (), ())]:
+    case("tensordot", f"axes {axes} of {a} and {b}", lambda m, x, y, axes=axes: m.tensordot(x, y, axes), normal(a, b))
+case("tensordot", "by default", lambda m, x, y: m.tensordot(x, y), normal((2, 3), (2, 3, 2)))
+for k, s in [(0, (3,)), (1, (2,)), (-2, (3,)), (0, (3, 3)), (1, (3, 4)), (-1, (4, 2)), (0, (1,))]:
+    case("diag", f"k {k} of {s}", lambda m, x, k=k: m.diag(x, k), normal(s))
 case("outer", "vectors", lambda m, x, y: m.outer(x, y), normal((3,), (4,)))
 for spec, *shapes in [("ij,jk->ik", (3, 4), (4, 2)), ("ij,jk", (3, 4), (4, 2)), ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)),
                       ("i,j->ij", (3,), (4,)), ("ij,ij->i", (3, 4), (3, 4)), ("ij,ij->", (3, 4), (3, 4)), ("ij,jk,kl->li", (2, 3), (3, 4), (4, 2)),
@@ -779,6 +848,8 @@ for op in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal
     constant(op, "broadcast, with ties", lambda m, a, b, op=op: getattr(m, op)(a, b), _RANKS)
     constant(op, "number", lambda m, a, b, op=op: getattr(m, op)(a, 1), _RANKS)
 constant("equal", "through operators", lambda m, a, b: (a == b) | (a != 2) & ~(a < b), _RANKS)
+constant("logical_or", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) | (a > 0), _RANKS)
+constant("logical_and", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) & (a > 0), _RANKS)
 for op in ("logical_and", "logical_or"):
     constant(op, "booleans", lambda m, a, b, op=op: getattr(m, op)(a > 0, b < 1), _RANKS)
 constant("logical_not", "boolean", lambda m, a, b: m.logical_not(a > b), _RANKS)
@@ -787,6 +858,41 @@ constant("sign", "with zeros", lambda m, a, b: m.sign(a), _RANKS)
 constant("argmax", "with ties", lambda m, a, b: m.argmax(a), _RANKS)
 constant("argmax", "axis -1", lambda m, a, b: m.argmax(a, -1), _RANKS)
 constant("argmax", "axis 0", lambda m, a, b: m.argmax(a, axis=0), _RANKS)
+constant("argmin", "with ties", lambda m, a, b: m.argmin(a), _RANKS)
+constant("argmin", "axis -1", lambda m, a, b: m.argmin(a, -1), _RANKS)
+constant("argmin", "axis 0", lambda m, a, b: m.argmin(a, axis=0), _RANKS)
+for axis in (-1, 0, None):
+    constant("argsort", f"axis {axis}, with ties", lambda m, a, b, axis=axis: m.argsort(a, axis=axis), _RANKS, lambda a, b, axis=axis: np.argsort(
+        a, axis=axis, kind="stable"))
+for op in ("any", "all"):
+    for axis, keepdims in [(None, False), (0, False), (-1, True), ((0, 1), True), ((), False)]:
+        constant(op, f"axis {axis}{', keepdims' * keepdims}", lambda m, a, b, op=op, axis=axis, k=keepdims: getattr(m, op)(a, axis=axis, keepdims=k), _RANKS)
+    constant(op, "of booleans", lambda m, a, b, op=op: getattr(m, op)(a > b, axis=1), _RANKS)
+for op in ("isfinite", "isinf", "isnan"):
+    constant(op, "of all kinds", lambda m, a, b, op=op: getattr(m, op)(like(a, _SPECIAL) * 1.5), _RANKS,
+             lambda a, b, op=op: getattr(np, op)(np.array(_SPECIAL)))
+    constant(op, "of whole numbers", lambda m, a, b, op=op: getattr(m, op)(a), _RANKS)
+for op in ("round", "floor", "ceil"):
+    constant(op, "halves", lambda m, a, b, op=op: getattr(m, op)(a + 0.5), _RANKS)
+    constant(op, "quarters", lambda m, a, b, op=op: getattr(m, op)(b - 0.25), _RANKS)
+    constant(op, "whole numbers", lambda m, a, b, op=op: getattr(m, op)(a), _RANKS)
+constant("round", "the method, tens", lambda m, a, b: (10 * a).round(-1), _RANKS)
+for op, f in [("zeros", lambda m, x: m.zeros((2, 3))), ("ones", lambda m, x: m.ones((2, 3))), ("eye", lambda m, x: m.eye(2, 3, 1)),
+              ("full", lambda m, x: m.full((2, 3), 0.25)), ("arange", lambda m, x: m.arange(0.5, 3.0, 0.25)),
+              ("linspace", lambda m, x: m.linspace(0.0, 2.0, 7))]:
+    constant(op, "float32 by default", lambda m, a, b, f=f: f(m, a), _RANKS, lambda a, b, f=f: f(np, a).astype("float32"))
+for op, f in [("zeros_like", lambda m, x: m.zeros_like(x)), ("ones_like", lambda m, x: m.ones_like(x)), ("full_like", lambda m, x: m.full_like(x, 1))]:
+    constant(op, "of an array", lambda m, a, b, f=f: f(m, a), _RANKS)
+
+
+def seeded(draw):
+    mg.seed(3)
+    return draw()
+
+
+for op, draw in [("rand", lambda: mg.rand(2, 3)), ("randn", lambda: mg.randn(2, 3)), ("randint", lambda: mg.randint(-2, 5, (2, 3))),
+                 ("permutation", lambda: mg.permutation(7))]:
+    constant(op, "seeded", lambda m, a, b, draw=draw: seeded(draw), _RANKS, None)
 constant("one_hot", "of labels", lambda m, a, b: losses._one_hot(like(a, _ALONG[:, 0]), classes=4), _RANKS,
          lambda a, b: _ALONG[:, :1] == np.arange(4))
 constant("astype_constant", "to integers", lambda m, a, b: a.astype("int64"), _RANKS)

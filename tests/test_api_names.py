@@ -21,7 +21,7 @@ CUPY_ONLY = {"xp": False, "cupy": True, "cp": True}  # cupy.RawKernel need not b
 SUBMODULES = ("lib.stride_tricks", "linalg", "fft", "random", "exceptions", "cuda", "lib")
 
 # (file, "xp.name" or "xp.name(keyword)"): why it is right although one of the two libraries does not know it.
-EXCEPTIONS = {("minigrad/backend.py", "xp.asnumpy"): "only where the namespace is not NumPy",
+EXCEPTIONS = {("minigrad/core/backend.py", "xp.asnumpy"): "only where the namespace is not NumPy",
               ("minigrad/kernels/cuda/launch.py", "xp.RawModule"): "only where the namespace has it",
               ("minigrad/kernels/cuda/launch.py", "xp.cuda.runtime"): "a compiled module, which the dump leaves out",
               ("minigrad/kernels/cuda/find.py", "cupy.cuda.runtime"): "a compiled module, which the dump leaves out"}

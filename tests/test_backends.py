@@ -13,7 +13,7 @@ import layers
 import minigrad as mg
 from helpers import random_cotangent, relative_error, to_device, to_host
 from minigrad import backend
-from minigrad.errors import BackendError
+from minigrad.core.errors import BackendError
 
 DRAWN = {}
 
@@ -52,7 +52,7 @@ def test_new_tensors_are_made_on_the_backend_of_the_fixture(backend, xp):
 
 
 def test_the_seed_is_the_same_for_every_test_and_backend(backend):
-    from minigrad.backend import generator
+    from minigrad.core.backend import generator
     assert generator().random() == np.random.default_rng(0).random()
 
 

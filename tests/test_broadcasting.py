@@ -187,3 +187,23 @@ def test_two_float_dtypes_raise_and_say_astype(backend, op, one, two, requires_g
     args = {"where": (a > 0, a, b), "concatenate": ([a, b],)}.get(op, (a, b))
     with pytest.raises(TypeError, match="astype"):
         getattr(mg, op)(*args)
+
+
+@pytest.mark.parametrize("cond", [True, False, np.bool_(True), 1])
+def test_a_condition_may_be_one_truth_value(backend, rng, cond):
+    a, b = (mg.tensor(rng.normal(size=3), requires_grad=True, backend=backend) for _ in range(2))
+    y = mg.where(cond, a, b)
+    v = mg.tensor(rng.normal(size=3), backend=backend)
+    found = mg.grad(y, [a, b], v)
+    chosen = a if cond else b
+    assert np.array_equal(y.numpy(), chosen.numpy())
+    assert np.array_equal(found[0 if cond else 1].numpy(), v.numpy()) and not found[1 if cond else 0].numpy().any()
+
+
+@pytest.mark.parametrize("shape", [3, np.int64(3), (3,), [3]])
+def test_a_shape_may_be_one_size(backend, rng, shape):
+    x = mg.tensor(rng.normal(size=1), requires_grad=True, backend=backend)
+    v = mg.tensor(rng.normal(size=3), backend=backend)
+    (g,) = mg.grad(mg.broadcast_to(x, shape), [x], v)
+    np.testing.assert_allclose(g.numpy(), [v.numpy().sum()])
+    assert mg.sum_to(mg.tensor(rng.normal(size=(2, 3)), backend=backend), shape).shape == (3,)

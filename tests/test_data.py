@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from minigrad import data, downloads
-from minigrad.tensor import Tensor
+from minigrad.core.tensor import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 

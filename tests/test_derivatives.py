@@ -7,7 +7,7 @@ import layers
 import minigrad as mg
 from helpers import random_cotangent, to_host
 from minigrad import nn, optim
-from minigrad.tensor import Tensor
+from minigrad.core.tensor import Tensor
 
 
 def tensor(rng, *shape, dtype="float64"):

@@ -7,7 +7,7 @@ import pytest
 
 import minigrad as mg
 from helpers import to_host
-from minigrad.donation import Taken
+from minigrad.core.donation import Taken
 
 
 @mg.by_hand(save=lambda: (), backward=lambda g, saved: (g * 0.5, None), overwrites="x")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.engine import reachable
-from minigrad.state import unwatch, watch
+from minigrad.core.engine import reachable
+from minigrad.core.state import unwatch, watch
 
 
 def variable(rng, *shape, dtype="float64"):

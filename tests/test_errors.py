@@ -35,6 +35,76 @@ def shapes_that_do_not_broadcast():
     var(2, 3) + var(4)
 
 
+@mistake(AttributeError)
+def a_layer_of_another_package():
+    mg.BatchNorm2d(3)
+
+
+@mistake(AttributeError)
+def a_name_of_pytorch():
+    mg.cat([var(2), var(2)])
+
+
+@mistake(AttributeError)
+def a_name_that_numpy_has_as_a_function():
+    mg.shape(var(2))
+
+
+@mistake(ValueError)
+def a_dtype_in_the_place_of_a_size():
+    mg.zeros((2, 3), "float32")
+
+
+@mistake(ValueError)
+def a_number_that_the_dtype_does_not_have():
+    mg.full((2,), 300, dtype="int8")
+
+
+@mistake(TypeError)
+def random_integers_by_rand():
+    mg.rand(2, 3, dtype="int64")
+
+
+@mistake(ValueError)
+def random_integers_from_an_empty_range():
+    mg.randint(3, 3)
+
+
+@mistake(ValueError)
+def arange_with_step_0():
+    mg.arange(0, 1, 0)
+
+
+@mistake(ValueError)
+def repeats_that_are_no_integers():
+    mg.repeat(var(3), 1.5)
+
+
+@mistake(ValueError)
+def repeats_for_other_elements():
+    mg.repeat(var(3), [1, 2])
+
+
+@mistake(ValueError)
+def tile_by_a_negative_number():
+    mg.tile(var(3), (2, -1))
+
+
+@mistake(ValueError)
+def roll_with_more_shifts_than_axes():
+    mg.roll(var(2, 3), (1, 2), 0)
+
+
+@mistake(ValueError)
+def tensordot_over_axes_of_unequal_size():
+    mg.tensordot(var(2, 3), var(2, 3), 1)
+
+
+@mistake(ValueError)
+def diag_of_a_batch():
+    mg.diag(var(2, 2, 2))
+
+
 @mistake(ValueError)
 def inner_sizes_of_a_matrix_product():
     var(2, 3) @ var(2, 3)
@@ -506,6 +576,11 @@ def the_first_nan_in_debug_mode():
             mg.log(-x)
         except mg.NonFiniteError as e:
             raise mg.NonFiniteError(_stable(str(e))) from None
+
+
+@mistake(AttributeError)
+def a_normalization_layer_looked_for_in_nn():
+    mg.nn.BatchNorm2d(3)
 
 
 def _stable(text):

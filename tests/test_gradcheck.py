@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.check import BASE, gradcheck
-from minigrad.tensor import Line, state
+from minigrad.check.gradcheck import BASE, gradcheck
+from minigrad.core.tensor import Line, state
 
 
 def T(values, backend="numpy", dtype="float64", **kw):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lectures import grade, release
-from lectures.grading import gradebook, guard, sandbox, submissions
+from lectures.grading import grade, gradebook, guard, sandbox, submissions
 from lectures.grading.gradebook import Row
+from lectures.tools import release
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKER = str(Path(__file__).with_name("standin_checker.py"))
@@ -85,7 +85,7 @@ HANDED_IN = {
     "looks around": (in_d_y('os.listdir("{base}/submissions")'), "refused", 1, "tried to list the folder {base}/submissions"),
     "reads solutions": (in_d_y('open("{base}/homework/01_toy/lines.py")'), "refused", 1,
                         "tried to read {base}/homework/01_toy/lines.py"),
-    "reads the course": (in_d_y('open("{root}/lectures/release.py")'), "refused", 1, "tried to read {root}/lectures/release.py"),
+    "reads the course": (in_d_y('open("{root}/lectures/tools/release.py")'), "refused", 1, "tried to read {root}/lectures/tools/release.py"),
     "imports solutions": (in_d_y('sys.path.insert(0, "{base}/homework/01_toy")\nimport lines'), "refused", 1,
                           "tried to list the folder {base}/homework/01_toy"),
     "program": (in_d_y('import subprocess\nsubprocess.run(["echo", "hi"])'), "refused", 1, "tried to start the program echo hi at line 10"),

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lectures import grade
-from lectures.grading import gradebook, submissions
+from lectures.grading import grade, gradebook, submissions
 from minigrad.derivation import report
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 import layers
 import minigrad as mg
 from helpers import relative_error, to_host
-from layers.agreement import cases_of, half_errors, on_backend, relative_errors, worst
+from layers.batch import batch_norm
+from layers.verify.agreement import cases_of, half_errors, on_backend, relative_errors, worst
 from minigrad import nn, optim
-from minigrad.by_hand import ByHand
+from minigrad.core.by_hand import ByHand
 from minigrad.kernels import half, normalize, reduce
 
 FORMS = [(name, form) for name, layer in layers.REGISTRY.items() for form in ("composed", *layer.derived)]
@@ -84,8 +85,8 @@ def test_gradients_of_float32_parameters_that_were_rounded_to_float16_are_reject
 def test_the_bound_rejects_one_more_rounding():
     """Twice rounded, or rounded to 10 digits: the bound is for one rounding."""
     layer = layers.REGISTRY["batch_norm"]
-    coarse = mg.by_hand(save=layers.batch_norm.statistics, backward=layers.batch_norm.one_line_backward)(
-        lambda xp, x, gamma, beta, *, eps, saved: layers.batch_norm.batch_norm(xp, x, gamma, beta, eps=eps, saved=saved) * np.float32(1 + 2 ** -10))
+    coarse = mg.by_hand(save=batch_norm.statistics, backward=batch_norm.one_line_backward)(
+        lambda xp, x, gamma, beta, *, eps, saved: batch_norm.batch_norm(xp, x, gamma, beta, eps=eps, saved=saved) * np.float32(1 + 2 ** -10))
     wrong = type(layer)(layer.name, layer.composed, {"coarse": coarse}, "coarse", layer.cases, "")
     assert any(worst(half_errors(wrong, "coarse", case)) > 1 for case in drawn("batch_norm", "composed", "float32"))
 

@@ -10,8 +10,8 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import relative_error, to_host
-from layers.inplace_abn import SMALLEST, away_from_zero, rebuilt, statistics
-from minigrad.donation import Taken
+from layers.batch.inplace_abn import SMALLEST, away_from_zero, rebuilt, statistics
+from minigrad.core.donation import Taken
 from minigrad.kernels import normalize
 
 ABN = layers.REGISTRY["inplace_abn"]

@@ -11,7 +11,8 @@ import pytest
 from layer_mutants import EXPLICIT, accepted_with_ones, effect, mutants_of, ops_of, rejected_by
 
 import layers
-from layers.agreement import seeded
+from layers.batch import batch_norm
+from layers.verify.agreement import seeded
 
 PAIRS = [(name, derivation) for name, layer in layers.REGISTRY.items() for derivation in layer.derived]
 ENOUGH = 8
@@ -83,8 +84,8 @@ def test_explicit_mistakes_change_the_gradient():
 
 def test_mutants_leave_the_layers_as_they_were():
     before = {op: op.joint for pair in PAIRS for op in ops_of(*pair)}
-    names = dict(vars(layers.batch_norm)), dict(vars(np))
+    names = dict(vars(batch_norm)), dict(vars(np))
     for mutant in islice(mutants_of("batch_norm", "staged"), 10):
         effect(mutant), rejected_by(mutant), accepted_with_ones(mutant)
     assert before == {op: op.joint for op in before}
-    assert names == (vars(layers.batch_norm), vars(np))
+    assert names == (vars(batch_norm), vars(np))

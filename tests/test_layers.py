@@ -9,7 +9,7 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import relative_error
-from layers.agreement import bound, cases_of, derivatives, differences, float32_errors, on_backend, relative_errors, worst
+from layers.verify.agreement import bound, cases_of, derivatives, differences, float32_errors, on_backend, relative_errors, worst
 
 PAIRS = [(name, derivation) for name, layer in layers.REGISTRY.items() for derivation in layer.derived]
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import layers
-import layers.decorrelated_batch_norm as dbn
+import layers.whitening.decorrelated_batch_norm as dbn
 import minigrad as mg
-from layers.channel_groups import stacks
-from layers.degenerate_whitening import as_markdown, degenerate_comparison, reference
-from layers.iter_norm import iterates
-from layers.square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
+from layers.whitening.channel_groups import stacks
+from layers.whitening.degenerate_whitening import as_markdown, degenerate_comparison, reference
+from layers.whitening.iter_norm import iterates
+from layers.whitening.square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
 
 ZCA, ITER, EVAL = (layers.REGISTRY[name] for name in ("decorrelated_batch_norm", "iter_norm", "whiten_eval"))
 STABLE = ZCA.derived["stable"]

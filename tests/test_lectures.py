@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from lectures import build, classroom
+from lectures import classroom
 from lectures.site.mathjax import NoMathJax, mathjax, verified
+from lectures.tools import build
 
 ROOT = Path(__file__).resolve().parents[1]
 LECTURES = build.sources()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import layers
-import layers.batch_norm as bn
+import layers.batch.batch_norm as bn
 import minigrad as mg
 import models
 from helpers import relative_error, to_host

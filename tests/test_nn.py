@@ -12,7 +12,7 @@ import layers
 import minigrad as mg
 from helpers import random_cotangent, relative_error, to_host
 from minigrad import nn, optim
-from minigrad.backend import generator
+from minigrad.core.backend import generator
 
 
 class Net(nn.Module):
@@ -108,7 +108,7 @@ def test_a_forgotten_super_init_is_named():
 
 def test_missing_attributes_and_forward_are_explained():
     with pytest.raises(AttributeError, match=r"'wieght'.*\n.*weight"):
-        _ = nn.Linear(2, 2).wieght
+        _ = nn.Linear(2, 2).wieght  # codespell:ignore wieght
     with pytest.raises(NotImplementedError, match="forward"):
         nn.Module()(1)
 

@@ -11,7 +11,8 @@ import pytest
 import layers
 import minigrad as mg
 from helpers import to_host
-from minigrad import nn, state, storage
+from minigrad import nn
+from minigrad.core import state, storage
 from minigrad.ops import neural
 
 

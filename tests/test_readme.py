@@ -32,8 +32,8 @@ def test_the_page_on_layers_makes_a_layer_that_is_right():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_layer_of_the_page_on_layers_keeps_the_rules_of_the_house_when_pasted(rule, tmp_path):
-    (tmp_path / "layers").mkdir()
-    (tmp_path / "layers" / "peak_norm.py").write_text(blocks("layers.md")[0], encoding="utf-8")
+    (tmp_path / "layers" / "sample").mkdir(parents=True)
+    (tmp_path / "layers" / "sample" / "peak_norm.py").write_text(blocks("layers.md")[0], encoding="utf-8")
     assert rule(tmp_path) == []
 
 
@@ -70,12 +70,22 @@ def test_its_links_and_make_targets_exist():
         assert (ROOT / link).exists(), link
 
 
-def test_the_map_names_what_is_there():
-    house = TEXT.split("## A map of the house")[1].split("## ")[0].split("```")[1]
-    top = ""
-    for line in house.strip().splitlines():
-        names = re.match(r"\s*((?:[\w.]+/? ?)+?)(?:  |$)", line)
-        inside = line.startswith("  ")
+def named_in_the_map(house):
+    """The paths that a map names, from the indentation of its lines."""
+    folders = [Path()]  # the folder that each depth of indentation is in
+    for line in house.strip("\n").splitlines():
+        depth, names = (len(line) - len(line.lstrip())) // 2, re.match(r"\s*((?:[\w.]+/? ?)+?)(?:  |$)", line)
         for name in names.group(1).split():
-            assert (ROOT / top / name if inside else ROOT / name).exists(), name
-            top = top if inside else name
+            folders[depth + 1:] = [folders[depth] / name]
+            yield folders[-1]
+
+
+def test_the_map_names_what_is_there():
+    named = list(named_in_the_map(TEXT.split("## A map of the house")[1].split("## ")[0].split("```")[1]))
+    assert len(named) > 40 and [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_map_is_read_by_its_indentation():
+    house = "layers/      all\n  batch/ attic/  two\nminigrad/\n  core/  the engine\n    plan.py   what\ntests/"
+    assert [p.as_posix() for p in named_in_the_map(house)] == [
+        "layers", "layers/batch", "layers/attic", "minigrad", "minigrad/core", "minigrad/core/plan.py", "tests"]

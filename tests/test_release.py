@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lectures import release
-from lectures.release import NotReleased
+from lectures.tools import release
+from lectures.tools.release import NotReleased
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKER = (sys.executable, str(Path(__file__).with_name("standin_checker.py")))
@@ -72,7 +72,8 @@ def source(tmp_path):
     """A small source tree: a library, a lecture in both forms, and a homework that the stand-in checker knows."""
     root = tmp_path / "source"
     texts = {"minigrad/__init__.py": '"""A library."""\n', "setup.cfg": "[metadata]\n", "docs/students.md": "# Homework\n", "README.md": "for instructors\n",
-             "lectures/__init__.py": "", "lectures/grade.py": "SECRET = 1\n", "lectures/grading/guard.py": "SECRET = 1\n", "lectures/01_tape.py": LECTURE,
+             "lectures/__init__.py": "", "lectures/grade.py": "SECRET = 1\n", "lectures/tools/build.py": "SECRET = 1\n",
+             "lectures/grading/guard.py": "SECRET = 1\n", "lectures/01_tape.py": LECTURE,
              "lectures/01_tape.ipynb": json.dumps(NOTEBOOK), "lectures/paths.svg": "<svg/>\n", "lectures/__pycache__/x.pyc": "x",
              "lectures/homework/01_toy/task.py": 'LINES = {"d_x": (lambda x: 2 * x, 1), "d_y": (lambda x: x + 1, 2)}\n',
              "lectures/homework/01_toy/lines.py": LINES}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.show import FIRST, LAST, adjoints
+from minigrad.show import adjoints
+from minigrad.show.tables import FIRST, LAST
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

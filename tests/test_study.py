@@ -1,8 +1,8 @@
-"""The checker's own examination (lectures/study.py): a small part in the fast tier, all mutants and rewrites in the slow one."""
+"""The checker's own examination (lectures/tools/study.py): a small part in the fast tier, all mutants and rewrites in the slow one."""
 
 import pytest
 
-from lectures import study
+from lectures.tools import study
 
 
 @pytest.mark.parametrize(("part", "seeds"), [(9, 26), pytest.param(1, 650, marks=pytest.mark.slow)], ids=["part", "all"])

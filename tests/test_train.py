@@ -670,7 +670,7 @@ def test_ctrl_c_while_modules_are_loaded_leaves_no_traceback(module, tmp_path):
             break
     process.send_signal(signal.SIGINT)
     err = "".join(line for line in process.stderr if not line.startswith("import time:"))
-    assert process.wait(60) in (130, -signal.SIGINT) and "Traceback" not in err and "stopp" in err
+    assert process.wait(60) in (130, -signal.SIGINT) and "Traceback" not in err and "stopp" in err  # codespell:ignore stopp
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------------

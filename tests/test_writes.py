@@ -559,3 +559,21 @@ def test_a_tensor_never_wraps_a_numpy_scalar():
         assert type(x._data) is np.ndarray and x.shape == () and repr(x)
     with pytest.raises(TypeError, match=r"minigrad\.tensor"):
         mg.Tensor([1.0, 2.0])
+
+
+class Foreign:
+    """An array of another library: it says how to become NumPy's, and of which dtype it is."""
+
+    def __init__(self, values):
+        self.values, self.dtype = values, values.dtype
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "bool"])
+def test_an_array_of_another_library_keeps_its_dtype(dtype):
+    values = np.array([0, 1, 1]).astype(dtype)
+    x = mg.tensor(Foreign(values))
+    assert x.dtype == dtype and np.array_equal(x.numpy(), values)
+    assert mg.tensor([0.5]).dtype == "float32" and mg.tensor(np.float64(0.5)).dtype == "float64"

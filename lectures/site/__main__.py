@@ -21,9 +21,9 @@ from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from lectures.build import HERE as LECTURES
-from lectures.build import Syllabus, notebook, sources, syllabus, write
-from lectures.release import strip_notebook
+from lectures.tools.build import HERE as LECTURES
+from lectures.tools.build import Syllabus, notebook, sources, syllabus, write
+from lectures.tools.release import strip_notebook
 
 from . import browser, docs
 from .check import problems

@@ -11,8 +11,8 @@ from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from ..backend import Array, np
-from ..tensor import Line as TapeLine
+from ..core.backend import Array, np
+from ..core.tensor import Line as TapeLine
 from .probe import Edge, Probe, Term
 
 NOTHING = np.zeros((0,))  # of a shape that no answer has

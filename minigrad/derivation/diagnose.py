@@ -20,7 +20,7 @@ from itertools import combinations
 from math import prod
 from typing import Any, NamedTuple
 
-from ..backend import Array, np
+from ..core.backend import Array, np
 from .changes import Change, Trial, axes_text, changes
 from .probe import Term
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..backend import Array, np
-from ..tensor import Tensor
+from ..core.backend import Array, np
+from ..core.tensor import Tensor
 from .task import Case
 
 NEARER = (1.0, 0.25, 0.05, 0.01)  # how far fresh values go at most on the way to the other ones

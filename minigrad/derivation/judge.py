@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..backend import Array, np
-from ..errors import error
-from ..tensor import Tensor
+from ..core.backend import Array, np
+from ..core.errors import error
+from ..core.tensor import Tensor
 from . import student
 from .changes import Trial
 from .child import Limits

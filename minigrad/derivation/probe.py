@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from .. import engine
-from ..backend import Array, np
-from ..errors import error
+from ..core import engine
+from ..core.backend import Array, np
+from ..core.errors import error
+from ..core.tensor import Line, Tensor
 from ..show import record
-from ..tensor import Line, Tensor
 from .task import Task, TaskError
 
 MOST_PATHS = 400

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..backend import np
+from ..core.backend import np
 from .child import CAN_FORK, Send
 from .diagnose import Diagnosis, same
 from .probe import Probe

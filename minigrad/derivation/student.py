@@ -22,8 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..backend import Array, np
-from ..tensor import Tensor
+from ..core.backend import Array, np
+from ..core.tensor import Tensor
 from .child import CAN_FORK, Answer, Child, Limits, Send, in_child
 from .probe import Probe
 from .report import shown

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import error
+from ..core.errors import error
 
 Case = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays by argument name, keywords
 

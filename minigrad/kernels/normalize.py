@@ -108,7 +108,7 @@ def _inner_loop(shape: Axes, small: tuple[tuple[bool, ...], ...]) -> int:
 
 
 def _applies(xp: Any, x: Array) -> bool:
-    return xp is np and x.ndim > 1 and x.nbytes > _SMALL_BYTES
+    return xp is np and x.ndim > 1 and x.size > 0
 
 
 def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
@@ -121,7 +121,7 @@ def moments(xp: Any, x: Array, axes: Axes) -> tuple[Array, Array]:
     must not overflow: n_b σ² < 3·10³⁸, so a deviation σ of 10¹⁶ is safe, and 10¹⁸ for means of up to 300 elements (10¹⁹ is the
     largest mean that the CUDA kernels take).
     """
-    if not _applies(xp, x):
+    if not _applies(xp, x) or x.nbytes <= _SMALL_BYTES:
         found = None if xp is np else cuda.moments(xp, x, axes)
         if found is not None:
             return found
@@ -174,9 +174,10 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
 
     direct = _direct(x, mu, w, r)
     plain, products = _sums(x.shape, axes)
-    after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
+    few = x.nbytes <= _SMALL_BYTES
+    after = not few and mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
-    def block(start: int, stop: int, spare: Array) -> tuple[Array, Array]:
+    def block(start: int, stop: int, spare: Any) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
         mu_, w_, r_ = (_rows(small, x.ndim, start, stop) for small in (mu, w, r))
         with direct:
@@ -187,6 +188,8 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
         return plain(h), products(h, t, spare[1])
+    if few:
+        return block(0, x.shape[0], (None, None))
     parts = _blocked(x, block, spare=0 if after else 2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
@@ -199,7 +202,7 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
     It is written into `out`, if given, which may be x itself. `first` takes g and x to those that are meant, and `then`
     changes the result in place: both block by block, in cache.
     """
-    if not _applies(xp, x):
+    if not _applies(xp, x) or x.nbytes <= _SMALL_BYTES:
         g, x = (g, x) if first is None else first(g, x)
         result = None if xp is np else cuda.combine(xp, g, x, mu, a, b, c, w, out)
         if result is None:

@@ -22,6 +22,8 @@ def where(xp: Any, cond: Array, a: Array | float, b: Array | float) -> Array:
 
     Masked bits are exactly those of the other array, so that an infinity where it was not chosen leaves no NaN.
     """
+    if not hasattr(cond, "dtype"):  # True or False
+        cond = xp.asarray(cond, dtype=bool)
     arrays = [x for x in (a, b) if isinstance(x, np.ndarray)]
     if xp is not np or cond.size < _SMALL or not arrays or not _plain(cond, np.bool_, cond.shape):
         return xp.where(cond, a, b)

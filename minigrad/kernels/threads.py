@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from ..errors import integer
+from ..core.errors import integer
 
 T = TypeVar("T")
 

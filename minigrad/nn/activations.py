@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..errors import error, left_out
+from ..core.errors import error, left_out
 from .module import Module
 
 

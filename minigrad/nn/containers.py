@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import index as as_integer
 from typing import Any, TypeVar
 
-from ..errors import describe, error
+from ..core.errors import describe, error
 from .module import Module
 
 L = TypeVar("L", bound="_Listed")

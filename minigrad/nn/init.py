@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from typing import Any, TypeVar
 
-from .. import backend
-from ..errors import describe, error
-from ..storage import record_write
-from ..tensor import Tensor
+from ..core import backend
+from ..core.errors import describe, error
+from ..core.storage import record_write
+from ..core.tensor import Tensor
 
 T = TypeVar("T", bound=Tensor)
 

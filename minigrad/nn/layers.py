@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import backend, ops
-from ..errors import describe, error, integer, left_out, require_floating
+from .. import ops
+from ..core import backend
+from ..core.errors import describe, error, integer, left_out
+from ..core.tensor import no_grad
+from ..ops.elementwise import require_floating
 from ..ops.neural import Pair, _pair, padding_row, string_padding
-from ..tensor import no_grad
 from . import init
 from .module import Module
 from .parameter import Parameter

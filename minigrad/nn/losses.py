@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
+from ..core.tensor import Tensor, tensor
 from ..ops.losses import reduction_of
-from ..tensor import Tensor, tensor
 from .module import Module
 
 

@@ -18,9 +18,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from .. import backend
-from ..errors import describe, error
-from ..tensor import Tensor, state
+from ..core import backend
+from ..core.errors import describe, error
+from ..core.tensor import Tensor, state
 from . import state as state_
 from .parameter import Parameter, name_line
 from .state import KeyDifference

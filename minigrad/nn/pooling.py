@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import ops
-from ..errors import left_out
+from ..core.errors import left_out
 from ..ops.neural import Pair
 from .module import Module
 

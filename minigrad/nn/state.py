@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .. import backend
-from ..errors import TapeError, describe, error
-from ..storage import record_write
-from ..tensor import Tensor
+from ..core import backend
+from ..core.errors import TapeError, describe, error
+from ..core.storage import record_write
+from ..core.tensor import Tensor
 
 
 class KeyDifference(NamedTuple):

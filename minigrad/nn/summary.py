@@ -6,11 +6,11 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .. import backend
-from ..engine import _recording, reachable
-from ..errors import describe, error
-from ..storage import tick
-from ..tensor import Tensor, state
+from ..core import backend
+from ..core.engine import _recording, reachable
+from ..core.errors import describe, error
+from ..core.storage import tick
+from ..core.tensor import Tensor, state
 from .module import Module
 
 

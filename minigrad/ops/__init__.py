@@ -3,8 +3,11 @@
 Each file is a table: an op beside its derivative rule. `broadcasting` explains how shapes and dtypes meet.
 """
 
+from typing import TYPE_CHECKING
+
 from . import methods as methods
 from .broadcasting import *  # noqa: F403
+from .creation import *  # noqa: F403
 from .einsum import *  # noqa: F403
 from .elementwise import *  # noqa: F403
 from .linalg import *  # noqa: F403
@@ -13,3 +16,6 @@ from .neural import *  # noqa: F403
 from .normalize import *  # noqa: F403
 from .reduce import *  # noqa: F403
 from .shape import *  # noqa: F403
+
+if not TYPE_CHECKING:  # the ops alone: the files of this folder are no names of minigrad
+    __all__ = sorted(name for name, value in globals().items() if callable(value) and not name.startswith("_"))

@@ -5,17 +5,18 @@ No derivative rule ever un-broadcasts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
+from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import NAMESPACES, Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.errors import error
+from ..core.plan import Primitive
+from ..core.primitive import _one_float_dtype, primitive
+from ..core.tensor import Tensor, state
 from ..kernels.reduce import sum_over
-from ..plan import Primitive
-from ..primitive import _one_float_dtype, primitive
-from ..tensor import Tensor, state
 
 
 @primitive(a=lambda g, a_shape: _sum_to(g, shape=a_shape))
@@ -40,24 +41,31 @@ def _repeated_axes(large: tuple[int, ...], small: tuple[int, ...]) -> tuple[int,
     return (*range(lead), *(i + lead for i, n in enumerate(small) if n == 1 and large[i + lead] != 1))
 
 
-def broadcast_to(a: Any, shape: tuple[int, ...]) -> Any:
+def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Any:
     """`a` repeated along new or size-1 axes to `shape` (a read-only view on NumPy). Derivative: `sum_to`.
 
     Raises:
         ValueError: `a` does not broadcast to `shape`.
     """
-    _require_broadcast("broadcast_to", a.shape, tuple(shape))
-    return _broadcast_to(a, shape=tuple(shape))
+    sizes = _sizes(shape)
+    _require_broadcast("broadcast_to", a.shape, sizes)
+    return _broadcast_to(a, shape=sizes)
 
 
-def sum_to(a: Any, shape: tuple[int, ...]) -> Any:
+def sum_to(a: Any, shape: int | tuple[int, ...]) -> Any:
     """`a` summed over the axes along which `shape` broadcasts to it (float16 summed in float32). Derivative: `broadcast_to`.
 
     Raises:
         ValueError: `shape` does not broadcast to the shape of `a`.
     """
-    _require_broadcast("sum_to", tuple(shape), a.shape)
-    return _sum_to(a, shape=tuple(shape))
+    sizes = _sizes(shape)
+    _require_broadcast("sum_to", sizes, a.shape)
+    return _sum_to(a, shape=sizes)
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    """A shape as NumPy takes it: one size, or several."""
+    return tuple(map(as_integer, shape)) if isinstance(shape, Iterable) else (as_integer(shape),)
 
 
 def _require_broadcast(op: str, small: tuple[int, ...], large: tuple[int, ...]) -> None:

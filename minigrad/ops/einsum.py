@@ -11,10 +11,10 @@ from math import prod
 from string import ascii_letters
 from typing import Any
 
-from ..backend import Array
-from ..errors import describe, error
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from ..kernels import matmul as kernel
-from ..primitive import primitive
 from .linalg import _multiplied, diagonal
 from .reduce import sum as sum_of
 from .shape import squeeze, transpose

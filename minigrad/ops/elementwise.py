@@ -8,15 +8,16 @@ listed in docs/conventions.md.
 from __future__ import annotations
 
 import math
+from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from ..kernels import erf as error_function
 from ..kernels import select
 from ..kernels.spread import spread
-from ..primitive import primitive
 from .broadcasting import elementwise, floating, namespace_of
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def power_tensor(xp: Any, a: Array, b: Array) -> Array:
 
 def _slope_in_base(a: Any, b: Any) -> Any:
     """b·aᵇ⁻¹, and 0 where that is 0·∞ or 0·NaN: a⁰ is 1 for every a."""
-    flat = logical_and(b == 0, logical_not(abs(a) > 0))
+    flat = (b == 0) & ~(abs(a) > 0)
     return where(flat, 0.0, b * power_tensor(where(flat, 1.0, a), b - 1.0))
 
 
@@ -92,7 +93,7 @@ def _slope_in_exponent(a: Any, out: Any) -> Any:
     """aᵇ·log a, and 0 where that is 0·∞ (aᵇ = 0, the limit), and at 0⁰ (where aᵇ = 1 jumps to 0 for every b > 0)."""
     if isinstance(a, (int, float)):  # an array of out's dtype, which a number must not decide
         a = namespace_of(out).full(out.shape, a, dtype=out.dtype)
-    flat = logical_or(out == 0, logical_and(a == 0, out == 1))
+    flat = (out == 0) | (a == 0) & (out == 1)
     return where(flat, 0.0, out * log(where(flat, 1.0, a)))
 
 
@@ -298,12 +299,12 @@ def minimum(xp: Any, a: Array, b: Array) -> Array:
 
 def _share(g: Any, mine: Any, other: Any, wins: Any) -> Any:
     """What of g goes to `mine`; the only value that differs from itself is NaN, which the result then is."""
-    return where(logical_or(wins, mine != mine), g, where(mine == other, g * 0.5, 0.0))
+    return where(wins | (mine != mine), g, where(mine == other, g * 0.5, 0.0))
 
 
 @elementwise(a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
 def where(xp: Any, cond: Array, a: Array, b: Array) -> Array:
-    """a where `cond` is true, else b. `cond` is a boolean constant."""
+    """a where `cond` is true, else b. `cond` is a boolean constant: a Tensor, an array, True or False."""
     return select.where(xp, cond, a, b)
 
 
@@ -358,6 +359,67 @@ def sign(xp: Any, a: Array) -> Array:
     return xp.sign(a)
 
 
+@elementwise()
+def isfinite(xp: Any, a: Array) -> Array:
+    """Is a neither infinite nor NaN? A boolean constant."""
+    return xp.isfinite(a)
+
+
+@elementwise()
+def isinf(xp: Any, a: Array) -> Array:
+    """Is a ∞ or −∞? A boolean constant."""
+    return xp.isinf(a)
+
+
+@elementwise()
+def isnan(xp: Any, a: Array) -> Array:
+    """Is a NaN? A boolean constant."""
+    return xp.isnan(a)
+
+
+def nan_to_num(a: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Any:
+    """a with Python numbers in the place of NaN, ∞ and −∞ (None: the largest and smallest finite number). Derivative 0 where it is replaced."""
+    if _is_whole(a):
+        return clone(a)
+    largest = float(backend.np.finfo(a.dtype).max)
+    fills = [_python_number("nan_to_num", v) for v in (nan, largest if posinf is None else posinf, -largest if neginf is None else neginf)]
+    a = where(isnan(a), fills[0], a)
+    return where(isinf(a), where(a > 0, fills[1], where(a < 0, fills[2], a)), a)
+
+
+# -- whole numbers: constants for the derivative, as `sign` ---------------------------------------------------------------------
+
+
+@elementwise()
+def floor(xp: Any, a: Array) -> Array:
+    """The largest whole number ≤ a, a constant for the derivative. Integers stay integers."""
+    return a.copy() if _is_whole(a) else xp.floor(a)
+
+
+@elementwise()
+def ceil(xp: Any, a: Array) -> Array:
+    """The smallest whole number ≥ a, a constant for the derivative. Integers stay integers."""
+    return a.copy() if _is_whole(a) else xp.ceil(a)
+
+
+def _is_whole(a: Any) -> bool:
+    """An array of integers or booleans?"""
+    return getattr(a, "dtype", backend.default_dtype).kind != "f"
+
+
+@elementwise()
+def _round(xp: Any, a: Array, *, decimals: int) -> Array:
+    return xp.round(a, decimals) if getattr(a, "dtype", None) != backend.bool_ else a.copy()  # NumPy makes float16 of booleans
+
+
+def round(a: Any, decimals: int = 0) -> Any:
+    """a to the nearest number with that many decimals (negative: tens, hundreds ...), halves to the even one: a constant for the derivative.
+
+    A gradient straight through it: ``x + (round(x) - x).detach()``.
+    """
+    return _round(a, decimals=as_integer(decimals))
+
+
 # -- dtype ----------------------------------------------------------------------------------------------------------------
 
 
@@ -390,11 +452,26 @@ def as_floating(a: Any) -> Any:
     return a if getattr(a, "dtype", None) is None or a.dtype.kind == "f" else astype(a, backend.default_dtype)
 
 
+def require_floating(op: str, **arrays: object) -> None:
+    """Refuse integers and booleans where they are data beside floating parameters, which decide the dtype.
+
+    Raises:
+        TypeError: one of `arrays` (name -> array or Tensor; others are let through) is not floating.
+    """
+    dtypes = {name: a.dtype for name, a in arrays.items() if hasattr(a, "dtype")}
+    for name, dtype in dtypes.items():
+        if dtype.kind != "f":
+            wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
+            raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
+                        fix=f"{name}.astype('{wanted}')")
+
+
 def over(g: Any, out: Any) -> Any:
     """g / out, and 0 where out = 0, in every order: what divides by a length or a standard deviation that may vanish."""
     return where(out == 0, 0.0, g / where(out == 0, 1.0, out))
 
 
-__all__ = ["abs", "add", "astype", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "gelu", "greater", "greater_equal", "identity",
-           "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "maximum", "minimum", "multiply",
-           "negative", "not_equal", "power", "relu", "sigmoid", "sign", "sin", "softplus", "sqrt", "square", "subtract", "tanh", "where"]
+__all__ = ["abs", "add", "astype", "ceil", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "floor", "gelu", "greater",
+           "greater_equal", "identity", "isfinite", "isinf", "isnan", "leaky_relu", "less", "less_equal", "log", "log1p", "logical_and", "logical_not",
+           "logical_or", "maximum", "minimum", "multiply", "nan_to_num", "negative", "not_equal", "power", "relu", "round", "sigmoid", "sign", "sin",
+           "softplus", "sqrt", "square", "subtract", "tanh", "where"]

@@ -13,21 +13,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
+from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import describe, error, integer
+from ..core.primitive import primitive
 from ..kernels import matmul as kernel
-from ..primitive import primitive
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
-from .elementwise import as_floating, astype, over, where
+from .elementwise import as_floating, astype, multiply, over, where
 from .reduce import sum as sum_of
-from .shape import Axis, _transpose, expand_dims, normalize_axis, reshape, squeeze
+from .shape import Axis, _reshape, _transpose, expand_dims, normalize_axis, one_axis, reshape, squeeze
 
 # -- products -----------------------------------------------------------------------------------------------------------
 
@@ -118,6 +119,49 @@ def outer(a: Any, b: Any) -> Any:
     return _matmul(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
+def dot(a: Any, b: Any) -> Any:
+    """NumPy's dot: the sum of products of two vectors, else a @ b; for `b` with more axes over the last of `a` and the last but one of `b`.
+
+    A number, or an array without axes, multiplies.
+    """
+    m, n = getattr(a, "ndim", 0), getattr(b, "ndim", 0)
+    if not m or not n:
+        return multiply(a, b)
+    return matmul(a, b) if n <= 2 else tensordot(a, b, (-1, -2))
+
+
+def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
+    """Sums of products over pairs of axes, as one product of two matrices.
+
+    Args:
+        axes: how many, the last of `a` with the first of `b` in their order; or two axes, or two lists of axes: those of
+            `a`, and their partners in `b`.
+
+    Returns:
+        The other axes of `a`, then those of `b`.
+    """
+    left, right = _partners(a, b, axes)
+    rows, columns = ([i for i in range(x.ndim) if i not in gone] for x, gone in ((a, left), (b, right)))
+    shape, inner = (*(a.shape[i] for i in rows), *(b.shape[i] for i in columns)), prod(a.shape[i] for i in left)
+    x = _reshape(_transpose(a, axes=(*rows, *left)), shape=(prod(a.shape[i] for i in rows), inner))
+    y = _reshape(_transpose(b, axes=(*right, *columns)), shape=(inner, prod(b.shape[i] for i in columns)))
+    return _reshape(_matmul(x, y), shape=shape)
+
+
+def _partners(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
+    """The axes of `a` over which `tensordot` sums, and those of `b`."""
+    if isinstance(axes, (tuple, list)) and len(axes) == 2:
+        left, right = ([one_axis("tensordot", i, x) for i in (w if isinstance(w, (tuple, list)) else (w,))] for w, x in zip(axes, (a, b), strict=True))
+    else:
+        n = integer("tensordot", "axes", axes, 0, fix="how many axes, or two lists of axes: tensordot(a, b, ([0, 1], [1, 0]))")
+        left, right = ([*range(max(a.ndim - n, 0), a.ndim)], [*range(n)]) if n <= min(a.ndim, b.ndim) else ([], [0])
+    sizes = [tuple(x.shape[i] for i in found) for x, found in ((a, left), (b, right))]
+    if sizes[0] != sizes[1] or len({*left}) < len(left) or len({*right}) < len(right):
+        raise error(ValueError, "tensordot", got=f"axes={axes!r} for the shapes {tuple(a.shape)} and {tuple(b.shape)}",
+                    needs="as many axes of each, in pairs of equal size", fix="tensordot(a, b, ([0, 1], [1, 0])) names the axes of a, then their partners in b")
+    return left, right
+
+
 # -- parts of a matrix, and its size ------------------------------------------------------------------------------------
 
 
@@ -140,6 +184,17 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The elements (i, i + offset) of axes `axis1` and `axis2`, as a new last axis. (Batches: axis1=-2, axis2=-1.)"""
     normalize_axis("diagonal", (axis1, axis2), a)
     return _diagonal(a, offset=offset, axis1=axis1 % a.ndim, axis2=axis2 % a.ndim)
+
+
+def diag(a: Any, k: int = 0) -> Any:
+    """(n,) -> the square matrix with `a` on its k-th diagonal and zeros elsewhere; (m, n) -> its k-th diagonal."""
+    if getattr(a, "ndim", None) not in (1, 2):
+        raise error(ValueError, "diag", got=describe(a), needs="a vector or a matrix", fix="diagonal(x, 0, -2, -1) for the diagonals of a batch of matrices")
+    k = as_integer(k)
+    if a.ndim == 2:
+        return diagonal(a, k)
+    n = a.size + (k if k >= 0 else -k)
+    return _put_on_diagonal(a, shape=(n, n), offset=k, axis1=0, axis2=1)
 
 
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
@@ -217,7 +272,7 @@ def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> An
         return _marked(routine(*arrays), arrays[0])
     except xp.linalg.LinAlgError as e:
         raise error(xp.linalg.LinAlgError, op, got=f"{describe(arrays[0])}: {e}", needs="an invertible (for cholesky: positive definite) finite matrix",
-                    fix="add a small multiple of the identity: a + minigrad.tensor(1e-5 * numpy.eye(n), dtype=a.dtype, backend=a.backend); "
+                    fix="add a small multiple of the identity: a + 1e-5 * minigrad.eye(n, dtype=a.dtype, backend=a.backend); "
                         "and look for NaN in it") from None
 
 
@@ -423,5 +478,5 @@ def inv_sqrtm(a: Any) -> Any:
     return _computed_in(backend.float64, _inv_sqrtm, _matrix("inv_sqrtm", a, square=True))
 
 
-__all__ = ["cholesky", "det", "diagonal", "eigh", "eigvalsh", "inv", "inv_sqrtm", "lyapunov", "matmul", "norm", "outer", "solve", "trace",
-           "tril", "triu"]
+__all__ = ["cholesky", "det", "diag", "diagonal", "dot", "eigh", "eigvalsh", "inv", "inv_sqrtm", "lyapunov", "matmul", "norm", "outer", "solve",
+           "tensordot", "trace", "tril", "triu"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
-from ..by_hand import by_hand
-from ..errors import describe, error
-from ..primitive import primitive
+from ..core.backend import Array
+from ..core.by_hand import by_hand
+from ..core.errors import describe, error
+from ..core.primitive import primitive
 from .elementwise import as_floating, astype, exp, not_equal, softplus, where
 from .neural import check_range
 from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
@@ -17,25 +17,28 @@ from .shape import _reshape, expand_dims, reshape, squeeze, take, take_along_axi
 
 def reduction_of(op: str, reduction: Any, size_average: Any, reduce: Any, short: Any = None) -> str:
     """The reduction. `size_average` and `reduce`, outdated in PyTorch, are None, or stand for it as `short` does: mse_loss(x, t, "sum")."""
-    if size_average is not None or reduce is not None or short is not None:
-        for value in (short, size_average, reduce):
-            if isinstance(value, str):
-                reduction = value
-            elif value is not None:
-                raise error(NotImplementedError, op, got=f"size_average or reduce: {describe(value)}, which minigrad leaves out", needs="None there",
-                            fix="reduction='mean', 'sum' or 'none', by keyword; label_smoothing by keyword too")
+    for value in (short, size_average, reduce):
+        if isinstance(value, str):
+            reduction = value
+        elif value is not None:
+            raise error(NotImplementedError, op, got=f"size_average or reduce: {describe(value)}, which minigrad leaves out", needs="None there",
+                        fix="reduction='mean', 'sum' or 'none', by keyword; label_smoothing by keyword too")
     if reduction not in ("mean", "sum", "none"):
         raise error(ValueError, op, got=f"reduction={reduction!r}", needs="'mean', 'sum' or 'none'", fix="check the spelling")
     return reduction
 
 
-def _reduced(losses: Any, reduction: str, weight: Any = None) -> Any:
+def _reduced(op: str, losses: Any, reduction: str, weight: Any = None) -> Any:
     """`losses`, or their sum or mean; with the `weight` that is in them, their sum divided by its sum: both as means, which do not overflow."""
     if reduction == "none":
         return losses
+    if reduction not in ("mean", "sum"):
+        reduction_of(op, reduction, None, None)  # raises
     axes = tuple(range(losses.ndim))
     total = (_mean if reduction == "mean" else _sum)(losses, axis=axes, keepdims=False)
-    return total if reduction == "sum" or weight is None else total / _mean(weight, axis=axes, keepdims=False)
+    if reduction == "sum" or weight is None:
+        return total
+    return total / _mean(weight if weight.dtype.kind == "f" else astype(weight, losses.dtype), axis=axes, keepdims=False)
 
 
 def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
@@ -89,8 +92,9 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "nll_loss"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
-    reduction = reduction_of(op, reduction, size_average, reduce, short)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # nll_loss(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     log_probabilities = as_floating(log_probabilities)
     keep = _check_labels(op, log_probabilities, target, ignore_index)
     if keep is not None:
@@ -98,7 +102,7 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
     losses, share = -squeeze(take_along_axis(log_probabilities, expand_dims(target, 1), 1), 1), None
     if weight is not None or keep is not None:
         losses, share = _weighted(op, losses, target, weight, keep, log_probabilities.shape[1])
-    return _reduced(losses, reduction, share)
+    return _reduced(op, losses, reduction, share)
 
 
 @primitive()
@@ -129,8 +133,9 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
         label_smoothing: share of the target that is spread evenly over all classes, from 0 to 1.
     """
     op = "cross_entropy"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
-    reduction = reduction_of(op, reduction, size_average, reduce, short)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # cross_entropy(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     if not 0 <= label_smoothing <= 1:
         raise error(ValueError, op, got=f"label_smoothing={label_smoothing!r}", needs="a number from 0 to 1", fix="0.1 is usual")
     logits = as_floating(logits)
@@ -153,7 +158,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
     if label_smoothing:
         even = -mean(_log_probabilities(logits, weight), 1)
         losses = (1 - label_smoothing) * losses + label_smoothing * (even if keep is None else where(keep, even, 0.0))
-    return _reduced(losses, reduction, share)
+    return _reduced(op, losses, reduction, share)
 
 
 def _log_probabilities(logits: Any, weight: Any) -> Any:
@@ -173,12 +178,13 @@ def mse_loss(x: Any, target: Any, size_average: Any = None, reduce: Any = None, 
         weight: a factor for each element, of x's shape; "mean" then divides by their sum.
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
-    reduction = reduction_of("mse_loss", reduction, size_average, reduce)
+    if size_average is not None or reduce is not None:
+        reduction = reduction_of("mse_loss", reduction, size_average, reduce)
     _same_shape("mse_loss", x, target)
     d = (x if target.dtype.kind == "f" else as_floating(x)) - target  # never a difference of integers, which may wrap around
     if weight is None:
-        return _reduced(d * d, reduction)
-    return _reduced(d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
+        return _reduced("mse_loss", d * d, reduction)
+    return _reduced("mse_loss", d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
@@ -192,8 +198,9 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
         size_average, reduce: outdated in PyTorch and left out here: None.
     """
     op = "binary_cross_entropy_with_logits"
-    weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
-    reduction = reduction_of(op, reduction, size_average, reduce, short)
+    if weight is not None or size_average is not None or reduce is not None:
+        weight, short = (None, weight) if isinstance(weight, str) else (weight, None)  # binary_cross_entropy_with_logits(x, t, "sum")
+        reduction = reduction_of(op, reduction, size_average, reduce, short)
     _same_shape(op, x, target)
     x = as_floating(x)
     if pos_weight is None:
@@ -203,7 +210,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
         losses = (1.0 - target) * x + (1.0 + more * target) * softplus(-x)
     if weight is not None:
         losses = losses * _check_weight(op, "weight", weight, tuple(x.shape), broadcasts=True)
-    return _reduced(losses, reduction)
+    return _reduced(op, losses, reduction)
 
 
 def _same_shape(op: str, x: Any, target: Any) -> None:

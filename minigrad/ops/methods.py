@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from ..errors import TapeError, describe, error
-from ..tensor import Tensor, refusal_of_numpy, state
+from ..core import backend
+from ..core.errors import TapeError, describe, error
+from ..core.tensor import Tensor, refusal_of_numpy, state
 from . import elementwise, linalg, reduce, shape
 
 
@@ -47,13 +47,14 @@ _OPERATORS: dict[str, Any] = {
     "__neg__": elementwise.negative, "__abs__": elementwise.abs, "__invert__": elementwise.logical_not,
     "__gt__": elementwise.greater, "__ge__": elementwise.greater_equal, "__lt__": elementwise.less, "__le__": elementwise.less_equal,
     "__eq__": elementwise.equal, "__ne__": elementwise.not_equal, "__and__": elementwise.logical_and, "__or__": elementwise.logical_or,
+    "__rand__": _reflected(elementwise.logical_and), "__ror__": _reflected(elementwise.logical_or),
     "__getitem__": shape.getitem,
 }
 _METHODS: dict[Any, str] = {
-    elementwise: "abs astype clip clone exp log sqrt square sigmoid tanh relu",
-    reduce: "argmax cumsum logsumexp max mean min softmax log_softmax std sum var",
+    elementwise: "abs astype clip clone exp log round sqrt square sigmoid tanh relu",
+    reduce: "all any argmax argmin argsort cumprod cumsum logsumexp max mean min prod softmax log_softmax std sum var",
     shape: "expand_dims flatten moveaxis reshape split squeeze swapaxes take transpose",
-    linalg: "diagonal matmul trace",
+    linalg: "diagonal dot matmul trace",
 }
 _COMPARISONS: dict[Any, Any] = {getattr(backend.np, name): getattr(elementwise, name) for name in (
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal")}

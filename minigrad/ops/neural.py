@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
-from ..backend import NAMESPACES, Array
-from ..errors import describe, error, integer, left_out, require_floating
+from ..core import backend
+from ..core.backend import NAMESPACES, Array
+from ..core.errors import describe, error, integer, left_out
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, state
 from ..kernels import conv, pool
-from ..primitive import primitive
-from ..tensor import Tensor, state
 from .broadcasting import namespace_of
-from .elementwise import as_floating, not_equal, where
+from .elementwise import as_floating, not_equal, require_floating, where
 from .reduce import _sum, mean
 from .shape import expand_dims, getitem, pad
 
@@ -202,8 +202,8 @@ def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: 
     _images(op, x)
     kernel = _pair(op, "kernel_size", kernel, 1)
     stride = kernel if stride is None else _pair(op, "stride", stride, 1)
-    padding, dilation = _pair(op, "padding", padding, 0), _pair(op, "dilation", dilation, 1)
-    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+    padding, dilation = _pair(op, "padding", padding, 0), (1, 1) if dilation == 1 else _pair(op, "dilation", dilation, 1)
+    if 2 * padding[0] > kernel[0] or 2 * padding[1] > kernel[1]:
         raise error(ValueError, op, got=f"padding={padding} for windows of {kernel}", needs="padding of at most half the window", fix="less padding")
     if min(pool.output_size(x.shape, kernel, stride, padding, dilation, ceil_mode)) < 1:
         raise error(ValueError, op, got=f"windows of {kernel}{_dilated(dilation)} on images of {tuple(x.shape[2:])} with padding {padding}",

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
-from ..errors import describe, error
+from ..core.backend import Array
+from ..core.errors import describe, error
+from ..core.primitive import primitive
+from ..core.tensor import Tensor
 from ..kernels import normalize
 from ..kernels.cuda import rows
 from ..kernels.half import is_half, stored, widened
-from ..primitive import primitive
-from ..tensor import Tensor
 from .broadcasting import sum_to
 from .elementwise import as_floating
 from .reduce import _count
@@ -36,16 +36,21 @@ def _minus(x: Any, mu: Any) -> Any:
     return x if mu is None else x - mu
 
 
-@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2 / _count(x.shape, axes)), g[0] * (1 / _count(x.shape, axes))))
+@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2.0 / _some(x, axes)), g[0] * (1.0 / _some(x, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return normalize.moments(xp, x, axes)
 
 
-def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
-    """Mean and biased variance of `x` over `axis` (of integers float32), each with the reduced axes kept as size 1.
+def _some(x: Any, axes: tuple[int, ...]) -> int:
+    """How many elements each mean is of; 1 where there are none, and so no gradients either."""
+    return _count(x.shape, axes) or 1
 
-    The variance never subtracts two large squares, so it is right for any mean. Derivative: (g_mean + 2 g_var (x − mean)) / m;
-    the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
+
+def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
+    """Mean and biased variance of `x` over `axis`, each with the reduced axes kept as size 1; of integers and float16 in float32.
+
+    Those of nothing are NaN, as in NumPy. The variance never subtracts two large squares, so it is right for any mean.
+    Derivative: (g_mean + 2 g_var (x − mean)) / m; the mean's own effect on the variance, −2 Σ(x − mean)/m, is zero.
     """
     return _moments(as_floating(widened(x)), axes=normalize_axis("moments", axis, x))
 
@@ -60,7 +65,7 @@ def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, 
 
 
 def paired_sums(g: Any, x: Any, mu: Any, axis: Axis, w: Any = None, r: Any = None, *, first: Any = None) -> tuple[Any, Any]:
-    """Σ h and Σ h·x̂ over `axis`, with h = w·g and x̂ = r·(x − mu); the reduced axes are kept as size 1.
+    """Σ h and Σ h·x̂ over `axis`, with h = w·g and x̂ = r·(x − mu); the reduced axes are kept as size 1. Of float16 in float32.
 
     ``first(g, x) -> (g, x)``, made of elementwise ops, is applied before: for Tensors on the tape, for arrays block by
     block, so that its results never reach memory.

@@ -1,23 +1,23 @@
-"""Ops that reduce axes, and the softmax family.
+"""Ops over axes: sums, products, extremes and order, truth, and the softmax family.
 
 Axes: None (all), an integer or a tuple, negative allowed; `keepdims` as NumPy. float16 is summed in float32.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from math import prod
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import error
+from ..core.primitive import primitive
 from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
-from ..primitive import primitive
 from .broadcasting import _broadcast_to, floating
-from .elementwise import as_floating, astype, exp, logical_or, over
-from .shape import Axis, _reshape, flatten, flip, normalize_axis, one_axis
+from .elementwise import as_floating, astype, clone, exp, over
+from .shape import Axis, _reshape, _transpose, concatenate, flatten, flip, moveaxis, normalize_axis, one_axis, reshape, stack, take_along_axis
 
 
 def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -29,7 +29,7 @@ def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: boo
 
 @lru_cache(maxsize=4096)
 def _count(shape: tuple[int, ...], axis: tuple[int, ...]) -> int:
-    return prod(shape[i] for i in axis)
+    return math.prod(shape[i] for i in axis)
 
 
 # -- sums -------------------------------------------------------------------------------------------------------------------
@@ -100,6 +100,60 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     return _cumsum(a, axis=one_axis("cumsum", axis, a))
 
 
+# -- products ---------------------------------------------------------------------------------------------------------------
+#
+# Composed of multiplications alone: no rule divides by an element, so that zeros are no exception in any order of derivative.
+
+
+def prod(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Product over `axis`, of one half of the elements times the other until one is left; the product of nothing is 1.
+
+    The derivative in an element is the product of the others, whether some of them are 0 or not.
+    """
+    if is_half(a):
+        return astype(prod(widened(a), axis, keepdims), a.dtype)
+    axes = normalize_axis("prod", axis, a)
+    a, n = _wide_integers(a), _count(a.shape, axes)
+    if not n:
+        return sum(a, axes, keepdims) + 1
+    rest = tuple(i for i in range(a.ndim) if i not in axes)
+    out = _reshape(_transpose(a, axes=(*rest, *axes)), shape=(*(a.shape[i] for i in rest), n))
+    if n == 1:
+        out = clone(out)
+    while n > 1:
+        half = n // 2
+        halves = out[..., :half] * out[..., half:2 * half]
+        out = concatenate([halves, out[..., 2 * half:]], -1) if n % 2 else halves
+        n = out.shape[-1]
+    return _reshape(out, shape=tuple(1 if i in axes else m for i, m in enumerate(a.shape) if keepdims or i not in axes))
+
+
+def cumprod(a: Any, axis: int | None = None) -> Any:
+    """Running product along `axis` (None: of the flattened array). Zeros are no exception for its derivative, as in `prod`."""
+    if axis is None:
+        a, axis = flatten(a), 0
+    if is_half(a):
+        return astype(cumprod(widened(a), axis), a.dtype)
+    axis = one_axis("cumprod", axis, a)
+    return moveaxis(_running_products(moveaxis(_wide_integers(a), axis, -1)), -1, axis)
+
+
+def _running_products(a: Any) -> Any:
+    """Of the last axis: those of neighbouring pairs are every second result, and one multiplication more gives each of the others."""
+    n = a.shape[-1]
+    if n < 2:
+        return clone(a)
+    second = _running_products(a[..., :-1:2] * a[..., 1::2])
+    first = concatenate([a[..., :1], second[..., :(n - 1) // 2] * a[..., 2::2]], -1)
+    pairs = reshape(stack([first[..., :n // 2], second], -1), (*a.shape[:-1], n - n % 2))
+    return concatenate([pairs, first[..., -1:]], -1) if n % 2 else pairs
+
+
+def _wide_integers(a: Any) -> Any:
+    """Integers and booleans in the 64 bits in which NumPy adds and multiplies them; floats as they are."""
+    return a if a.dtype.kind == "f" else astype(a, "uint64" if a.dtype.kind == "u" else "int64")
+
+
 # -- extremes ---------------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +169,7 @@ def _min(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 def _to_winners(g: Any, a: Any, out: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
     """The gradient goes to the winning elements, in equal shares at a tie. NaN wins, and differs from itself."""
-    winners = astype(logical_or(a == _spread(out, a.shape, axis, keepdims), a != a), g.dtype)
+    winners = astype((a == _spread(out, a.shape, axis, keepdims)) | (a != a), g.dtype)
     return _spread(g, a.shape, axis, keepdims) * winners / _sum(winners, axis=axis, keepdims=True)
 
 
@@ -146,6 +200,62 @@ def argmax(a: Any, axis: int | None = None) -> Any:
     """Index of the first largest element along `axis` (None: in the flattened array), an integer constant."""
     _not_empty("argmax", a, axis)
     return _argmax(a, axis=None if axis is None else one_axis("argmax", axis, a))
+
+
+@primitive()
+def _argmin(xp: Any, a: Array, *, axis: int | None) -> Array:
+    return a.argmin(axis=axis)
+
+
+def argmin(a: Any, axis: int | None = None) -> Any:
+    """Index of the first smallest element along `axis` (None: in the flattened array), an integer constant."""
+    _not_empty("argmin", a, axis)
+    return _argmin(a, axis=None if axis is None else one_axis("argmin", axis, a))
+
+
+# -- order ------------------------------------------------------------------------------------------------------------------
+
+
+@primitive()
+def _argsort(xp: Any, a: Array, *, axis: int) -> Array:
+    return xp.argsort(a, axis=axis, kind="stable")
+
+
+def argsort(a: Any, axis: int | None = -1) -> Any:
+    """The indices that sort `a` along `axis` (None: the flattened array), integer constants: equal elements keep their order, NaN comes last."""
+    if axis is None:
+        a, axis = flatten(a), 0
+    return _argsort(a, axis=one_axis("argsort", axis, a))
+
+
+def sort(a: Any, axis: int | None = -1) -> Any:
+    """`a` in rising order along `axis` (None: the flattened array). The gradient goes where each element came from: see `argsort` for ties."""
+    if axis is None:
+        a, axis = flatten(a), 0
+    return take_along_axis(a, argsort(a, axis), axis)
+
+
+# -- true or false: constants for the derivative ------------------------------------------------------------------------------
+
+
+@primitive()
+def _any(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    return xp.any(a, axis=axis, keepdims=keepdims)
+
+
+def any(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Is some element over `axis` true (not 0)? A boolean constant; NaN is true, and of nothing it is false."""
+    return _any(a, axis=normalize_axis("any", axis, a), keepdims=keepdims)
+
+
+@primitive()
+def _all(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
+    return xp.all(a, axis=axis, keepdims=keepdims)
+
+
+def all(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Is every element over `axis` true (not 0)? A boolean constant; NaN is true, and of nothing it is true."""
+    return _all(a, axis=normalize_axis("all", axis, a), keepdims=keepdims)
 
 
 # -- the softmax family: stable for any finite input ------------------------------------------------------------------------
@@ -199,5 +309,6 @@ def log_softmax(a: Any, axis: Axis = -1) -> Any:
     return _log_softmax(as_floating(a), axis=_not_empty("log_softmax", a, axis))
 
 
-__all__ = ["argmax", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "softmax", "std", "sum", "var"]
+__all__ = ["all", "any", "argmax", "argmin", "argsort", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "min", "prod", "softmax",
+           "sort", "std", "sum", "var"]
 

@@ -11,12 +11,13 @@ from itertools import pairwise
 from operator import index as as_integer
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import AxisError, describe, error, integer
-from ..primitive import primitive
-from ..tensor import Tensor
-from .elementwise import as_floating
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import AxisError, describe, error, integer
+from ..core.primitive import primitive
+from ..core.tensor import Tensor
+from .broadcasting import _broadcast_to
+from .elementwise import as_floating, clone
 
 Axis = int | tuple[int, ...] | None
 
@@ -145,6 +146,68 @@ def flip(a: Any, axis: Axis = None) -> Any:
     return _flip(a, axis=normalize_axis("flip", axis, a))
 
 
+@primitive(a=lambda g, shift, axis: _roll(g, shift=tuple(-n for n in shift), axis=axis))
+def _roll(xp: Any, a: Array, *, shift: tuple[int, ...], axis: tuple[int, ...]) -> Array:
+    return xp.roll(a, shift, axis)
+
+
+def roll(a: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Any:
+    """`a` with its elements moved on by `shift` along `axis` (None: of the flattened array); those beyond the end come first.
+
+    Several axes: a shift for each, or one for all.
+    """
+    if axis is None:
+        return reshape(roll(flatten(a), shift, 0), a.shape)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    try:
+        steps = tuple(as_integer(n) for n in shifts)
+    except TypeError:
+        steps = ()
+    if len(steps) != len(axes):
+        raise error(ValueError, "roll", got=f"shift={shift!r} and axis={axis!r}", needs="an integer for each axis", fix="roll(x, (1, 2), axis=(0, 1))")
+    return _roll(a, shift=steps, axis=tuple(one_axis("roll", i, a) for i in axes))
+
+
+# -- repeating: new axes of size 1, broadcast and merged, so that the gradient is their sum ---------------------------------
+
+
+def tile(a: Any, reps: int | tuple[int, ...]) -> Any:
+    """Copies of `a` side by side: `reps` of them along each axis, counted from the last; more `reps` than axes make new axes in front."""
+    given = reps if isinstance(reps, (tuple, list)) else (reps,)
+    counts = [integer("tile", "reps", n, 0, fix="tile(x, (2, 3)): how many copies along each axis") for n in given]
+    counts, sizes = [1] * (a.ndim - len(counts)) + counts, [1] * (len(counts) - a.ndim) + list(a.shape)
+    return _copied(a, [m for n in sizes for m in (1, n)], [m for pair in zip(counts, sizes, strict=True) for m in pair])
+
+
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Each element of `a` several times in a row, along `axis` (None: of the flattened array). As NumPy's; PyTorch's `repeat` is `tile`.
+
+    Args:
+        repeats: an integer, or a list with one for each element of the axis.
+    """
+    if axis is None:
+        a, axis = flatten(a), 0
+    axis, how = one_axis("repeat", axis, a), "an integer, or a list with one for each element (repeats.tolist())"
+    size = a.shape[axis]
+    if isinstance(repeats, (list, tuple)) or (isinstance(repeats, backend.np.ndarray) and repeats.ndim):
+        counts = [integer("repeat", "repeats", n, 0, fix=how) for n in repeats]
+        if len(counts) not in (1, size):
+            raise error(ValueError, "repeat", got=f"{len(counts)} repeats for axis {axis} of size {size}", needs="one for each element", fix=how)
+        if len(counts) != 1:
+            return take(a, [i for i, n in enumerate(counts) for _ in range(n)], axis)
+        (repeats,) = counts
+    n, whole = integer("repeat", "repeats", repeats, 0, fix=how), [m for size in a.shape for m in (size, 1)]
+    return _copied(a, whole, [n if i == 2 * axis + 1 else m for i, m in enumerate(whole)])
+
+
+def _copied(a: Any, apart: list[int], copies: list[int]) -> Any:
+    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. Memory of its own."""
+    many = _reshape(a, shape=tuple(apart))
+    many = clone(many) if apart == copies else _broadcast_to(many, shape=tuple(copies))
+    return _reshape(many, shape=tuple(m * n for m, n in zip(copies[::2], copies[1::2], strict=True)))
+
+
 # -- joining and splitting --------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +242,17 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
         raise error(ValueError, "stack", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)}", needs="equal shapes",
                     fix="use concatenate to join along an existing axis")
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
+
+
+def vstack(arrays: Sequence[Any]) -> Any:
+    """The arrays one below the other, along axis 0; a vector is a row."""
+    return concatenate([a if a.ndim > 1 else _reshape(a, shape=(1, a.size)) for a in _sequence("vstack", arrays)])
+
+
+def hstack(arrays: Sequence[Any]) -> Any:
+    """The arrays side by side: along axis 1, vectors along axis 0."""
+    rows = [a if a.ndim else _reshape(a, shape=(1,)) for a in _sequence("hstack", arrays)]
+    return concatenate(rows, 0 if rows[0].ndim == 1 else 1)
 
 
 def _sequence(op: str, arrays: Any) -> list[Any]:
@@ -406,5 +480,5 @@ def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
     return _take_along_axis(a, indices, axis=axis)
 
 
-__all__ = ["concatenate", "expand_dims", "flatten", "flip", "getitem", "moveaxis", "pad", "reshape", "split", "squeeze", "stack", "swapaxes", "take",
-           "take_along_axis", "transpose"]
+__all__ = ["concatenate", "expand_dims", "flatten", "flip", "getitem", "hstack", "moveaxis", "pad", "repeat", "reshape", "roll",
+           "split", "squeeze", "stack", "swapaxes", "take", "take_along_axis", "tile", "transpose", "vstack"]

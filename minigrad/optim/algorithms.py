@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..backend import Array
+from ..core.backend import Array
 from ..kernels.cuda import training as cuda
 from .optimizer import BLOCK, Optimizer
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import BackendError, NonFiniteError, describe, error
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import BackendError, NonFiniteError, describe, error
+from ..core.storage import record_write
+from ..core.tensor import Tensor, tensor
 from ..kernels.half import is_half, widened
-from ..storage import record_write
-from ..tensor import Tensor, tensor
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0,

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import describe, error
+from ..core.errors import describe, error
 from .optimizer import Optimizer
 
 

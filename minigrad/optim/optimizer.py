@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .. import backend
-from ..backend import Array
-from ..errors import BackendError, describe, error, left_out
+from ..core import backend
+from ..core.backend import Array
+from ..core.errors import BackendError, describe, error, left_out
+from ..core.storage import record_write
+from ..core.tensor import Tensor
 from ..kernels.half import is_half, widened
-from ..storage import record_write
-from ..tensor import Tensor
 
 HINTS = ("foreach", "fused", "capturable")  # options of PyTorch that say how to compute, not what: accepted, and nothing to do
 SCHEDULED = ("initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum")  # what schedules keep in a group
@@ -129,7 +129,7 @@ class Optimizer:
                 array, g, state = p._data, p._grad._data, self.state.get(p)
                 if state is None:
                     state = self.state[p] = {}
-                if type(g) is not type(array) or (state and any(backend.is_array(a) and type(a) is not type(array) for a in state.values())):
+                if type(g) is not type(array) or (state and any(type(a) is not type(array) and backend.is_array(a) for a in state.values())):
                     raise error(BackendError, writer, got=f"a parameter on {p.backend!r} with a gradient or state elsewhere",
                                 needs="all on one backend", fix="call model.to(...) before the first step")
                 todo.append((state, array, g))

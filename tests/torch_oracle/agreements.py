@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 AGREEMENTS = {
+    "largest": "The largest finite number differs between float32 and the float64 that it is compared with, so the row names one to put there.",
+    "stable": "PyTorch promises the order of ties only for a stable sort; minigrad's sort always is one.",
     "ties_share": "max(x, dim) of PyTorch gives a tie to one index, because it returns the index; minigrad returns none and shares, as amax does.",
     "clip_edge": "hardtanh and relu6 of PyTorch have gradient 0 on the edge; minigrad's clip is NumPy's, and passes on the edge as PyTorch's clamp.",
     "softplus_threshold": "PyTorch's softplus is linear above its threshold, an approximation; minigrad's needs none.",

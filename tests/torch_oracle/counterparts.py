@@ -62,11 +62,23 @@ def as_type(x: Any, dtype: Any) -> Any:
 
 for _name in ("abs", "cos", "exp", "expm1", "log", "log1p", "logical_not", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"):
     row(_name, _name, lambda x, name=_name: getattr(mg, name)(x))
+for _name in ("floor", "ceil", "isfinite", "isinf", "isnan"):
+    row(_name, _name, lambda x, name=_name: getattr(mg, name)(x))
+row("round round/decimals_0 round/decimals_3 round/decimals_neg_3", "round", lambda x, decimals=0: mg.round(x, decimals))
+
+
+def _fills(nan: Any = None, posinf: Any = None, neginf: Any = None) -> tuple[float, float, float]:
+    return 0.0 if nan is None else nan, 1e30 if posinf is None else posinf, -1e30 if neginf is None else neginf
+
+
+row("nan_to_num", "nan_to_num", lambda x, **given: mg.nan_to_num(x, *_fills(**given)), lambda x, **given: torch.nan_to_num(x, *_fills(**given)), "largest")
 row("neg", "negative", lambda x: mg.negative(x))
 row("nn.functional.relu", "relu", lambda x: mg.relu(x))
 row("positive", "identity", lambda x: mg.identity(x))
 row("sgn", "sign", lambda x: mg.sign(x))
-row("clone contiguous alias_copy", "identity", lambda x, **_: mg.identity(x))
+row("contiguous alias_copy", "identity", lambda x, **_: mg.identity(x))
+row("clone", "clone", lambda x, **_: mg.clone(x))
+row("erf", "erf", lambda x: mg.erf(x))
 
 
 def _scaled(op: Any) -> Any:
@@ -168,6 +180,12 @@ row("unsqueeze unsqueeze_copy", "expand_dims", lambda x, dim: mg.expand_dims(x, 
 row("flip", "flip", lambda x, dims: mg.flip(x, tuple(dims) if isinstance(dims, (tuple, list)) else dims))
 row("fliplr", "flip", lambda x: mg.flip(x, 1))
 row("flipud", "flip", lambda x: mg.flip(x, 0))
+row("roll", "roll", lambda x, shifts, dims=None: mg.roll(x, shifts, None if dims in (None, ()) else dims))
+row("tile", "tile", lambda x, reps: mg.tile(x, reps))
+row("repeat", "tile", lambda x, *reps: mg.tile(x, reps[0] if isinstance(reps[0], (tuple, list)) else reps))
+row("repeat_interleave", "repeat", lambda x, repeats, dim=None, output_size=None: mg.repeat(
+    x, repeats.tolist() if isinstance(repeats, mg.Tensor) else repeats, dim))
+row("vstack", "vstack", lambda xs: mg.vstack(xs))
 
 
 def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
@@ -202,7 +220,7 @@ def _movedim(x: Any, source: Any, destination: Any) -> Any:
 row("movedim", "moveaxis transpose", _movedim)
 row("cat", "concatenate", lambda xs, dim=0: mg.concatenate(list(xs), dim))
 row("stack", "stack", lambda xs, dim=0: mg.stack(list(xs), dim))
-row("hstack", "concatenate", lambda xs: mg.concatenate(list(xs), 0 if xs[0].ndim == 1 else 1) if xs[0].ndim else mg.stack(list(xs)))
+row("hstack", "hstack", lambda xs: mg.hstack(xs))
 row("unbind unbind_copy", "getitem", lambda x, dim=0: tuple(x[(slice(None),) * (dim % x.ndim) + (i,)] for i in range(x.shape[dim])))
 row("narrow narrow_copy", "getitem", lambda x, dim, start, length: x[(slice(None),) * (dim % x.ndim) + (_part(x.shape[dim], start, length),)])
 row("select", "getitem", lambda x, dim, index: x[(slice(None),) * (dim % x.ndim) + (index,)])
@@ -304,12 +322,25 @@ def _with_index(f: Any, x: Any, dim: Any, keepdim: bool) -> Any:
     return f(x, dim, keepdim), mg.expand_dims(index, dim) if keepdim else index
 
 
-def _argmax(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    index = mg.argmax(x, dim)
+def _arg(op: Any, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    index = op(x, dim)
     return index if not keepdim else mg.expand_dims(index, dim) if dim is not None else mg.reshape(index, (1,) * x.ndim)
 
 
-row("argmax", "argmax", _argmax)
+row("argmax", "argmax", lambda x, *args, **more: _arg(mg.argmax, x, *args, **more))
+row("argmin", "argmin", lambda x, *args, **more: _arg(mg.argmin, x, *args, **more))
+row("any", "any", lambda x, dim=None, keepdim=False: mg.any(x, axes(dim), keepdim))
+row("all", "all", lambda x, dim=None, keepdim=False: mg.all(x, axes(dim), keepdim))
+
+
+def _sort(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    only(descending=(descending, False))
+    return mg.sort(x, dim), mg.argsort(x, dim)
+
+
+row("sort", "sort argsort", _sort, lambda x, dim=-1, descending=False, stable=False: torch.sort(x, dim=dim, stable=True), "stable")
+row("argsort", "argsort", lambda *args, **more: _sort(*args, **more)[1], lambda x, dim=-1, descending=False, stable=False: torch.argsort(
+    x, dim=dim, stable=True), "stable")
 
 
 def _ddof(x: Any, dim: Any, unbiased: Any, correction: Any) -> tuple[Any, Any]:
@@ -332,6 +363,16 @@ row("std std/unbiased", "std", _moment(mg.std))
 row("var_mean var_mean/unbiased", "var mean", _moment(lambda x, axis, ddof, keep: (mg.var(x, axis, ddof, keep), mg.mean(x, axis, keep))))
 row("std_mean std_mean/unbiased", "std mean", _moment(lambda x, axis, ddof, keep: (mg.std(x, axis, ddof, keep), mg.mean(x, axis, keep))))
 row("cumsum", "cumsum", lambda x, dim, dtype=None: mg.cumsum(as_type(x, dtype), dim))
+row("cumprod", "cumprod", lambda x, dim, dtype=None: mg.cumprod(as_type(x, dtype), dim))
+
+
+def _prod(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    if dim is None and x.size > 100:
+        raise Without("products of so many numbers are below float32")
+    return mg.prod(as_type(x, dtype), dim, keepdim)
+
+
+row("prod", "prod", _prod)
 row("logsumexp", "logsumexp", lambda x, dim, keepdim=False: mg.logsumexp(x, axes(dim), keepdim))
 for _name in ("softmax", "log_softmax"):
     row(f"{_name} {_name}/with_dtype", _name, lambda x, dim, dtype=None, name=_name: getattr(mg, name)(as_type(x, dtype), dim))
@@ -341,7 +382,20 @@ row("logaddexp", "logsumexp", lambda x, other: mg.logsumexp(mg.stack([mg.broadca
 
 # -- linear algebra -------------------------------------------------------------------------------------------------------------
 
-row("matmul mm bmm mv dot vdot", "matmul", lambda x, other: mg.matmul(x, other))
+row("matmul mm bmm mv vdot", "matmul", lambda x, other: mg.matmul(x, other))
+row("dot", "dot", lambda x, other: mg.dot(x, other))
+
+
+
+def _tensordot(x: Any, other: Any, dims: Any = 2) -> Any:
+    left, right = (range(x.ndim - dims, x.ndim), range(dims)) if isinstance(dims, int) else dims
+    if [x.shape[i] for i in left] != [other.shape[i] for i in right]:
+        raise Without("tensordot sums over axes of equal size")
+    return mg.tensordot(x, other, dims)
+
+
+row("tensordot", "tensordot", _tensordot)
+row("diag", "diag", lambda x, diagonal=0: mg.diag(x, diagonal))
 row("__rmatmul__", "matmul", lambda x, other: other @ x)
 row("linalg.multi_dot", "matmul", lambda xs: _chain(xs))
 row("outer", "outer", lambda x, other: mg.outer(x, other))
@@ -584,6 +638,8 @@ NO_COUNTERPART = {  # public ops of minigrad that no op of PyTorch's table compu
     "moments": "PyTorch's var_mean is tested against var and mean; tests/test_torch_oracle.py compares moments",
     "paired_sums": "a pattern inside the normalization layers",
     "combine": "a pattern inside the normalization layers",
+    **dict.fromkeys("zeros ones full eye arange linspace zeros_like ones_like full_like rand randn randint permutation".split(),
+                    "makes a new Tensor, of which nothing is differentiated; tests/test_front_door.py compares with NumPy"),
     "FusedRows": "a pattern inside the normalization layers",
     "elementwise": "makes ops",
 }

@@ -7,7 +7,7 @@ from minigrad.derivation import Line, Task
 def forward(W):
     """W (n, k)."""
     gram = mg.named("gram", W @ W.mT)                                  # (n, n)
-    identity = mg.tensor([[float(i == j) for j in range(W.shape[0])] for i in range(W.shape[0])], dtype=W.dtype)
+    identity = mg.eye(W.shape[0], dtype=W.dtype)
     G = mg.named("G", gram - identity)                                 # (n, n)
     return mg.named("penalty", mg.sum(G * G))                          # ()
 

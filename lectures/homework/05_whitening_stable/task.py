@@ -10,7 +10,7 @@ def forward(x, *, eps):
     """x (d, m)."""
     mu = mg.named("mu", mg.mean(x, 1, keepdims=True))                  # (d, 1)
     xc = mg.named("xc", x - mu)                                        # (d, m)
-    identity = mg.tensor([[float(i == j) for j in range(x.shape[0])] for i in range(x.shape[0])], dtype=x.dtype)
+    identity = mg.eye(x.shape[0], dtype=x.dtype)
     sigma = mg.named("sigma", xc @ xc.mT / x.shape[1] + eps * identity)  # (d, d)
     w = mg.named("W", mg.inv_sqrtm(sigma))                             # (d, d)
     return mg.named("xhat", w @ xc)                                    # (d, m)

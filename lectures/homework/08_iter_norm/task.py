@@ -8,7 +8,7 @@ from minigrad.derivation import Line, Task
 
 def forward(x, *, eps):
     """x (d, m)."""
-    eye = mg.tensor(np.eye(x.shape[0]), dtype=x.dtype)
+    eye = mg.eye(x.shape[0], dtype=x.dtype)
     mu = mg.named("mu", mg.mean(x, 1, keepdims=True))                  # (d, 1)
     xc = mg.named("xc", x - mu)                                        # (d, m)
     sigma = mg.named("sigma", xc @ xc.mT / x.shape[1] + eps * eye)     # (d, d)

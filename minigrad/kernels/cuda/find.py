@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from ...errors import BackendError, error
+from ...core.errors import BackendError, error
 
 
 def import_cupy() -> ModuleType:

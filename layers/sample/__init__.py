@@ -1,0 +1,1 @@
+"""Normalization by statistics of each sample: training and inference are the same function."""

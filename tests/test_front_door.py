@@ -1,0 +1,234 @@
+"""What stands behind ``minigrad.``: the public names, errors for names that stand elsewhere, and the creation functions."""
+
+import inspect
+import types
+
+import numpy as np
+import pytest
+from test_fixes import unknown
+
+import layers
+import minigrad as mg
+from helpers import to_host
+from minigrad import elsewhere, nn
+from minigrad.core import errors
+from minigrad.ops import creation
+
+ROOMS = {"backend", "checkpoint", "data", "derivation", "nn", "optim"}
+
+# -- names --------------------------------------------------------------------------------------------------------------
+
+
+def test_dir_shows_public_names_and_no_other_module_than_the_rooms():
+    names = dir(mg)
+    assert names == sorted(set(names)) == mg.__all__ and not any(name.startswith("_") for name in names)
+    assert {name for name in names if isinstance(getattr(mg, name), types.ModuleType)} == ROOMS
+    assert set(mg.ops.__all__) < set(names)
+
+
+def test_a_star_import_gives_the_same_names():
+    scope: dict = {}
+    exec("from minigrad import *", scope)
+    assert set(scope) - {"__builtins__"} == set(dir(mg))
+
+
+def test_no_file_of_the_ops_is_a_name_of_minigrad():
+    files = [name for name, value in vars(mg.ops).items() if isinstance(value, types.ModuleType)]
+    assert {"shape", "reduce", "linalg", "creation", "methods"} <= set(files)
+    for name in files:
+        with pytest.raises(AttributeError, match=r"(?s)minigrad: got the name '\w+'.*needs: .*fix:"):
+            getattr(mg, name)
+
+
+def fix_for(name):
+    with pytest.raises(AttributeError) as caught:
+        getattr(mg, name)
+    assert f"got the name {name!r}" in str(caught.value)
+    return str(caught.value).partition("fix:   ")[2]
+
+
+SAID = {**elsewhere._OPS, **elsewhere._SAID, **errors.OTHER_NAMES}
+
+
+@pytest.mark.parametrize("name", [*SAID, *elsewhere._LAYERS, "Linear", "Adam", "save", "digits", "Parameter", "no_such_thing", "softmx", "_private"])
+def test_the_fix_for_a_name_that_stands_elsewhere_names_what_exists(name):
+    assert not hasattr(mg, name)
+    assert not list(unknown(fix_for(name)))
+
+
+@pytest.mark.parametrize("name, fix", [
+    ("BatchNorm2d", "import layers; layers.BatchNorm2d"), ("Linear", "minigrad.nn.Linear"), ("Adam", "minigrad.optim.Adam"), ("cat", "minigrad.concatenate"),
+    ("from_numpy", "minigrad.tensor"), ("int32", "dtype='int32'"), ("load", "minigrad.checkpoint.load"),
+    ("absolute", "minigrad.abs"), ("softmx", "minigrad.softmax"),
+    ("shape", "x.shape, or minigrad.reshape(x, (2, 3))"), ("zzz", "help(minigrad) and the README say what there is")])
+def test_the_fix_is_the_place(name, fix):
+    assert fix_for(name).startswith(fix)
+
+
+def test_every_layer_is_found():
+    modules = {name for name, value in vars(layers).items() if inspect.isclass(value) and issubclass(value, nn.Module)}
+    bases = {"BatchNorm", "BatchRenorm", "InstanceNorm", "DBN", "DecorrelatedBatchNorm", "IterNorm", "Whitening", "Modulated", "Normalization"}
+    assert (modules - bases) | set(layers.REGISTRY) == set(elsewhere._LAYERS)
+
+
+def test_what_python_asks_of_a_module_is_not_disturbed():
+    assert getattr(mg, "__wrapped__", None) is None and not hasattr(mg, "nothing") and mg.__version__
+    with pytest.raises(ImportError):
+        exec("from minigrad import nothing")
+    assert mg.float32 == "float32" and mg.tensor([1.0]).dtype == mg.float32 and mg.zeros(2, dtype=mg.float64).dtype == mg.float64
+
+
+# -- creation -------------------------------------------------------------------------------------------------------------
+
+GIVEN = {"zeros": ((2, 3),), "ones": ((2, 3),), "full": ((2, 3), 1.5), "eye": (3,), "arange": (0.0, 2.0, 0.25), "linspace": (0, 1, 5),
+         "rand": ((2, 3),), "randn": ((2, 3),)}
+LIKE = {"zeros_like": (), "ones_like": (), "full_like": (2.5,)}
+INTEGERS = {"randint": (0, 9, (2, 3)), "permutation": (6,)}
+
+
+def test_every_creation_function_is_tested_here():
+    assert {*GIVEN, *LIKE, *INTEGERS} == set(creation.__all__)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("dtype", [None, "float64", "float16", np.float32])
+def test_dtype_backend_and_requires_grad(name, dtype, backend):
+    make = getattr(mg, name)
+    x = make(*GIVEN[name], dtype=dtype, requires_grad=True)
+    assert isinstance(x, mg.Tensor) and x.dtype == (dtype or "float32") and x.backend == backend and x.requires_grad and x.is_leaf
+    y = make(*GIVEN[name])
+    assert not y.requires_grad and y.dtype == "float32" and make(*GIVEN[name], backend="numpy").backend == "numpy"
+    (g,) = mg.grad(mg.exp(x), [x], x * 0.0 + 2.0)
+    np.testing.assert_allclose(to_host(g), 2 * np.exp(to_host(x)), rtol=1e-2)
+    with pytest.raises(TypeError, match="needs: "):
+        make(*GIVEN[name], dtype="complex64")
+    with pytest.raises(TypeError, match=r"integers and booleans have no derivative|floating dtype"):
+        make(*GIVEN[name], dtype="int64", requires_grad=True)
+
+
+@pytest.mark.parametrize("name", LIKE)
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int8", "bool"])
+def test_like_a_model(name, dtype, backend, xp):
+    model = mg.tensor(np.ones((2, 3)), dtype=dtype, requires_grad=dtype.startswith("float"), backend=backend)
+    mg.use("numpy")  # the model decides, not the current backend
+    expected = getattr(np, name)(np.ones((2, 3), dtype), *LIKE[name])
+    for like in (model, model._data):
+        y = getattr(mg, name)(like, *LIKE[name])
+        assert (y.shape, y.dtype, y.backend, y.requires_grad) == ((2, 3), dtype, backend, False)
+        np.testing.assert_array_equal(to_host(y), expected)
+    z = getattr(mg, name)(model, *LIKE[name], dtype="float32", backend="numpy", requires_grad=True)
+    assert (z.dtype, z.backend, z.requires_grad) == ("float32", "numpy", True)
+    with pytest.raises(TypeError, match="needs: a Tensor or an array"):
+        getattr(mg, name)([1.0, 2.0], *LIKE[name])
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "rand", "randn"])
+def test_a_shape_is_a_tuple_or_its_sizes(name, backend):
+    make = getattr(mg, name)
+    for given, shape in [(((2, 3),), (2, 3)), ((2, 3), (2, 3)), (([2, 3],), (2, 3)), ((4,), (4,)), (((),), ()), ((), ()), ((0, 3), (0, 3)),
+                         ((np.int64(2), mg.tensor(3)), (2, 3)), ((mg.tensor(np.ones((2, 3))).shape,), (2, 3))]:
+        assert make(*given).shape == shape
+    for wrong in ((-1,), (2.0,), ((2, 3), "float32"), ("2",), (True,), ((2, None),)):
+        with pytest.raises(ValueError, match=r"needs: an integer of at least 0\n  fix:   \w+\(\(2, 3\)\) or"):
+            make(*wrong)
+
+
+def test_values(backend):
+    def same(got, expected, dtype):
+        assert (got.dtype, got.shape) == (dtype, np.shape(expected))
+        np.testing.assert_allclose(to_host(got), expected, rtol=1e-7)
+    same(mg.full((2,), 7), [7, 7], "int64")
+    same(mg.full(2, True), [True, True], "bool")
+    same(mg.full((2,), np.float64(0.1)), [0.1, 0.1], "float64")  # as tensor(np.float64(0.1)) is
+    same(mg.full((1,), 3, dtype="float32"), [3.0], "float32")
+    same(mg.eye(2, 3, -1), np.eye(2, 3, -1), "float32")
+    same(mg.eye(0), np.eye(0), "float32")
+    same(mg.arange(4), [0, 1, 2, 3], "int64")
+    same(mg.arange(5, 1, -2), [5, 3], "int64")
+    same(mg.arange(3.0), [0, 1, 2], "float32")
+    same(mg.arange(3, dtype="float64"), [0, 1, 2], "float64")
+    same(mg.arange(3, 1), [], "int64")
+    same(mg.arange(0, 1, 0.1), np.arange(0, 1, 0.1), "float32")
+    same(mg.arange(np.int8(3)), [0, 1, 2], "int64")
+    same(mg.linspace(1, 0, 5), [1, 0.75, 0.5, 0.25, 0], "float32")
+    same(mg.linspace(2, 3, 1), [2], "float32")
+    same(mg.linspace(0, 1, 0), [], "float32")
+    x = mg.linspace(-1.0, 1.0, 101, dtype="float64")
+    np.testing.assert_array_equal(to_host(x), np.linspace(-1, 1, 101))
+
+
+@pytest.mark.parametrize("wrong, kind", [
+    (lambda: mg.full((2,), [1, 2]), TypeError), (lambda: mg.full((2,), "1"), TypeError),
+    (lambda: mg.full((2,), 300, dtype="int8"), ValueError), (lambda: mg.arange(300, dtype="int8"), ValueError),
+    (lambda: mg.randint(-9, -2, (3,), dtype="uint8"), ValueError),
+    (lambda: mg.eye(2.5), ValueError), (lambda: mg.eye(-1), ValueError), (lambda: mg.arange("3"), TypeError), (lambda: mg.arange(1, 2, 0), ValueError),
+    (lambda: mg.arange(float("inf")), ValueError), (lambda: mg.linspace(0, 1, -1), ValueError), (lambda: mg.linspace([0], 1, 3), TypeError),
+    (lambda: mg.randint(0), ValueError), (lambda: mg.randint(3, 3), ValueError), (lambda: mg.randint(0, 2.5), ValueError),
+    (lambda: mg.permutation(-1), ValueError),
+    (lambda: mg.rand(2, dtype="int64"), TypeError), (lambda: mg.randn(2, dtype="bool"), TypeError)])
+def test_bad_arguments_have_a_taught_error(wrong, kind, backend):
+    with pytest.raises(kind, match=r"(?s): got .*\n  needs: .*\n  fix:   "):
+        wrong()
+
+
+@pytest.mark.parametrize("make", [lambda **k: mg.rand(3, 4, **k), lambda **k: mg.randn(3, 4, **k), lambda **k: mg.randint(-5, 5, (3, 4), **k),
+                                  lambda **k: mg.permutation(9, **k)], ids=["rand", "randn", "randint", "permutation"])
+def test_one_seed_gives_the_same_values_on_every_backend(make, backend):
+    mg.seed(11)
+    here = [make(), make()]
+    mg.seed(11)
+    there = [make(backend="numpy"), make(backend="numpy")]
+    for a, b in zip(here, there, strict=True):
+        assert a.backend == backend and a.dtype == b.dtype
+        np.testing.assert_array_equal(to_host(a), b.numpy())
+    assert (to_host(here[0]) != to_host(here[1])).any()
+
+
+def test_one_seed_gives_the_same_values_in_every_dtype():
+    for make in (mg.rand, mg.randn):
+        def draw(dtype, make=make):
+            mg.seed(2)
+            return make(50, dtype=dtype).numpy().astype("float64")
+        exact = draw("float64")
+        for dtype in ("float32", "float16"):
+            np.testing.assert_allclose(draw(dtype), exact, rtol=0, atol=4 * np.finfo(dtype).eps)
+
+
+def test_random_numbers_are_distributed_as_they_say():
+    mg.seed(5)
+    for dtype in ("float16", "float32", "float64"):
+        u, z = mg.rand(20000, dtype=dtype).numpy().astype(float), mg.randn(20000, dtype=dtype).numpy().astype(float)
+        assert 0 <= u.min() and u.max() < 1 and abs(u.mean() - 0.5) < 0.02 and abs(u.var() - 1 / 12) < 0.005
+        assert abs(z.mean()) < 0.04 and abs(z.var() - 1) < 0.05
+    k = mg.randint(2, 5, (3000,)).numpy()
+    assert set(k) == {2, 3, 4} and k.dtype == np.int64 and mg.randint(7).shape == ()
+    assert sorted(mg.permutation(100).tolist()) == list(range(100))
+
+
+def test_what_is_made_has_memory_of_its_own(backend):
+    a = mg.arange(3.0)
+    b = mg.ones_like(a)
+    b[0] = 5.0
+    a[0] = 7.0
+    assert to_host(a).tolist() == [7, 1, 2] and to_host(b).tolist() == [5, 1, 1]
+
+
+# -- results that NumPy keeps apart from their inputs ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: mg.prod(x, 0), lambda x: mg.prod(x, ()), lambda x: mg.cumprod(x, 0), lambda x: mg.tile(x, 1), lambda x: mg.repeat(x, 1, 0),
+    lambda x: mg.repeat(x, [1], 0),
+    lambda x: mg.roll(x, 0), lambda x: mg.roll(x, 0, 0), lambda x: mg.sort(x, 0), mg.floor, mg.ceil, mg.round, mg.nan_to_num, lambda x: mg.vstack([x]),
+    lambda x: mg.hstack([x]), lambda x: mg.dot(x, 1), lambda x: mg.diag(x[0])])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool"])
+def test_a_write_into_the_result_does_not_reach_the_input(f, dtype, backend):
+    x = mg.tensor(np.array([[0, 1, 1]]), dtype=dtype)
+    for given in (x, x.detach()):
+        y = f(given)
+        y[...] = 0
+        assert to_host(x).tolist() == [[0, 1, 1]]
+        y = f(given)
+        x[...] = 0
+        assert to_host(y).any()
+        x[...] = to_host(mg.tensor(np.array([[0, 1, 1]]), dtype=dtype)) if backend == "numpy" else mg.tensor(np.array([[0, 1, 1]]), dtype=dtype)
