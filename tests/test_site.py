@@ -46,7 +46,8 @@ def test_every_documented_function_and_class_of_the_packages_has_one_entry(refer
 @pytest.mark.parametrize("name, thing", [
     ("minigrad.mean", mg.mean), ("minigrad.Tensor", mg.Tensor), ("minigrad.tape", mg.tape), ("minigrad.nn.Linear", mg.nn.Linear),
     ("minigrad.nn.init.orthogonal_", mg.nn.init.orthogonal_), ("minigrad.optim.Adam", mg.optim.Adam), ("minigrad.data.digits", mg.data.digits),
-    ("minigrad.derivation.check", mg.derivation.check), ("layers.BatchNorm2d", layers.BatchNorm2d), ("layers.register", layers.register)])
+    ("minigrad.derivation.check", mg.derivation.check), ("layers.BatchNorm2d", layers.BatchNorm2d), ("layers.register", layers.register),
+    ("layers.batch_norm", layers.batch_norm), ("layers.spectral_norm", layers.spectral_norm)])
 def test_things_are_called_by_their_public_names(reference, name, thing):
     assert reference.names[id(thing)] == name
 

@@ -47,8 +47,9 @@ def own(module: ModuleType) -> dict[str, Any]:
 
 
 def documented(module: ModuleType) -> dict[str, Any]:
-    """Public functions and classes with docstrings that a module has, wherever they come from."""
-    return {name: thing for name, thing in vars(module).items()
+    """Public functions and classes with docstrings that a module has, wherever they come from; those that it makes when asked, too."""
+    things = vars(module) | {name: getattr(module, name) for name in dir(module) if name not in vars(module)}
+    return {name: thing for name, thing in things.items()
             if not name.startswith("_") and (inspect.isroutine(thing) or inspect.isclass(thing)) and inspect.getdoc(thing)}
 
 
@@ -122,7 +123,7 @@ class Reference:
 
     def passed_on(self, package: ModuleType) -> Iterator[tuple[str, Any]]:
         """Names that are called by this package, and stand on the page of one of its modules."""
-        for name, thing in vars(package).items():
+        for name, thing in documented(package).items():
             if self.names.get(id(thing)) == f"{package.__name__}.{name}" and thing.__module__ != package.__name__:
                 yield f"{package.__name__}.{name}", thing
 
