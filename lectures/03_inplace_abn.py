@@ -213,7 +213,8 @@ def memory(kind, depth):
 
 
 depths = (2, 5, 10) if FAST else (2, 5, 10, 20)
-usage = {kind: [memory(kind, depth) for depth in depths] for kind in ("usual", "in place")}
+with mg.tune_process(threads=1):                                       # each further thread would have scratch memory of its own
+    usage = {kind: [memory(kind, depth) for depth in depths] for kind in ("usual", "in place")}
 table(["layers", "kept, usual", "kept, in place", "peak, usual", "peak, in place", "ratio of peaks"],
       [[depth, f"{u[0] / 1e6:.1f} MB", f"{i[0] / 1e6:.1f} MB", f"{u[1] / 1e6:.1f} MB", f"{i[1] / 1e6:.1f} MB", f"{i[1] / u[1]:.2f}"]
        for depth, u, i in zip(depths, usage["usual"], usage["in place"])])

@@ -1,6 +1,7 @@
 """The rules of verdicts: what counts is the value; rounding has a bound; nobody is blamed for what is the task's, or the machine's."""
 
 import ast
+import inspect
 import textwrap
 from pathlib import Path
 
@@ -154,7 +155,8 @@ ARRAY_KEYWORDS = [(name, case) for name, layer in layers.REGISTRY.items() for ca
 
 
 def names_of(layer):
-    return layer.composed.__code__.co_varnames[:layer.composed.__code__.co_argcount]
+    code = inspect.unwrap(layer.composed).__code__
+    return code.co_varnames[:code.co_argcount]
 
 
 @pytest.mark.parametrize("name", layers.REGISTRY)
