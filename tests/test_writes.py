@@ -577,3 +577,34 @@ def test_an_array_of_another_library_keeps_its_dtype(dtype):
     x = mg.tensor(Foreign(values))
     assert x.dtype == dtype and np.array_equal(x.numpy(), values)
     assert mg.tensor([0.5]).dtype == "float32" and mg.tensor(np.float64(0.5)).dtype == "float64"
+
+
+NOT_REAL = {"complex": np.array([1j, 2.0]), "text": np.array(["3", "4"]), "objects": np.array([None, 1.0], dtype=object),
+            "dates": np.array(["2020-01-01", "2020-01-02"], dtype="datetime64[D]")}
+
+
+@pytest.mark.parametrize("kind", NOT_REAL)
+@pytest.mark.parametrize("door", ["operand", "left operand", "setitem", "data", "from_array", "tensor"])
+def test_what_is_no_real_number_is_refused(rng, kind, door):
+    x, value = mg.tensor(rng.normal(size=2), requires_grad=True), NOT_REAL[kind]
+    with pytest.raises(TypeError, match="needs: "):
+        {"operand": lambda: x * value, "left operand": lambda: value * x, "setitem": lambda: x.detach().clone().__setitem__(Ellipsis, value),
+         "data": lambda: setattr(x, "data", value), "from_array": lambda: mg.from_array(value), "tensor": lambda: mg.tensor(value)}[door]()
+
+
+@pytest.mark.parametrize("value", ["7", 1j, [1j, 2.0], ["3", "4"], [np.ma.array(1.0, mask=True), 2.0]],
+                         ids=["text", "complex", "complex list", "texts", "masked"])
+@pytest.mark.parametrize("door", ["setitem", "data"])
+def test_lists_are_looked_through(backend, value, door):
+    x = mg.zeros(2)
+    with pytest.raises(TypeError, match="needs: "):
+        x.__setitem__(Ellipsis, value) if door == "setitem" else setattr(x, "data", value)
+
+
+def test_lists_of_numbers_are_written(backend):
+    x = mg.zeros(2, 2)
+    x[0] = [1, 2.5]
+    x[1] = (True, np.float64(3.0))
+    assert x.tolist() == [[1.0, 2.5], [1.0, 3.0]]
+    x.data = [[1, 2], [3, 4]]
+    assert x.tolist() == [[1.0, 2.0], [3.0, 4.0]] and x.dtype == "float32"

@@ -187,6 +187,8 @@ def _one_namespace(p: Primitive, given: list[Any]) -> Any:
             given[i] = data = backend.plain(data, p.name)
         if not backend.is_array(data):
             raise error(TypeError, p.name, got=describe(a), needs="Tensors, raw arrays or numbers", fix="make a tensor of it: minigrad.tensor(...)")
+        if data is a and data.dtype.kind not in "fiub":
+            raise error(TypeError, p.name, got=describe(a), needs="real numbers, integers or booleans", fix="convert the data first: .real of complex numbers")
         mine = NAMESPACES[type(data)]
         if xp is not None and mine is not xp:
             names = sorted({backend.name_of(b._data if isinstance(b, Tensor) else b) for b in given if isinstance(b, Tensor) or backend.is_array(b)})

@@ -125,8 +125,8 @@ class Tensor(Methods):
         if self._line is not None and not self._line.plan.is_leaf:
             raise error(TapeError, "x.data = ...", got="the result of a taped op", needs="a leaf or a constant",
                         fix="compute a new tensor, or assign to x.detach().clone()")
-        array = value._data if isinstance(value, Tensor) else backend.plain(value, "x.data = ...")
-        if not backend.is_array(array):
+        array = _numbers(value, "x.data = ...")
+        if not backend.is_array(array) or isinstance(value, (list, tuple)):
             array = backend.asarray(array, self.dtype, self.backend)
         if array.shape != self.shape or array.dtype != self.dtype or type(array) is not type(self._data):
             raise error(ValueError, "x.data = ...", got=describe(array), needs=describe(self._data),
@@ -343,7 +343,8 @@ class Tensor(Methods):
                         fix="collect the values in a list and minigrad.stack or concatenate them, or choose with minigrad.where; "
                             "to write the numbers alone: x[...] = value.detach()")
         index = tuple(_raw(k) for k in key) if isinstance(key, tuple) else _raw(key)
-        self._write(index, _raw(value), "x[...] = value")
+        values = _numbers(value, "x[...] = value")
+        self._write(index, backend.from_numpy(values, self.backend) if isinstance(value, (list, tuple)) else values, "x[...] = value")
 
     def _write(self, index: Any, values: Any, writer: str) -> None:
         """Write raw `values` into the array of this leaf, and say so to the tape."""
@@ -366,6 +367,20 @@ def refusal_of_numpy(name: str, x: Tensor) -> TypeError:
 
 def _raw(value: Any) -> Any:
     return value._data if isinstance(value, Tensor) else backend.plain(value, "x[...] = value")
+
+
+def _numbers(value: Any, op: str) -> Any:
+    """What may be written into a tensor, as a raw array or a number: real numbers, and nothing that would lose something as such."""
+    if isinstance(value, Tensor):
+        return value._data
+    if type(value) in (float, int, bool):
+        return value
+    value = backend.plain(value, op)
+    if not hasattr(value, "dtype"):
+        value = _from_lists(value)
+    if value.dtype.kind not in "fiub":
+        raise error(TypeError, op, got=f"{describe(value)}", needs="real numbers, integers or booleans", fix="convert the data first: .real of complex numbers")
+    return value
 
 
 def _array_of(data: Any) -> Array:
@@ -435,7 +450,7 @@ def _refuse_losses(data: Any) -> None:
 
 def from_array(array: Array, requires_grad: bool = False, *, copy: bool = True) -> Tensor:
     """Wrap a raw array; with ``copy=False`` the Tensor shares its memory (and sees whatever you write there)."""
-    array = _backend.plain(array, "from_array")
+    array = _numbers(array, "from_array") if hasattr(array, "dtype") else array
     if not _backend.is_array(array):
         raise error(TypeError, "from_array", got=describe(array), needs="a raw array", fix="use minigrad.tensor for lists and numbers")
     if not copy:
