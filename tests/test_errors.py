@@ -635,3 +635,18 @@ def test_arrays_of_two_backends_do_not_meet(xp, backend):
 if __name__ == "__main__":
     SNAPSHOT.write_text(all_texts(), encoding="utf-8")
     sys.stdout.write(all_texts())
+
+
+def test_a_forgotten_keyword_is_named():
+    import layers
+    x, g = var(4, 3), var(3)
+    with pytest.raises(TypeError, match=r"batch_norm: got no eps\n  needs: the keywords \['eps'\]\n  fix:   batch_norm\(\.\.\., eps=\.\.\.\)"):
+        layers.batch_norm(x, g, g)
+    layers.batch_norm(x, g, g, eps=1e-5)  # the advice
+
+
+@pytest.mark.parametrize("op, value", [(mg.exp, 1000.0), (mg.log, 0.0), (lambda x: 1.0 / x, 0.0)])
+def test_numpys_errstate_raises_its_own_error_with_the_ops_name(op, value):
+    x = mg.tensor([value], requires_grad=True)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="errstate"):
+        op(x)

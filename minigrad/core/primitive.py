@@ -234,6 +234,12 @@ def _explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exce
             _checked_keywords(p, meta)
         except TypeError as unknown:
             return unknown
+    missing = [k for k in p.keywords if k not in meta and k not in p.defaults]
+    if missing:
+        return error(TypeError, p.name, got=f"no {' and no '.join(missing)}", needs=f"the keywords {p.keywords}", fix=f"{p.name}(..., {missing[0]}=...)")
+    if isinstance(e, FloatingPointError):  # NumPy's errstate was asked to raise
+        return error(FloatingPointError, p.name, got=", ".join(map(describe, given)), needs=f"no {e}, as numpy.errstate demands here",
+                     fix="numpy.errstate(all='ignore') around it, or mg.debug() to find the first NaN or Inf")
     kind: type[Exception] = next((k for k in (ValueError, TypeError, IndexError, MemoryError) if isinstance(e, k)), ValueError)
     words = [describe(a) for a in given] + [f"{k}={v!r}" for k, v in meta.items() if not hasattr(v, "shape")]
     public = op_named(p.name)
