@@ -205,6 +205,9 @@ def _main(arguments: list[str] | None) -> int:
     forms = list(dict.fromkeys(("composed", "derived", *(d for layer in REGISTRY.values() for d in layer.derived))))
     kinds: dict[str, tuple[Callable[[str], Any], list[str] | None]] = {"norm": (str, list(NORMS)), "form": (str, forms), "seed": (int, None)}
     try:
+        for key in kinds:
+            if found[key] is not None and found[f"{key}s"] is not None:
+                raise ValueError(f"--{key} and --{key}s: use one of the two")
         axes = {key: [getattr(base, key)] if found[f"{key}s"] is None else listed(f"{key}s", found[f"{key}s"], *kind) for key, kind in kinds.items()}
         runs = [dataclasses.replace(base, norm=norm, form=form, seed=seed, out=str(Path(base.out) / f"{norm}-{form}-{seed}"))
                 for norm, form, seed in itertools.product(axes["norm"], axes["form"], axes["seed"])]

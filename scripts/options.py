@@ -43,7 +43,7 @@ class Options:
     max_steps: int | None = _option(None, "training", "stop after this many steps, whatever the epochs", at_least=1)
     optimizer: str = _option("sgd", "training", "the optimizer", choices=["sgd", "adam", "adamw", "rmsprop"])
     lr: float = _option(0.05, "training", "learning rate at its highest", above=0)
-    momentum: float = _option(0.9, "training", "of SGD and RMSprop", at_least=0)
+    momentum: float = _option(0.9, "training", "of SGD and RMSprop", at_least=0, below=1)
     nesterov: bool = _option(False, "training", "Nesterov's momentum, for SGD")
     weight_decay: float = _option(5e-4, "training", "of the optimizer", at_least=0)
     lr_schedule: str = _option("cosine", "training", "how the learning rate falls", choices=["constant", "step", "cosine"])
@@ -121,6 +121,8 @@ def problems(options: Options) -> str | None:
             return f"{flag(name)}: needed is more than an empty text"
     if options.nesterov and (options.optimizer != "sgd" or options.momentum == 0):
         return "--nesterov needs --optimizer sgd and a positive --momentum"
+    if options.init == "orthonormal" and options.parametrization:
+        return f"--init orthonormal sets weights, and --parametrization {options.parametrization} computes them: use one of the two"
     if options.norm == "inplace_abn" and options.slope == 0:
         return "--norm inplace_abn needs --slope above 0 (0.01, say): it computes its input from its output"
     return None

@@ -76,6 +76,7 @@ def ended(capsys, *arguments):
 @pytest.mark.parametrize(("arguments", "says"), [
     (["--seeds", "0,0"], "--seeds 0,0: 0 is there twice"), (["--seeds", "1,01"], "1 is there twice"), (["--norms", "none, none"], "none is there twice"),
     (["--forms", "derived,composed,derived"], "derived is there twice"), (["--seeds", ""], "whole numbers"), (["--seeds", "0,"], "whole numbers"),
+    (["--seed", "5", "--seeds", "1"], "--seed and --seeds"), (["--norm", "none", "--norms", "none"], "--norm and --norms"),
     (["--seeds", "0.5"], "whole numbers"), (["--seeds", "nan"], "whole numbers"), (["--norms", ""], "one of its values is empty"),
     (["--norms", "batch_norm,,none"], "one of its values is empty"), (["--norms", ","], "one of its values is empty"),
     (["--norms", "batchnorm,none"], "there is no batchnorm; needed are some of batch_norm"), (["--norms", "batch_norm;none"], "there is no batch_norm;none"),

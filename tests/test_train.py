@@ -363,6 +363,11 @@ def test_extreme_numbers_train_or_end_clearly(name, value, tmp_path, capsys):
     assert code == 0 or (code in (1, 2) and err.startswith("train: ") and len(err) > 20), err
 
 
+def test_weights_that_are_computed_are_not_initialized(tmp_path, capsys):
+    code, err = ended(capsys, "--out", tmp_path / "run", "--init", "orthonormal", "--parametrization", "weight_norm")
+    assert code == 2 and "one of the two" in err and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", [n for n, f in options_module.FIELDS.items() if "str" in str(f.type)])
 def test_empty_texts_are_refused(name, tmp_path, capsys):
     code, err = ended(capsys, "--out", tmp_path / "run", f"{options_module.flag(name)}=")
