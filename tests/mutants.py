@@ -22,7 +22,6 @@ from minigrad.ops.elementwise import (
     cos,
     erf,
     exp,
-    over,
     power,
     power_tensor,
     sigmoid,
@@ -273,8 +272,6 @@ _LINALG = [
     ("tril", "a", "lost k", lambda g: _tril(g, k=0)),
     ("triu", "a", "tril for triu", lambda g, k: _tril(g, k=k)),
     ("triu", "a", "k off by one", lambda g, k: _triu(g, k=k + 1)),
-    ("std", "a", "lost half", lambda g, out: over(g, out)),
-    ("std", "a", "lost division", lambda g: 0.5 * g),
     ("norm", "a", "lost division", lambda g, a: a * g),
     ("norm", "a", "sign of a for a", lambda g, a: sign(a) * g),
     ("inv", "a", "lost sign", lambda g, out: _t(out) @ g @ _t(out)),
@@ -367,11 +364,11 @@ _NEURAL = [
     ("part_means", "x", "means where the parts overlap", lambda g, x_shape, axis: _part_means(g, axis=axis, parts=x_shape[axis])),
     ("part_means", "x", "sum for mean", lambda g, x_shape, axis, parts: _part_means_input(g * (x_shape[axis] / parts), axis=axis, size=x_shape[axis])),
     ("part_means_input", "g", "its own map", lambda h, g_shape, axis: _part_means_input(h, axis=axis, size=g_shape[axis])),
-    ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, target: (expand_dims(g, 1) * exp(z - saved[0]), None)),
+    ("label_cross_entropy", "backward", "lost one-hot", lambda g, saved, z, target: (expand_dims(g, 1) * exp(z - saved[0]) / saved[1], None)),
     ("label_cross_entropy", "backward", "sign of a term", lambda g, saved, z, target:
-        (expand_dims(g, 1) * (exp(z - saved[0]) + _one_hot(target, classes=z.shape[1])), None)),
+        (expand_dims(g, 1) * (exp(z - saved[0]) / saved[1] + _one_hot(target, classes=z.shape[1])), None)),
     ("label_cross_entropy", "backward", "lost normalization", lambda g, saved, z, target:
-        (expand_dims(g, 1) * (exp(z) - _one_hot(target, classes=z.shape[1])), None)),
+        (expand_dims(g, 1) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None)),
     ("avg_unpool", "g", "padding never counted", lambda h, kernel, stride, padding:
         _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=False, ceil_mode=False, divisor=None)),
 ]
@@ -407,7 +404,7 @@ _SECOND_ORDER = [
     ("conv2d", "w", "x a constant", lambda g, x, w_shape, stride, padding, dilation, groups:
         _conv2d_weight(_constant(x), g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups)),
     ("label_cross_entropy", "backward", "cache a constant", lambda g, saved, z, target:
-        (expand_dims(g, 1) * (exp(z - _constant(saved[0])) - _one_hot(target, classes=z.shape[1])), None)),
+        (expand_dims(g, 1) * (exp(z - saved[0]) / _constant(saved[1]) - _one_hot(target, classes=z.shape[1])), None)),
     ("cumsum", "a", "g a constant", lambda g, axis: flip(_cumsum(flip(_constant(g), axis), axis=axis), axis)),
 ]
 

@@ -21,8 +21,8 @@ import numpy as np
 import minigrad as mg
 from minigrad.core.plan import registry
 from minigrad.kernels import pool
-from minigrad.ops import linalg, losses, neural, shape
-from minigrad.ops.elementwise import _gate, _zeros
+from minigrad.ops import linalg, losses, neural, reduce, shape
+from minigrad.ops.elementwise import _gate, _zeros, as_floating
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered
@@ -893,6 +893,7 @@ def seeded(draw):
 for op, draw in [("rand", lambda: mg.rand(2, 3)), ("randn", lambda: mg.randn(2, 3)), ("randint", lambda: mg.randint(-2, 5, (2, 3))),
                  ("permutation", lambda: mg.permutation(7))]:
     constant(op, "seeded", lambda m, a, b, draw=draw: seeded(draw), _RANKS, None)
+constant("peak", "of rows", lambda m, a, b: reduce._peak(as_floating(a), axis=(1,)), _RANKS, lambda a, b: a.max(1, keepdims=True))
 constant("one_hot", "of labels", lambda m, a, b: losses._one_hot(like(a, _ALONG[:, 0]), classes=4), _RANKS,
          lambda a, b: _ALONG[:, :1] == np.arange(4))
 constant("astype_constant", "to integers", lambda m, a, b: a.astype("int64"), _RANKS)

@@ -218,6 +218,67 @@ def test_float16_reductions_of_more_elements_than_float16_can_count(f, value, gr
     np.testing.assert_allclose(to_host(d).astype(float), np.broadcast_to(expected, x.shape).astype(float), rtol=2 * EPS["float16"], atol=spacing)
 
 
+# -- the ends of the range ------------------------------------------------------------------------------------------------
+
+FLAT = [(4e5, "float32"), (1e7, "float32"), (1e30, "float32"), (1000, "float16"), (-6e4, "float16"), (1e17, "float64")]
+
+
+def with_gradients(f, values, dtype, backend):
+    """f's value, its gradient and its second derivative along `ones` (of the gradient with weights 1, −2, 3, ...), as float64."""
+    x = mg.tensor(np.array(values, dtype), requires_grad=True, backend=backend)
+    y = f(x)
+    (d,) = mg.grad(y, [x], mg.ones_like(y), create_graph=True)
+    weights = np.resize([1, -2, 3], x.shape).astype(dtype)
+    (second,) = mg.grad(d, [x], mg.tensor(weights, backend=backend))
+    return [to_host(a).astype("float64") for a in (y, d, second)]
+
+
+@pytest.mark.parametrize("shift, dtype", FLAT)
+def test_the_softmax_family_has_the_same_gradient_wherever_the_logits_lie(shift, dtype, backend):
+    """Equal numbers, so large that log 3 is lost in their logsumexp: each share is still 1/3, and H = diag(p) − ppᵀ."""
+    tolerance = 4 * EPS[dtype]
+    second = (np.array([1, -2, 3]) - 2 / 3) / 3
+    _, d, dd = with_gradients(mg.logsumexp, [shift] * 3, dtype, backend)
+    np.testing.assert_allclose(d, 1 / 3, rtol=tolerance)
+    np.testing.assert_allclose(dd, second, rtol=4 * tolerance)
+    label = mg.tensor([1], backend=backend)
+    y, d, dd = with_gradients(lambda x: mg.cross_entropy(x, label), [[shift] * 3], dtype, backend)
+    np.testing.assert_allclose(y, np.log(3), rtol=tolerance)
+    np.testing.assert_allclose(d, [[1 / 3, -2 / 3, 1 / 3]], rtol=tolerance)
+    np.testing.assert_allclose(dd, [second], rtol=4 * tolerance)
+
+
+@pytest.mark.parametrize("size, dtype", [(40, "float16"), (300, "float16"), (6e4, "float16"), (1e13, "float32"), (1e20, "float32"), (3e38, "float32"),
+                                         (1e150, "float64")])
+def test_gelu_by_tanh_is_straight_far_out(size, dtype, backend):
+    y, d, dd = with_gradients(lambda x: mg.gelu(x, "tanh"), [size, -size], dtype, backend)
+    np.testing.assert_allclose(y, [np.dtype(dtype).type(size), 0])
+    np.testing.assert_array_equal([d, dd], [[1, 0], [0, 0]])
+
+
+LENGTHS = [(1e-5, "float16"), (1e-3, "float16"), (1e4, "float16"), (1e-35, "float32"), (1e-30, "float32"), (1e-12, "float32"), (1e12, "float32"),
+           (1e25, "float32"), (5e37, "float32"), (1e-300, "float64"), (1e300, "float64")]
+
+
+@pytest.mark.parametrize("unit, dtype", LENGTHS)
+def test_lengths_and_deviations_whose_squares_leave_the_range(unit, dtype, backend):
+    """norm and std of c·x are c times those of x, with the same gradients; beside an ordinary row and one of zeros."""
+    values = np.array([[3 * unit, -4 * unit], [3, -4], [0, 0]], dtype)
+    exact = values.astype("float64") / np.array([[unit], [1], [1]])
+    for f in (partial(mg.norm, axis=1), partial(mg.std, axis=1), partial(mg.std, axis=1, ddof=1)):
+        x, reference = (mg.tensor(v, requires_grad=True, backend=backend) for v in (values, exact))
+        y, z = f(x), f(reference)
+        g = np.array([1.5, -0.5, 1])
+        (d,), (e,) = (mg.grad(out, [of], mg.tensor(g.astype(out.dtype), backend=backend)) for out, of in ((y, x), (z, reference)))
+        np.testing.assert_allclose(to_host(y).astype("float64") / [unit, 1, 1], to_host(z), rtol=8 * EPS[dtype], atol=0.01 * (unit == 1e-5))
+        np.testing.assert_allclose(to_host(d).astype("float64"), to_host(e), rtol=8 * EPS[dtype])
+    x = mg.tensor([0.0, 0.0], dtype=dtype, requires_grad=True, backend=backend)
+    for f in (mg.norm, mg.std):
+        (d,) = mg.grad(f(x), [x], create_graph=True)
+        (dd,) = mg.grad(d, [x], mg.tensor([1.0, 2.0], dtype=dtype, backend=backend))
+        assert not to_host(d).any() and not to_host(dd).any()
+
+
 # -- integers, empty arrays, 0-d arrays: as NumPy, or an error that explains --------------------------------------------
 
 I, J, B = np.array([[3, -1, 2], [0, 4, -2]]), np.array([2, 1, 3]), np.array([[True, False, True], [False, False, True]])
@@ -602,7 +663,7 @@ KEPT = """
     dot(a, b.T)                 a b      | b          | a
     max(a, 1)                   a out
     min(a)                      a out
-    logsumexp(a, 1)             a out
+    logsumexp(a, 1)             a
     softmax(a)                  out
     log_softmax(a)              out
     moments(a, 0)[0]            out[0] out[1] x

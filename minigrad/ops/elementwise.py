@@ -251,7 +251,10 @@ def gelu(a: Any, approximate: str = "none") -> Any:
     """
     if approximate not in ("none", "tanh"):
         raise error(ValueError, "gelu", got=f"approximate={approximate!r}", needs="'none' or 'tanh'", fix="leave it out for the exact form")
-    return _gelu(a) if approximate == "none" else 0.5 * a * (1.0 + tanh(_GELU_C * (a + _GELU_K * (a * a * a))))
+    if approximate == "none":
+        return _gelu(a)
+    near = clip(a, -10.0, 10.0)  # tanh is ±1 in every dtype long before that, and a³ would overflow
+    return 0.5 * a * (1.0 + tanh(_GELU_C * (near + _GELU_K * (near * near * near))))
 
 
 def _cos(a: Any) -> Any:
@@ -464,11 +467,6 @@ def require_floating(op: str, **arrays: object) -> None:
             wanted = next((d for d in dtypes.values() if d.kind == "f"), "float32")
             raise error(TypeError, op, got=f"{name}: {describe(arrays[name])}", needs="floating data: integers and booleans are not converted here",
                         fix=f"{name}.astype('{wanted}')")
-
-
-def over(g: Any, out: Any) -> Any:
-    """g / out, and 0 where out = 0, in every order: what divides by a length or a standard deviation that may vanish."""
-    return where(out == 0, 0.0, g / where(out == 0, 1.0, out))
 
 
 __all__ = ["abs", "add", "astype", "ceil", "clip", "clone", "cos", "divide", "elu", "equal", "erf", "exp", "expm1", "floor", "gelu", "greater",

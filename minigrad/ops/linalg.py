@@ -24,9 +24,11 @@ from ..core.backend import Array
 from ..core.errors import describe, error, integer
 from ..core.primitive import primitive
 from ..kernels import matmul as kernel
+from ..kernels.half import is_half, widened
 from .broadcasting import broadcast_to, namespace_of
 from .elementwise import abs as absolute
-from .elementwise import as_floating, astype, multiply, over, where
+from .elementwise import as_floating, astype, multiply, where
+from .reduce import _norm
 from .reduce import sum as sum_of
 from .shape import Axis, _reshape, _transpose, expand_dims, normalize_axis, one_axis, reshape, squeeze
 
@@ -222,12 +224,6 @@ def triu(a: Any, k: int = 0) -> Any:
     return _triu(_matrix("triu", a), k=k)
 
 
-@primitive(a=lambda g, a, out: a * over(g, out))
-def _norm(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
-    work = a.astype(backend.float32) if a.dtype == backend.float16 else a
-    return xp.sqrt(xp.square(work).sum(axis=axis, keepdims=True)).astype(a.dtype, copy=False)
-
-
 def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
     """√(Σ a²) over `axis`: the 2-norm of vectors, the Frobenius norm of matrices; axis=None takes all elements.
 
@@ -240,8 +236,9 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
     if ord is not None and (ord, len(axes)) not in ((2, 1), ("fro", 2)):
         raise error(ValueError, "norm", got=f"ord={ord!r} over {len(axes)} axes", needs="None, 2 over one axis or 'fro' over two",
                     fix="leave ord out for the root of the sum of squares; for the spectral norm of a: sqrt(eigvalsh(swapaxes(a, -1, -2) @ a)[..., -1])")
-    out = _norm(as_floating(a), axis=axes)
-    return out if keepdims else squeeze(out, axes)
+    out = _norm(as_floating(widened(a)), axis=axes)
+    out = out if keepdims else squeeze(out, axes)
+    return astype(out, a.dtype) if is_half(a) else out
 
 
 # -- functions of a matrix ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from ..core.errors import describe, error
 from ..core.primitive import primitive
 from .elementwise import as_floating, astype, exp, not_equal, softplus, where
 from .neural import check_range
-from .reduce import _logsumexp, _mean, _sum, log_softmax, mean
+from .reduce import _mean, _peak, _sum, log_softmax, mean
 from .reduce import sum as sum_
 from .shape import _reshape, expand_dims, reshape, squeeze, take, take_along_axis
 
@@ -111,13 +111,22 @@ def _one_hot(xp: Any, target: Array, *, classes: int) -> Array:
 
 
 def _softmax_minus_one_hot(g: Any, saved: Any, z: Any, target: Any) -> tuple[Any, None]:
-    return _reshape(g, shape=saved[0].shape) * (exp(z - saved[0]) - _one_hot(target, classes=z.shape[1])), None
+    largest, total = saved
+    g = _reshape(g, shape=largest.shape)
+    return (g / total) * exp(z - largest) - g * _one_hot(target, classes=z.shape[1]), None
 
 
-@by_hand(save=lambda z: (_logsumexp(z, axis=(1,), keepdims=True),), backward=_softmax_minus_one_hot)
+def _peak_and_total(z: Any) -> tuple[Any, Any]:
+    """m = max z and Σ e^(z − m), each (N, 1, ...). In their logsumexp, m + log Σ, a large m would cost the other its digits."""
+    largest = _peak(z, axis=(1,))
+    return largest, _sum(exp(z - largest), axis=(1,), keepdims=True)
+
+
+@by_hand(save=_peak_and_total, backward=_softmax_minus_one_hot)
 def _label_cross_entropy(xp: Any, z: Array, target: Array, *, saved: Any) -> Array:
     chosen = z[xp.arange(len(z)), target] if z.ndim == 2 else xp.take_along_axis(z, target[:, None], 1)[:, 0]
-    return saved[0][:, 0] - chosen
+    largest, total = saved
+    return (xp.log(total) - (chosen[:, None] - largest))[:, 0]
 
 
 def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,

@@ -15,9 +15,9 @@ from ..core.errors import error
 from ..core.primitive import primitive
 from ..kernels.half import is_half, widened
 from ..kernels.reduce import sum_over
-from .broadcasting import _broadcast_to, floating
-from .elementwise import as_floating, astype, clone, exp, over
-from .shape import Axis, _reshape, _transpose, concatenate, flatten, flip, moveaxis, normalize_axis, one_axis, reshape, stack, take_along_axis
+from .broadcasting import _broadcast_to
+from .elementwise import as_floating, astype, clone, exp, where
+from .shape import Axis, _reshape, _transpose, concatenate, flatten, flip, moveaxis, normalize_axis, one_axis, reshape, squeeze, stack, take_along_axis
 
 
 def _spread(g: Any, shape: tuple[int, ...], axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -67,23 +67,46 @@ def var(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any
     centred = a - mean(a, axis, keepdims=True)
     axes = normalize_axis("var", axis, a)
     squares = mean(centred * centred, axes, keepdims)
-    n = _count(a.shape, axes)
+    n, free = _count(a.shape, axes), _degrees_of_freedom("var", a.shape, axes, ddof)
+    return squares * (n / free) if ddof else squares
+
+
+def _degrees_of_freedom(op: str, shape: tuple[int, ...], axis: tuple[int, ...], ddof: int) -> int:
+    n = _count(shape, axis)
     if ddof and n <= ddof:
-        raise error(ValueError, "var", got=f"{n} elements and ddof={ddof}", needs="more elements than ddof", fix="use ddof=0, or a larger batch")
-    return squares * (n / (n - ddof)) if ddof else squares
+        raise error(ValueError, op, got=f"{n} elements and ddof={ddof}", needs="more elements than ddof", fix="use ddof=0, or a larger batch")
+    return n - ddof
 
 
-@floating(a=lambda g, out: 0.5 * over(g, out))
-def _std(xp: Any, a: Array) -> Array:
-    """√a of a variance: with derivative 0 where it is 0."""
-    return xp.sqrt(a)
+def _along(g: Any, a: Any, out: Any) -> Any:
+    """g · a/‖a‖, and 0 where a = 0, in every order. a/‖a‖ is at most 1; g/‖a‖ could overflow."""
+    return where(out == 0, 0.0, g) * (a / where(out == 0, 1.0, out))
+
+
+@primitive(a=_along)
+def _norm(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    """√(Σ a²), a not in float16. Very large or small numbers are first divided by the largest, so that their squares stay in range."""
+    if not a.size:
+        return xp.sqrt(xp.square(a).sum(axis=axis, keepdims=True))
+    largest = xp.maximum(a.max(axis=axis, keepdims=True), -a.min(axis=axis, keepdims=True))
+    ordinary = (largest > 2.0**-40) & (largest < 2.0**40) | (largest == 0) | ~xp.isfinite(largest)
+    if xp is backend.np and ordinary.all():  # to know this of a GPU's numbers would wait for it
+        return xp.sqrt(xp.square(a).sum(axis=axis, keepdims=True))
+    unit = xp.where(ordinary, 1, largest).astype(a.dtype, copy=False)
+    return unit * xp.sqrt(xp.square(a / unit).sum(axis=axis, keepdims=True))
 
 
 def std(a: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Standard deviation over `axis`. Its derivative is 0 where it is 0 (in second order too), as that of `norm`."""
+    """Standard deviation over `axis`. Its derivative is 0 where it is 0 (in second order too), as that of `norm`.
+
+    It is the norm of a − mean, divided by √(n − ddof): right also where the variance leaves the range.
+    """
     if is_half(a):
         return astype(std(widened(a), axis, ddof, keepdims), a.dtype)
-    return _std(var(a, axis, ddof, keepdims))
+    centred = a - mean(a, axis, keepdims=True)
+    axes = normalize_axis("std", axis, a)
+    out = _norm(centred, axis=axes) / math.sqrt(_degrees_of_freedom("std", a.shape, axes, ddof))
+    return out if keepdims else squeeze(out, axes)
 
 
 @primitive(a=lambda g, axis: flip(_cumsum(flip(g, axis), axis=axis), axis))
@@ -270,12 +293,18 @@ def _largest(xp: Any, a: Array, axis: tuple[int, ...]) -> Array:
     return xp.minimum(xp.maximum(a.max(axis=axis, keepdims=True), -bound), bound)
 
 
+@primitive()
+def _peak(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+    """`_largest` as a constant for the derivative: what is subtracted and added again may be any number."""
+    return _largest(xp, a, axis)
+
+
 def _total(xp: Any, e: Array, axis: tuple[int, ...]) -> Array:
     """Σ e, of float16 in float32: more than 65504 ones would be infinite."""
     return sum_over(xp, e, axis, True, backend.float32 if e.dtype == backend.float16 else None)
 
 
-@primitive(a=lambda g, a, out, axis, keepdims: _spread(g, a.shape, axis, keepdims) * exp(a - _spread(out, a.shape, axis, keepdims)))
+@primitive(a=lambda g, a, axis, keepdims: _spread(g, a.shape, axis, keepdims) * _softmax(a, axis=axis))  # exp(a − out) has the rounding of out
 def _logsumexp(xp: Any, a: Array, *, axis: tuple[int, ...], keepdims: bool) -> Array:
     m = _largest(xp, a, axis)
     out = (m + xp.log(_total(xp, xp.exp(a - m), axis))).astype(a.dtype, copy=False)
