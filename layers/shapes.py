@@ -11,12 +11,17 @@ from minigrad.kernels import normalize
 from minigrad.ops.elementwise import require_floating
 
 
-def one_dtype(layer: str, x: Any, **parameters: Any) -> None:
-    """Refuse parameters and statistics of another floating dtype than x. (Where x is float16, both are float32 here.)"""
+def one_dtype(layer: str, x: Any, **parameters: Any) -> tuple[Any, ...]:
+    """The parameters and statistics in the dtype of x, which integers follow. (Where x is float16, all are float32 here.)
+
+    Raises:
+        TypeError: one is of another floating dtype than x.
+    """
     for name, p in parameters.items():
         if p.dtype != x.dtype and p.dtype.kind == x.dtype.kind == "f":
             raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {x.dtype}",
                         needs="one floating dtype (float32 also beside float16 x): nothing is converted silently", fix=f"{name}.astype('{x.dtype}')")
+    return tuple(p if p.dtype.kind == "f" else p.astype(x.dtype) for p in parameters.values())
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -35,9 +40,8 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
         if tuple(p.shape) != (x.shape[1],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
-    one_dtype(layer, x, **parameters)
     shape = (1, -1) + (1,) * (x.ndim - 2)
-    return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in parameters.values())
+    return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in one_dtype(layer, x, **parameters))
 
 
 @primitive(x=lambda g, x_shape, axes: broadcast_to(g * (1 / (prod(x_shape[i] for i in axes) or 1)), x_shape))
@@ -49,12 +53,12 @@ def exact_mean(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     return normalize.moments(xp, x, axes)[0]
 
 
-def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:
-    """The last axes of x: those that parameters of this shape extend over.
+def trailing(layer: str, x: Any, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """The last axes of x, those that parameters of this shape extend over, and the parameters, which follow x if they are integers.
 
     Raises:
         ValueError: a parameter's shape is not the end of x's, or not that of the others, or is empty.
-        TypeError: x is not floating.
+        TypeError: x is not floating, or a parameter has another dtype.
     """
     if x.dtype.kind != "f":
         require_floating(layer, x=x, **parameters)
@@ -63,7 +67,7 @@ def trailing(layer: str, x: Any, **parameters: Any) -> tuple[int, ...]:
         if not 0 < ndim <= x.ndim or tuple(x.shape[-ndim:]) != tuple(p.shape) or not p.size:
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs="the shape of x's last axes, the ones to normalize over", fix="give every parameter one shape, x.shape[k:]")
-    return tuple(range(x.ndim - ndim, x.ndim))
+    return tuple(range(x.ndim - ndim, x.ndim)), one_dtype(layer, x, **parameters)
 
 
 def refuse_constant_channels(layer: str, var: Any, eps: float, what: str = "a constant channel", x: Any = None, axes: Any = None) -> None:

@@ -848,10 +848,15 @@ for op in ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal
     constant(op, "broadcast, with ties", lambda m, a, b, op=op: getattr(m, op)(a, b), _RANKS)
     constant(op, "number", lambda m, a, b, op=op: getattr(m, op)(a, 1), _RANKS)
 constant("equal", "through operators", lambda m, a, b: (a == b) | (a != 2) & ~(a < b), _RANKS)
-constant("logical_or", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) | (a > 0), _RANKS)
-constant("logical_and", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) & (a > 0), _RANKS)
+constant("bitwise_or", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) | (a > 0), _RANKS)
+constant("bitwise_and", "with an array on the left", lambda m, a, b: (like(a, _MASK).data if m is mg else _MASK) & (a > 0), _RANKS)
 for op in ("logical_and", "logical_or"):
     constant(op, "booleans", lambda m, a, b, op=op: getattr(m, op)(a > 0, b < 1), _RANKS)
+for op, f in [("bitwise_and", lambda a, b: a & b), ("bitwise_or", lambda a, b: a | b), ("bitwise_xor", lambda a, b: a ^ b), ("invert", lambda a, b: ~a)]:
+    constant(op, "of integers", lambda m, a, b, f=f: f(a.astype("int64"), b.astype("int64")), _RANKS)
+    constant(op, "of booleans", lambda m, a, b, f=f: f(a > 0, b < 1), _RANKS)
+    constant(op, "of integers and a boolean", lambda m, a, b, f=f: f(a.astype("int64"), b > 0), _RANKS)
+    constant(op, "of integers and a number", lambda m, a, b, f=f: f(a.astype("int64"), 3), _RANKS)
 constant("logical_not", "boolean", lambda m, a, b: m.logical_not(a > b), _RANKS)
 constant("zeros", "of anything", lambda m, a, b: _zeros(a), _RANKS, lambda a, b: 0 * a)
 constant("sign", "with zeros", lambda m, a, b: m.sign(a), _RANKS)

@@ -8,7 +8,7 @@ import pytest
 
 import layers
 import minigrad as mg
-from helpers import relative_error
+from helpers import relative_error, to_host
 from layers.verify.agreement import bound, cases_of, derivatives, differences, float32_errors, on_backend, relative_errors, worst
 
 PAIRS = [(name, derivation) for name, layer in layers.REGISTRY.items() for derivation in layer.derived]
@@ -92,3 +92,39 @@ def test_raw_arrays_give_raw_results(name, xp):
 def test_a_wrong_form_is_named():
     with pytest.raises(ValueError, match="one_line"):
         layers.REGISTRY["batch_norm"].form("two_lines")
+
+
+WITH_PARAMETERS = [(n, d) for n, layer in layers.REGISTRY.items() for d in ("composed", *layer.derived)]
+
+
+@pytest.mark.parametrize("taped", [False, True], ids=["arrays", "tensors"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(("name", "form"), WITH_PARAMETERS)
+def test_integer_parameters_and_statistics_follow_x(name, form, dtype, taped, backend):
+    """Beside x they give what the same numbers give as floats: the value, its dtype and the derivative in x."""
+    f = layers.REGISTRY[name].form(form)
+    _, (x, *rest), keywords = next(iter(layers.REGISTRY[name].cases("float64", np.random.default_rng(0))))
+    x, wide = x.astype(dtype), "float32" if dtype == "float16" else dtype
+    whole = [np.rint(3 * np.abs(a)).astype("int64") + 1 for a in rest]
+    arrays = {k: np.rint(3 * np.abs(v)).astype("int64") + 1 for k, v in keywords.items() if isinstance(v, np.ndarray)}
+    found = []
+    for kind in ("int64", wide):
+        variable = mg.tensor(x, requires_grad=taped, backend=backend)
+        others = [mg.tensor(a.astype(kind), backend=backend) for a in whole]
+        more = {k: mg.tensor(v.astype(kind), backend=backend) for k, v in arrays.items()}
+        if not taped:
+            variable, others, more = variable.data, [t.data for t in others], {k: t.data for k, t in more.items()}
+        y = f(variable, *others, **{**keywords, **more})
+        g = mg.tensor(np.random.default_rng(1).normal(size=y.shape).astype(y.dtype), backend=backend)
+        found.append([y, *(mg.grad(y, [variable], g) if taped else [])])
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(to_host(one), to_host(other))
+
+
+@pytest.mark.parametrize("norm", [lambda: layers.RMSNorm(3), lambda: layers.RMSNorm(3, eps=1e-5), lambda: layers.LayerNorm(3)],
+                         ids=["RMSNorm", "with eps", "LayerNorm"])
+def test_integer_data_is_refused_by_its_dtype(norm, backend):
+    for dtype in ("int64", "uint8", "bool"):
+        with pytest.raises(TypeError, match=rf"dtype {dtype}\b[\s\S]*fix: +x.astype\('float32'\)"):
+            norm().to(backend)(mg.tensor(np.ones((1, 3), dtype), backend=backend))

@@ -279,11 +279,22 @@ def test_lengths_and_deviations_whose_squares_leave_the_range(unit, dtype, backe
         assert not to_host(d).any() and not to_host(dd).any()
 
 
+@pytest.mark.parametrize("take", [lambda w, i: mg.embedding(i, w), lambda w, i: w[i], lambda w, i: w[i, 0], lambda w, i: mg.take(w, i, axis=0),
+                                  lambda w, i: mg.take_along_axis(w, i[:, None], 0)], ids=["embedding", "getitem", "pairs", "take", "take_along_axis"])
+@pytest.mark.parametrize("count", [2049, 5000, 60000])
+def test_float16_gradients_of_one_element_taken_often_are_rounded_once(take, count, backend):
+    w = mg.tensor(np.zeros((1, 1), "float16"), requires_grad=True, backend=backend)
+    y = take(w, mg.tensor(np.zeros(count, int), backend=backend))
+    (d,) = mg.grad(y, [w], mg.tensor(np.ones(y.shape, "float16"), backend=backend))
+    assert d.dtype == "float16" and to_host(d) == np.float16(count)
+
+
 # -- integers, empty arrays, 0-d arrays: as NumPy, or an error that explains --------------------------------------------
 
 I, J, B = np.array([[3, -1, 2], [0, 4, -2]]), np.array([2, 1, 3]), np.array([[True, False, True], [False, False, True]])
 AS_NUMPY = """
-    i + j, i - j, i * j, i * 2, -i, i ** 2, abs(i), b & (i > 0), b | b, ~b, i + b, i > j, i >= 0, i == j, i != j, i <= j,
+    i + j, i - j, i * j, i * 2, -i, i ** 2, abs(i), b & (i > 0), b | b, ~b, b ^ b, ~i, i & 3, i | 1, i ^ j, 6 & i, 1 | i, 5 ^ i, i & b, b & 1, i & True,
+    i + b, i > j, i >= 0, i == j, i != j, i <= j,
     m.square(i), m.maximum(i, j), m.minimum(i, 1), m.where(b, i, j), m.where(b, i, 0), m.clip(i, -1, 2), m.sign(i),
     m.sum(i), m.sum(i, axis=0), m.sum(b, axis=1), m.sum(i, axis=(0, 1), keepdims=True), m.max(i, axis=1), m.min(i), m.cumsum(i, axis=1),
     m.argmax(i), m.argmax(b, axis=1), m.reshape(i, (3, 2)), m.transpose(i), i.T, m.swapaxes(b, 0, 1), m.moveaxis(i, 0, 1), m.expand_dims(i, 1),
@@ -333,6 +344,28 @@ def test_integers_and_booleans_are_computed_as_numpy_does_but_in_float32(source,
     got = evaluate(source, mg, **names)[0]
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype) and not got.requires_grad
     assert relative_error(got, expected) <= 8 * EPS["float32"] if expected.dtype.kind == "f" else (to_host(got) == expected).all()
+
+
+@pytest.mark.parametrize("f, name, instead", [
+    (lambda x: x & x, "bitwise_and", "logical_and"), (lambda x: True | x, "bitwise_or", "logical_or"), (lambda x: x ^ x, "bitwise_xor", "not_equal"),
+    (lambda x: ~x, "invert", "logical_not"), (lambda x: (x > 0) & 1.0, "bitwise_and", "logical_and")], ids=["and", "or", "xor", "not", "number"])
+def test_bits_of_floats_are_refused(f, name, instead, backend):
+    for dtype in ("float16", "float32", "float64"):
+        with pytest.raises(TypeError, match=rf"{name}: got .*float[\s\S]*minigrad.{instead}\("):
+            f(mg.tensor(np.ones(3, dtype), backend=backend))
+
+
+def test_bits_of_an_array_on_the_left_and_in_place(backend):
+    i = mg.tensor(I, backend=backend)
+    left = mg.tensor(J, backend=backend).data
+    for got, expected in ((left & i, J & I), (left | i, J | I), (left ^ i, J ^ I)):
+        assert isinstance(got, mg.Tensor) and (to_host(got) == expected).all()
+    a, b, c = (mg.tensor(I, backend=backend) for _ in range(3))
+    a &= 3
+    b |= 1
+    c ^= 5
+    for got, expected in ((a, I & 3), (b, I | 1), (c, I ^ 5)):
+        assert got.dtype == "int64" and (to_host(got) == expected).all()
 
 
 # -- every op of every small dtype ----------------------------------------------------------------------------------------

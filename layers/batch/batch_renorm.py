@@ -18,7 +18,7 @@ from minigrad import clip, mean, named, reshape, sqrt
 from minigrad.core.errors import error
 
 from ..registry import Case, Form, register
-from ..shapes import exact_mean, per_channel, refuse_constant_channels
+from ..shapes import exact_mean, one_dtype, per_channel, refuse_constant_channels
 from . import batch_norm
 
 
@@ -64,7 +64,8 @@ def correction(saved: Any, running_mean: Any, running_var: Any, r_max: float, d_
     """r and d, (1, C, 1, 1), as constants."""
     with mg.no_grad():
         mu, var = saved
-        rm, rv = reshape(running_mean, mu.shape), reshape(running_var, mu.shape)
+        running = one_dtype("batch_renorm", mu, running_mean=running_mean, running_var=running_var)
+        rm, rv = (reshape(s, mu.shape) for s in running)
         return clip(sqrt((var + eps) / (rv + eps)), 1 / r_max, r_max), clip((mu - rm) / sqrt(rv + eps), -d_max, d_max)
 
 

@@ -25,7 +25,7 @@ from minigrad.kernels import normalize
 from minigrad.ops.broadcasting import namespace_of
 
 from ..registry import Case, register
-from ..shapes import exact_mean, per_channel, refuse_constant_channels
+from ..shapes import exact_mean, one_dtype, per_channel, refuse_constant_channels
 
 SMALLEST = 1e-3  # |γ| below this counts as this
 
@@ -52,7 +52,7 @@ def refuse_activation(activation: str, slope: float) -> None:
 def composed(x: Any, gamma: Any, beta: Any, *, eps: float, activation: str = "leaky_relu", slope: float = 0.01) -> Any:
     """Batch norm, then the activation, as a graph of primitives; the tape derives the backward."""
     refuse_activation(activation, slope)
-    axes, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
+    axes, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(*one_dtype("inplace_abn", x, gamma=gamma)), beta=beta)
     mu = named("mu", exact_mean(x, axes=axes))                         # (1, C, 1, 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (1, C, 1, 1)
@@ -113,7 +113,7 @@ def statistics(x: Any) -> tuple[Any, Any]:
 def inplace_abn(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, activation: str = "leaky_relu", slope: float = 0.01, saved: Any, into: Any) -> Any:
     """φ((γ/s)·(x − μ) + β) in one pass, written over x if nobody else needs it."""
     refuse_activation(activation, slope)
-    _, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(gamma), beta=beta)
+    _, (gamma, beta) = per_channel("inplace_abn", x, gamma=away_from_zero(*one_dtype("inplace_abn", x, gamma=gamma)), beta=beta)
     mu, var = saved
     refuse_constant_channels("inplace_abn", var, eps)
     phi = partial(activate, xp, activation, slope)
@@ -130,7 +130,7 @@ def activate(xp: Any, activation: str, slope: float, y: Any) -> None:
 
 def rebuilt(saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> Any:
     """x = μ + s·x̂: second derivatives see x through the statistics, too."""
-    _, (gamma, beta) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
+    _, (gamma, beta) = per_channel("inplace_abn", out, gamma=away_from_zero(*one_dtype("inplace_abn", out, gamma=gamma)), beta=beta)
     mu, var = saved
     _, y = undo_of(out, activation, slope)(out, out)
     return mu + sqrt(var + eps) * ((y - beta) / gamma)
@@ -138,7 +138,7 @@ def rebuilt(saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activati
 
 def form_1_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> tuple[Any, Any, Any]:
     """Form I: x̂ = (y − β)/γ, then batch norm's ∂L/∂x."""
-    axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
+    axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(*one_dtype("inplace_abn", out, gamma=gamma)), beta=beta)
     m, undo = out.size // out.shape[1], undo_of(out, activation, slope)
     rstd = 1.0 / sqrt(saved[1] + eps)                                                 # (1, C, 1, 1), as all below
     a = gamma_ * rstd
@@ -149,7 +149,7 @@ def form_1_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps:
 
 def form_2_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps: float, activation: str, slope: float) -> tuple[Any, Any, Any]:
     """Form II: the same, multiplied out, in terms of y."""
-    axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(gamma), beta=beta)
+    axes, (gamma_, beta_) = per_channel("inplace_abn", out, gamma=away_from_zero(*one_dtype("inplace_abn", out, gamma=gamma)), beta=beta)
     m, undo = out.size // out.shape[1], undo_of(out, activation, slope)
     rstd = 1.0 / sqrt(saved[1] + eps)
     a = gamma_ * rstd

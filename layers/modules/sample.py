@@ -8,6 +8,7 @@ from typing import Any
 import minigrad as mg
 from minigrad import backend
 from minigrad.core.errors import error, integer
+from minigrad.ops.elementwise import require_floating
 
 from ..registry import REGISTRY
 from ..sample import instance_norm
@@ -162,6 +163,7 @@ class RMSNorm(Normalization):
 
     def forward(self, x: Any) -> Any:
         """x (*lead, *normalized_shape) -> the same shape."""
+        require_floating("rms_norm", x=x, weight=self.weight)
         eps = float(backend.np.finfo(max(x.dtype, backend.float32)).eps) if self.eps is None else self.eps
         return REGISTRY[self.layer].form(self.form)(x, self._affine(x)[0], eps=eps)
 

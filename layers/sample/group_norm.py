@@ -62,7 +62,7 @@ def statistics(x: Any, *, groups: int) -> tuple[Any, Any]:
 
 def group_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, groups: int, eps: float, saved: Any) -> Any:
     """γ·(x − μ)/s + β in one pass, with s = √(var + ε)."""
-    per_channel("group_norm", x, gamma=gamma, beta=beta)
+    _, (gamma, beta) = per_channel("group_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
     xg, gamma, beta = reshape(x, grouped(x, groups)), reshape(gamma, (1, groups, -1, 1)), reshape(beta, (1, groups, -1, 1))
     refuse_constant_channels("group_norm", var, eps, "a constant group", xg, (2, 3))
@@ -71,6 +71,7 @@ def group_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, groups: int, eps: floa
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, groups: int, eps: float) -> tuple[Any, Any, Any]:
     """dx = (h − mean h − xhat·mean(h·xhat))/s for each (sample, group), with h = γ·g."""
+    _, (gamma,) = per_channel("group_norm", x, gamma=gamma)
     mu, var = saved
     shape = grouped(x, groups)
     m = shape[2] * shape[3]

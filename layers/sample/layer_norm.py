@@ -22,7 +22,7 @@ from ..shapes import exact_mean, refuse_constant_channels, trailing
 
 def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
     """Layer norm as a graph of primitives; the tape derives the backward."""
-    axes = trailing("layer_norm", x, gamma=gamma, beta=beta)
+    axes, (gamma, beta) = trailing("layer_norm", x, gamma=gamma, beta=beta)
     mu = named("mu", exact_mean(x, axes=axes))                         # (*lead, 1, ..., 1)
     xc = named("xc", x - mu)                                           # like x
     var = named("var", mean(xc * xc, axes, keepdims=True))             # (*lead, 1, ..., 1)
@@ -47,7 +47,7 @@ def statistics(x: Any, gamma: Any) -> tuple[Any, Any]:
 
 def layer_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any) -> Any:
     """γ·(x − μ)/s + β in one pass, with s = √(var + ε)."""
-    trailing("layer_norm", x, gamma=gamma, beta=beta)
+    _, (gamma, beta) = trailing("layer_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
     rows, gamma, beta = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1)), reshape(beta, (1, -1))
     refuse_constant_channels("layer_norm", var, eps, "a constant row", rows, 1)
@@ -56,6 +56,7 @@ def layer_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
     """dx = (h − mean h − xhat·mean(h·xhat))/s for each row, with h = γ·g."""
+    _, (gamma,) = trailing("layer_norm", x, gamma=gamma)
     mu, var = saved
     m = gamma.size
     g, rows, gamma_ = reshape(g, (-1, m)), reshape(x, (-1, m)), reshape(gamma, (1, -1))

@@ -21,7 +21,7 @@ from ..shapes import refuse_constant_channels, trailing
 
 def composed(x: Any, gamma: Any, *, eps: float) -> Any:
     """RMS norm as a graph of primitives; the tape derives the backward."""
-    axes = trailing("rms_norm", x, gamma=gamma)
+    axes, (gamma,) = trailing("rms_norm", x, gamma=gamma)
     ms = named("ms", mean(x * x, axes, keepdims=True))                 # (*lead, 1, ..., 1)
     refuse_constant_channels("rms_norm", ms, eps, "a row of zeros")
     rrms = named("rrms", 1.0 / sqrt(ms + eps))                         # (*lead, 1, ..., 1)
@@ -45,6 +45,7 @@ def statistics(x: Any, gamma: Any) -> tuple[Any]:
 
 def rms_norm(xp: Any, x: Any, gamma: Any, *, eps: float, saved: Any) -> Any:
     """γ·x/r in one pass, with r = √(mean x² + ε)."""
+    _, (gamma,) = trailing("rms_norm", x, gamma=gamma)
     (ms,) = saved
     refuse_constant_channels("rms_norm", ms, eps, "a row of zeros")
     rows, gamma = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1))
@@ -54,6 +55,7 @@ def rms_norm(xp: Any, x: Any, gamma: Any, *, eps: float, saved: Any) -> Any:
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any]:
     """dx = (h − xhat·mean(h·xhat))/r for each row, with h = γ·g; dγ = Σ g·xhat down the columns."""
     (ms,) = saved
+    _, (gamma,) = trailing("rms_norm", x, gamma=gamma)
     m = gamma.size
     g, rows, gamma_ = reshape(g, (-1, m)), reshape(x, (-1, m)), reshape(gamma, (1, -1))
     rrms = 1.0 / sqrt(ms + eps)                                        # (R, 1)

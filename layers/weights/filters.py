@@ -29,9 +29,8 @@ def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], 
         if tuple(p.shape) != (v.shape[0],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for weights of shape {tuple(v.shape)}",
                         needs=f"shape ({v.shape[0]},): one value for each filter", fix="filters are axis 0 (out)")
-    one_dtype(layer, v, **parameters)
     shape = (-1,) + (1,) * (v.ndim - 1)
-    return tuple(range(1, v.ndim)), prod(v.shape[1:]), tuple(reshape(p, shape) for p in parameters.values())
+    return tuple(range(1, v.ndim)), prod(v.shape[1:]), tuple(reshape(p, shape) for p in one_dtype(layer, v, **parameters))
 
 
 def refuse_flat_filters(layer: str, v: Any, *, eps: float = 0.0, centred: bool = True) -> None:

@@ -20,6 +20,7 @@ from minigrad import sum as sum_
 from minigrad.core.errors import describe, error
 
 from ..registry import Case, register
+from ..shapes import one_dtype
 from .filters import per_filter
 
 # -- composed: the forward pass, line by line ---------------------------------------------------------------------------
@@ -28,6 +29,7 @@ from .filters import per_filter
 def composed(w: Any, *, u: Any) -> Any:
     """W/‖Wᵀu‖ as a graph of primitives; the tape derives the backward."""
     per_filter("spectral_norm", w, u=u)
+    (u,) = one_dtype("spectral_norm", w, u=u)
     matrix = reshape(w, (w.shape[0], -1))                              # (out, d)
     p = named("p", matrix.T @ u)                                       # (d,)
     sigma = named("sigma", sqrt(sum_(p * p)))                          # ()
@@ -57,6 +59,7 @@ def refuse_zero(w: Any, sigma: Any, u: Any) -> None:
 def projected(w: Any, *, u: Any) -> tuple[Any, Any]:
     """p = Wᵀu (d,) and σ = ‖p‖: the cache."""
     per_filter("spectral_norm", w, u=u)
+    (u,) = one_dtype("spectral_norm", w, u=u)
     p = reshape(w, (w.shape[0], -1)).T @ u
     sigma = sqrt(sum_(p * p))
     refuse_zero(w, sigma, u)
@@ -71,6 +74,7 @@ def spectral_norm(xp: Any, w: Any, *, u: Any, saved: Any) -> Any:
 
 def backward(g: Any, saved: Any, w: Any, *, u: Any) -> tuple[Any]:
     """dW = (G − ⟨G, W/σ⟩ u vᵀ)/σ."""
+    (u,) = one_dtype("spectral_norm", w, u=u)
     p, sigma = saved
     uv = reshape(mg.outer(u, p / sigma), w.shape)                      # like w, of rank 1 as a matrix
     return ((g - (sum_(g * w) / sigma) * uv) / sigma,)

@@ -37,7 +37,7 @@ def blocks(x: Any, projection: Any) -> Any:
         ValueError: it does not fit the channels of x.
         TypeError: it has another dtype.
     """
-    one_dtype("whiten_eval", x, projection=projection)
+    (projection,) = one_dtype("whiten_eval", x, projection=projection)
     p = expand_dims(projection, 0) if projection.ndim == 2 else projection
     if p.ndim != 3 or p.shape[1] != p.shape[2] or p.shape[0] * p.shape[1] != x.shape[1]:
         raise error(ValueError, "whiten_eval", got=f"projection: {describe(projection)} for {x.shape[1]} channels",

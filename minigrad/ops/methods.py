@@ -7,7 +7,7 @@ from typing import Any
 from ..core import backend
 from ..core.errors import TapeError, describe, error
 from ..core.tensor import Tensor, refusal_of_numpy, state
-from . import elementwise, linalg, reduce, shape
+from . import bits, elementwise, linalg, reduce, shape
 
 
 def _reflected(op: Any) -> Any:
@@ -44,10 +44,12 @@ _OPERATORS: dict[str, Any] = {
     "__truediv__": elementwise.divide, "__rtruediv__": _reflected(elementwise.divide),
     "__pow__": elementwise.power, "__rpow__": _reflected(elementwise.power),
     "__matmul__": linalg.matmul, "__rmatmul__": _reflected(linalg.matmul),
-    "__neg__": elementwise.negative, "__abs__": elementwise.abs, "__invert__": elementwise.logical_not,
+    "__neg__": elementwise.negative, "__abs__": elementwise.abs, "__invert__": bits._invert,
     "__gt__": elementwise.greater, "__ge__": elementwise.greater_equal, "__lt__": elementwise.less, "__le__": elementwise.less_equal,
-    "__eq__": elementwise.equal, "__ne__": elementwise.not_equal, "__and__": elementwise.logical_and, "__or__": elementwise.logical_or,
-    "__rand__": _reflected(elementwise.logical_and), "__ror__": _reflected(elementwise.logical_or),
+    "__eq__": elementwise.equal, "__ne__": elementwise.not_equal,
+    "__and__": bits._bitwise_and, "__rand__": _reflected(bits._bitwise_and),
+    "__or__": bits._bitwise_or, "__ror__": _reflected(bits._bitwise_or),
+    "__xor__": bits._bitwise_xor, "__rxor__": _reflected(bits._bitwise_xor),
     "__getitem__": shape.getitem,
 }
 _METHODS: dict[Any, str] = {
@@ -60,7 +62,8 @@ _COMPARISONS: dict[Any, Any] = {getattr(backend.np, name): getattr(elementwise, 
     "greater", "greater_equal", "less", "less_equal", "equal", "not_equal")}
 _UFUNCS: dict[Any, Any] = _COMPARISONS | {getattr(backend.np, name): op for name, op in {
     "add": elementwise.add, "subtract": elementwise.subtract, "multiply": elementwise.multiply, "divide": elementwise.divide, "power": elementwise.power,
-    "matmul": linalg.matmul, "bitwise_and": elementwise.logical_and, "bitwise_or": elementwise.logical_or}.items()}
+    "matmul": linalg.matmul, "bitwise_and": bits._bitwise_and, "bitwise_or": bits._bitwise_or,
+    "bitwise_xor": bits._bitwise_xor}.items()}
 
 
 def _ufunc_of_numpy(self: Tensor, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -85,7 +88,7 @@ class _UfuncOfNumpy:
 
 for _name, _op in _OPERATORS.items():
     setattr(Tensor, _name, _op)
-for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@", "and": "&", "or": "|"}.items():
+for _name, _sign in {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@", "and": "&", "or": "|", "xor": "^"}.items():
     setattr(Tensor, f"__i{_name}__", _in_place(_sign, _OPERATORS[f"__{_name}__"]))
 for _module, _names in _METHODS.items():
     for _name in _names.split():

@@ -116,6 +116,11 @@ def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, f
     return _combine(g, x, mu, a, b, c, w, first=first)
 
 
+def _following(x: Array, parameter: Array | None) -> Array | None:
+    """Integers beside x, in its dtype."""
+    return parameter if parameter is None or parameter.dtype.kind == "f" else parameter.astype(x.dtype)
+
+
 class FusedRows:
     """Layer norm (`centred`) and RMS norm in one kernel a direction, on CuPy, for `by_hand(fused=)`; elsewhere it does not apply.
 
@@ -127,13 +132,14 @@ class FusedRows:
 
     def forward(self, xp: Any, x: Array, gamma: Array, beta: Array | None = None, *, eps: float) -> tuple[Array, tuple[Array, ...]] | None:
         """y and the rows' statistics: mean and variance, or the mean square alone."""
+        gamma, beta = _following(x, gamma), _following(x, beta)
         found = rows.forward(xp, x, gamma, beta, eps, self.centred)
         return None if found is None else (found[0], found[1:] if self.centred else found[2:])
 
     def backward(self, xp: Any, g: Array, saved: tuple[Array, ...], x: Array, gamma: Array, *, eps: float) -> tuple[Array, ...] | None:
         """dx, dγ and, if `centred`, dβ."""
         mean, variance = saved if self.centred else (None, *saved)
-        found = rows.backward(xp, g, x, gamma, mean, variance, eps, self.centred)
+        found = rows.backward(xp, g, x, _following(x, gamma), mean, variance, eps, self.centred)
         return None if found is None else found if self.centred else found[:2]
 
 

@@ -382,9 +382,14 @@ def _gather(xp: Any, a: Array, *indices: Array, template: tuple[Any, ...]) -> Ar
 
 @primitive(g=lambda h, indices, template: _gather(h, *indices, template=template))
 def _scatter_add(xp: Any, g: Array, *indices: Array, template: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
-    out = xp.zeros(shape, dtype=g.dtype)
-    xp.add.at(out, _filled(template, indices), g)
-    return out
+    return _added_at(xp, g, _filled(template, indices), shape)
+
+
+def _added_at(xp: Any, g: Array, places: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+    """Zeros of `shape` with g added at `places`, repeats included: float16 in float32, rounded once, as sums are."""
+    out = xp.zeros(shape, dtype=backend.float32 if g.dtype == backend.float16 else g.dtype)
+    xp.add.at(out, places, g)
+    return out.astype(g.dtype, copy=False)
 
 
 def getitem(a: Any, key: Any) -> Any:
@@ -457,11 +462,9 @@ def _take_along_axis(xp: Any, a: Array, indices: Array, *, axis: int) -> Array:
 
 @primitive(g=lambda h, indices, axis: _take_along_axis(h, indices, axis=axis))
 def _put_along_axis(xp: Any, g: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
-    out = xp.zeros(shape, dtype=g.dtype)
     place = [xp.arange(n).reshape((-1,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(indices.shape)]
     place[axis] = indices
-    xp.add.at(out, tuple(place), g)
-    return out
+    return _added_at(xp, g, tuple(place), shape)
 
 
 def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
