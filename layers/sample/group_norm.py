@@ -71,11 +71,11 @@ def group_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, groups: int, eps: floa
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, groups: int, eps: float) -> tuple[Any, Any, Any]:
     """dx = (h − mean h − xhat·mean(h·xhat))/s for each (sample, group), with h = γ·g."""
-    _, (gamma,) = per_channel("group_norm", x, gamma=gamma)
+    _, (gamma_,) = per_channel("group_norm", x, gamma=gamma)
     mu, var = saved
     shape = grouped(x, groups)
     m = shape[2] * shape[3]
-    g, xg, gamma_ = reshape(g, shape), reshape(x, shape), reshape(gamma, (1, groups, -1, 1))
+    g, xg, gamma_ = reshape(g, shape), reshape(x, shape), reshape(gamma_, (1, groups, -1, 1))
     rstd = 1.0 / sqrt(var + eps)                                       # (N, G, 1, 1)
     sum_g, sum_gx = mg.paired_sums(g, xg, mu, 3, r=rstd)               # Σ g, Σ g·xhat over space: (N, G, C/G, 1)
     mean_h = sum_(gamma_ * sum_g, 2, keepdims=True) / m                # (N, G, 1, 1)
