@@ -137,8 +137,10 @@ def _single(name: str, seed: int) -> str:
 
 
 def _alone(name: str, arrays: Any, keywords: dict[str, Any]) -> bool:
-    """Is each element normalized by itself alone?"""
+    """Is the gradient 0 whatever g is, as the difference of two large terms: one element alone, or a centred pair (±1 whatever it was)?"""
     x = arrays[0]
+    if name in ("centered_weight_norm", "weight_standardization"):
+        return x.size == 2 * x.shape[0]
     return (name == "group_norm" and x.size == x.shape[0] * keywords["groups"]) or (name == "layer_norm" and arrays[1].size == 1)
 
 
