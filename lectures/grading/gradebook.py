@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from minigrad.files import write_atomically
 
 from .sandbox import Outcome
 
@@ -120,18 +120,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(Row._fields)
     writer.writerows([[cell(value) for value in r] for r in rows])
-    data = text.getvalue().encode("utf-8-sig")  # with the mark by which spreadsheets know UTF-8
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        if temporary.read_bytes() != data:
-            raise OSError(f"{temporary} does not hold what was written")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text.getvalue().encode("utf-8-sig"))  # with the mark by which spreadsheets know UTF-8
 
 
 # -- the summary -------------------------------------------------------------------------------------------------------
