@@ -46,7 +46,7 @@ AGREE = 1e-9  # tape against central differences of order h⁶, h = 2⁻⁸: tru
 # -- probes -------------------------------------------------------------------------------------------------------------
 
 
-class Probe:
+class DocumentProbe:
     """One point, with numbers of order 1. Subclasses set `cotangent` and the intermediates, and define `forward`."""
 
     cotangent: Array

@@ -26,6 +26,7 @@ from minigrad.files import new_folder
 
 from . import browser, docs
 from .check import problems
+from .docs import NotBuilt
 from .mathjax import NoMathJax, mathjax
 
 HERE = Path(__file__).resolve().parent
@@ -38,10 +39,6 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 MATHJAX_OPTIONS = r"""MathJax = {
   tex: {inlineMath: [["$", "$"], ["\\(", "\\)"]], displayMath: [["$$", "$$"], ["\\[", "\\]"]], packages: {"[-]": ["autoload", "require"]}},
   options: {enableMenu: false}, svg: {fontCache: "global"}}"""
-
-
-class NotBuilt(Exception):
-    """The site was not built; the text says why."""
 
 
 # -- one page ----------------------------------------------------------------------------------------------------------
@@ -184,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         pages = build(dest, mathjax(ROOT / "build" / "mathjax", options.mathjax), options.fast)
-    except (NotBuilt, docs.NotBuilt, NoMathJax, ValueError) as reason:
+    except (NotBuilt, NoMathJax, ValueError) as reason:
         print(f"No site was built.\n{reason}", file=sys.stderr)
         return 1
     print(f"{len(pages)} pages and the documentation: open {dest / 'index.html'}")
