@@ -28,7 +28,8 @@ def test_it_is_the_length_of_the_difference_over_that_of_the_reference(xp, backe
     (0.0, 0.0, 0.0), (1e-300, 0.0, INF), ([], [], 0.0), ([0.0, 2.0], [0.0, 2.0], 0.0), (True, 1, 0.0), (3, 2, 0.5),
     (NAN, NAN, NAN), (NAN, 0.0, NAN), (0.0, NAN, NAN), ([NAN, 1.0], [1.0, INF], NAN), ([1.0, NAN], [1.0, 1.0], NAN),
     (INF, 1.0, INF), (INF, INF, NAN), (1.0, INF, NAN), (-INF, INF, NAN), ([INF, 1.0], [0.0, 0.0], INF),
-    ([1e200, 0], [2e200, 0], 0.5), ([1e-200, 0], [2e-200, 0], 0.5), (1.5e308, -1.5e308, 2.0), (5e-324, 1e-323, 0.5), (1e200, 1.0, 1e200)])
+    ([1e200, 0], [2e200, 0], 0.5), ([1e-200, 0], [2e-200, 0], 0.5), (1.5e308, -1.5e308, 2.0), (5e-324, 1e-323, 0.5), (1e200, 1.0, 1e200),
+    (1e-300, 1.5e308, 1.0)])
 def test_zeros_infinities_nan_and_the_ends_of_the_range(found, reference, wanted):
     assert relative_error(found, reference) == pytest.approx(wanted, rel=1e-15, nan_ok=True)
 
