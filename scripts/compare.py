@@ -24,6 +24,7 @@ import numpy as np
 
 import minigrad as mg
 from layers import REGISTRY
+from layers.verify.training import compared
 from minigrad.kernels.threads import num_threads
 from models.parts import NORMS
 
@@ -42,7 +43,8 @@ class Compared(Trainer):
         self.differences: list[tuple[int, float]] = []  # step, difference
         super().__init__(options, resume)
         images = self.data["train"][0]
-        self.twin = build_model(dataclasses.replace(options, form=other, init_from=None), images.shape[1], images.shape[-1])
+        self.copy, self.twin = (build_model(dataclasses.replace(options, form=form, init_from=None), images.shape[1], images.shape[-1])
+                                for form in (options.form, other))
 
     def state(self) -> dict[str, Any]:
         """That of a run, and the differences so far."""
@@ -54,24 +56,15 @@ class Compared(Trainer):
         if "differences" in state:
             self.differences = [(int(step), d) for step, d in state["differences"].tolist()]
 
+    def smooth(self, model: Any, x: Any, t: Any) -> Any:
+        """The loss without the penalty, which has no forms."""
+        return mg.cross_entropy(model(x), t, label_smoothing=self.options.label_smoothing)
+
     def train_step(self, x: Any, t: Any) -> None:
-        """The worst parameter's relative difference of the two forms' gradients, then the step."""
-        self.twin.load_state_dict(self.model.state_dict())
-        mine, theirs = ([g.numpy() for g in mg.grad(mg.cross_entropy(model(x), t, label_smoothing=self.options.label_smoothing), list(model.parameters()))]
-                        for model in (build_copy(self), self.twin))
-        largest = max(float(np.linalg.norm(g)) for g in mine)
-        worst = max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-6 * largest) for a, b in zip(mine, theirs, strict=True))
-        self.differences.append((self.step + 1, worst))
+        """The worst parameter's relative difference of the two forms' gradients, then the step. The run's own running statistics are left alone."""
+        self.copy.load_state_dict(self.model.state_dict())
+        self.differences.append((self.step + 1, max(compared(self.copy, self.twin, x, t, self.smooth))))
         super().train_step(x, t)
-
-
-def build_copy(trainer: Compared) -> Any:
-    """The run's own network again: its running statistics are left alone by the comparison."""
-    images = trainer.data["train"][0]
-    if not hasattr(trainer, "copy"):
-        trainer.copy = build_model(dataclasses.replace(trainer.options, init_from=None), images.shape[1], images.shape[-1])  # type: ignore[attr-defined]
-    trainer.copy.load_state_dict(trainer.model.state_dict())  # type: ignore[attr-defined]
-    return trainer.copy  # type: ignore[attr-defined]
 
 
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
