@@ -160,7 +160,8 @@ def problems(options: Options) -> str | None:
             return f"{flag(name)}: {options.model} has no such option; it has {mine or 'none'}"
         if value is not None and fixed.get(name, value) != value:
             others = {k: v for k, v in fixed.items() if k != name}
-            free = [n for n, c in MODELS.items() if getattr(c, "func", c) is MODELS[options.model].func and getattr(c, "keywords", {}).items() <= others.items()]
+            free = [n for n, c in MODELS.items()
+                    if getattr(c, "func", c) is MODELS[options.model].func and getattr(c, "keywords", {}).items() <= others.items()]
             return f"{flag(name)} {value}: {options.model} means {fixed[name]}; leave it out, or choose --model {free[-1]}"
     try:
         Parts(options.norm, slope=options.slope, activation_name=options.activation, norm_options=keywords("norm_options", options.norm_options))
