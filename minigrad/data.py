@@ -180,8 +180,7 @@ def _render(images: Array, labels: Array, parameters: np.random.Generator, noise
     contrast = (background + 0.3 + 0.2 * draws[:, 8:11] - background) * (1 - hard * 0.2)  # rounded as a colour is
 
     images[:] = background
-    for _ in range(2 if hard else 0):
-        more = clutter.random((m, 8), dtype=np.float32)[:, :, None, None]
+    for more in clutter.random((m, 2, 8), dtype=np.float32)[..., None, None].swapaxes(0, 1) if hard else ():
         radius, x, y = 0.25 + 0.25 * more[:, 0], *(2.4 * more[:, k] - 1.2 for k in (1, 2))
         kind = (more[:, 3, 0, 0] * len(_SHAPES) * len(_FILLS)).astype(np.int64)
         images += _strength(kind, size, radius, more[:, 4] * np.float32(2 * np.pi), x, y, phase)[:, None] * hard * (0.1 + 0.2 * more[:, 5:8])

@@ -73,7 +73,8 @@ def quantile(freedom: int) -> float:
     if freedom <= len(T):
         return T[freedom - 1]
     z = NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return (z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3))
 
 
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
