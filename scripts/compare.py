@@ -211,17 +211,17 @@ def draw(groups: Groups, figure: Path, title: str) -> None:
         axes[0].set(xlabel="step", ylabel="training loss", yscale="log", title="Training loss")
         axes[1].set(xlabel="step", ylabel="test accuracy", title=f"Test accuracy, {shown}")
         axes[0].figure.suptitle(title)
-        if len(groups) <= 6:
+        if len(groups) <= 4:
             axes[1].legend(loc="lower right")
         else:
-            axes[0].figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right center")
+            axes[0].figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         if differences:
             ax, names = axes[2], list(groups)
             for k, (name, _, d, h) in enumerate(differences):
                 ax.errorbar(100 * d, k, xerr=100 * h, fmt="o", capsize=4, color=f"C{names.index(name) % 10}")
             ax.axvline(0, color="0.5", ls=":")
             ax.set(yticks=range(len(differences)), yticklabels=[row[0] for row in differences], ylim=(len(differences) - 0.5, -0.5),
-                   xlabel="percentage points, 95 % interval", title=f"Test accuracy minus that of {names[0]}")
+                   xlabel=f"points above {names[0]}, 95 % intervals", title="Test accuracy, paired by seed")
         for name, path in agreements.items():
             rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
             axes[-1].semilogy([int(r["step"]) for r in rows], [max(float(r["difference"]), 1e-17) for r in rows], ".", ms=4, label=name)

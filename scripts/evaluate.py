@@ -25,7 +25,7 @@ import numpy as np
 
 import minigrad as mg
 from layers.batch.inplace_abn import SMALLEST
-from minigrad import checkpoint, data, nn
+from minigrad import checkpoint, nn
 
 from .curves import drawing
 from .options import FIELDS, Options, add_to, given, problems

@@ -326,7 +326,8 @@ def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_tes
 
 # -- options that make no sense ----------------------------------------------------------------------------------------------
 
-NUMBERS = {name: f for name, f in options_module.FIELDS.items() if type(f.default) in (int, float) or (f.default is None and not {"str", "bool"} & {*str(f.type).split()})}
+NUMBERS = {name: f for name, f in options_module.FIELDS.items()
+           if type(f.default) in (int, float) or (f.default is None and not {"str", "bool"} & {*str(f.type).split()})}
 
 
 def ended(capsys, *arguments):

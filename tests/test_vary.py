@@ -51,7 +51,8 @@ def test_what_cannot_vary_is_refused(text, says):
 
 def test_runs_are_named_by_what_varies_and_have_folders_of_their_own():
     found = runs(Options(out="r"), [axis("norm_options.eps=1e-3,1e-5"), axis("parametrization=none,weight_norm"), axis("seed=0,1")])
-    assert [label for label, _ in found][::2] == ["eps 1e-3, no parametrization", "eps 1e-3, weight_norm", "eps 1e-5, no parametrization", "eps 1e-5, weight_norm"]
+    assert [label for label, _ in found][::2] == [
+        "eps 1e-3, no parametrization", "eps 1e-3, weight_norm", "eps 1e-5, no parametrization", "eps 1e-5, weight_norm"]
     assert len({options.out for _, options in found}) == 8 and found[0][1].norm_options == "eps=1e-3"
     assert runs(Options(norm="none", parametrization="centered_weight_norm"), [])[0][0] == "centered_weight_norm"
     assert runs(Options(norm="none"), [axis("seed=0,1")])[0][0] == "no norm"

@@ -154,7 +154,7 @@ def _table(calls: list[_Call], names: dict[int, str], idle: int) -> str:
     def number(n: int) -> str:
         return f"{n:,}" if n else ""
 
-    rows = [("layer", "output", "parameters", "forward", "backward", "kept")]
+    rows: list[tuple[str, ...]] = [("layer", "output", "parameters", "forward", "backward", "kept")]
     for call in calls:
         name = names.get(id(call.module), "").rpartition(".")[2]
         layer = "  " * call.depth + f"{name} {type(call.module).__name__}".strip()
