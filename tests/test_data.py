@@ -262,7 +262,7 @@ def test_difficulty_changes_nothing_at_zero_and_makes_it_harder():
 
 @pytest.mark.slow
 def test_a_tiny_network_gets_60_to_90_percent_of_harder_images():
-    """One seed: 81 % at 0.3, 74 % at 0.5 (datasets/synthetic.md)."""
+    """About 79 % at 0.3 and 75 % at 0.5 (datasets/synthetic.md)."""
     found = {}
     for difficulty in (0.3, 0.5):
         mg.seed(0)
