@@ -84,7 +84,7 @@ def _interpolation(before: int, after: int) -> np.ndarray:
 
 
 @dataclass
-class Result:
+class Evaluation:
     """What `evaluated` found.
 
     Attributes:
@@ -100,7 +100,7 @@ class Result:
 
 
 def evaluated(model: nn.Module, images: np.ndarray, labels: np.ndarray, views: Views = Views(), batch_size: int = 256,
-              backend: str | None = None) -> Result:
+              backend: str | None = None) -> Evaluation:
     """Test a network in eval mode; it stays in the mode that it had.
 
     Args:
@@ -125,7 +125,7 @@ def evaluated(model: nn.Module, images: np.ndarray, labels: np.ndarray, views: V
     order = np.argsort(-logs, 1, kind="stable")[:, :5] == labels[:, None]  # of equal scores the first class counts, as for argmax
     classes = logs.shape[1]
     confusion = np.bincount(labels * classes + np.argmax(logs, 1), minlength=classes**2).reshape(classes, classes)
-    return Result(float(order[:, 0].mean()), float(order.any(1).mean()), float(-logs[np.arange(len(labels)), labels].mean()), confusion)
+    return Evaluation(float(order[:, 0].mean()), float(order.any(1).mean()), float(-logs[np.arange(len(labels)), labels].mean()), confusion)
 
 
 def _log_probabilities(model: nn.Module, images: np.ndarray, backend: str | None) -> np.ndarray:
