@@ -22,7 +22,7 @@
 #
 # You need lecture 02: the backward of batch norm in one line.
 #
-# *Sources:* bn-lecture, "backward pass summary", for the first derivative; the second is derived here.
+# *Sources:* bn-lecture "∂l/∂x" for the first derivative; the second is derived here.
 
 # %%
 import sys
