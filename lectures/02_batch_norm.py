@@ -37,7 +37,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, check_homework, relative_error, show_side_by_side, table, train_tiny_cnn
+from lectures.classroom import FAST, HOMEWORK, agree, check_homework, relative_error, show_side_by_side, table, train_tiny_cnn
 
 rng = np.random.default_rng(2)
 
@@ -689,3 +689,35 @@ assert report.lines[0].code == "eval formula"
 
 # %%
 report = check_homework("02_batch_norm")
+
+# %% [markdown]
+# ### A layer of your own
+#
+# The recipe of the last slide, bn-lecture "A formula for designing new layers", has four steps: brainstorm an operation, design its forward pass, derive its
+# backward, optimize it. First a layer that is in no book. It divides by the *mean absolute deviation* instead of the standard deviation, so that one outlier
+# counts less. `lectures/homework/11_design_a_layer/lines.py` has its seven lines. Somebody differentiates the absolute value and forgets the numerator:
+
+# %%
+def d_xc(d_dev, xc, m):
+    return d_dev * np.sign(xc) / m
+
+
+report = check_homework("11_design_a_layer", d_xc)
+assert report.lines[0].code == "missing path"
+
+# %%
+report = check_homework("11_design_a_layer")
+
+# %% [markdown]
+# Then invent one. `design.py` in the same folder is a file with all parts of a design: what it is for, the forward pass, the lines, the op. It holds a simple
+# example, mean-only batch norm. Replace it by your own, and run `python -m lectures.design design.py`. Your own forward pass is the answer key for your lines;
+# the op is checked in both orders; then your layer and batch norm train the same small network from the same seeds.
+
+# %%
+from lectures.design import designed
+
+finished = designed(HOMEWORK / "11_design_a_layer" / "design.py", seeds=2 if FAST else 5, steps=10 if FAST else 60)
+
+# %% [markdown]
+# An interval that contains zero means that these seeds cannot tell. It does not mean that the layers are equal. (And a layer that loses here may win elsewhere:
+# this network is small, and its images are easy.)
