@@ -6,11 +6,12 @@ its own arguments, the report says so: "one x_bytes too few".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
+from numbers import Real
 from typing import Any
 
-from ..core.backend import np
 from ..core.errors import error
 from .probe import Probe
 from .report import LineReport
@@ -28,7 +29,7 @@ def measured(task: Task, name: str, probe: Probe) -> float:
         TaskError: the task measures something that is no number.
     """
     found = task.measured[name]({**probe.values, **probe.keywords, **probe.given})
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not np.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, Real) or not math.isfinite(found):
         raise error(TaskError, f"task {task.name}", got=f"a measurement of {name} that is {found!r}", needs="a finite number", fix="return an int or a float")
     return float(found)
 
@@ -37,8 +38,8 @@ def judged(report: LineReport, task: Task, outcome: Outcome, probes: Sequence[Pr
     """The verdict on a prediction, from its results in float64."""
     found, right = [], [measured(task, report.line, probe) for probe in probes]
     for results, case in zip(outcome.results, cases, strict=True):
-        a = np.asarray(results["float64", 0])
-        if a.shape != ():
+        a = results["float64", 0]
+        if getattr(a, "shape", ()) != ():
             report.verdict, report.code, report.case = "wrong shape", "wrong shape", case
             report.message = f"it has the shape {a.shape}; needed: one number"
             return report
@@ -54,7 +55,7 @@ def judged(report: LineReport, task: Task, outcome: Outcome, probes: Sequence[Pr
 
 def explained(found: Sequence[float], right: Sequence[float], given: Sequence[Mapping[str, Any]]) -> str:
     """By which whole multiples of its arguments a prediction is off in every case, in words; or nothing."""
-    names = [n for n in (given[0] if given else {}) if all(isinstance(g[n], (int, float)) and g[n] for g in given)]
+    names = [n for n in (given[0] if given else {}) if all(isinstance(g[n], Real) and g[n] for g in given)]
     for many in sorted(product(range(-MOST, MOST + 1), repeat=len(names)), key=lambda ks: sum(map(abs, ks))):
         if any(many) and all(a - b == sum(k * g[n] for k, n in zip(many, names, strict=True)) for a, b, g in zip(found, right, given, strict=True)):
             return ": " + ", ".join(f"{abs(k)} · {n} too {'many' if k > 0 else 'few'}" for k, n in zip(many, names, strict=True) if k)
