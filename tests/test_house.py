@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Imports only point down: a module may import what stands in a lower row, and nothing of its own row but itself.
 IMPORT_ORDER = [
+    {"experiments"},
     {"scripts"},
     {"lectures"},
     {"models"},
