@@ -37,7 +37,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, table
+from lectures.classroom import FAST, agree, show_results, table
 from minigrad import data, nn, optim
 
 rng = np.random.default_rng(0)
@@ -348,9 +348,13 @@ axes[1, 1].set(xlabel="step", ylabel="saturated tanh units, %", ylim=(0, None), 
 plt.show()
 
 # %% [markdown]
-# Small networks, easy images, few seeds: these curves illustrate a slide, they do not prove it. `python -m experiments bn_benefits` asks the same questions
-# with more seeds and harder images.
-#
+# Small networks, easy images, few seeds: these curves illustrate a slide, they do not prove it. An experiment asks the same questions with more seeds and
+# harder images. What it found is read from its files:
+
+# %%
+show_results("bn_benefits")
+
+# %% [markdown]
 # ## What to remember
 #
 # - A layer's inputs move while the layers before it learn. One can measure that; whether it is the reason for what follows is disputed.

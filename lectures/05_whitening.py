@@ -37,7 +37,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, check_homework, relative_error, show_side_by_side, table, train_tiny_cnn
+from lectures.classroom import FAST, agree, check_homework, relative_error, show_results, show_side_by_side, table, train_tiny_cnn
 
 rng = np.random.default_rng(5)
 
@@ -53,7 +53,7 @@ rng = np.random.default_rng(5)
 # Many $W$ do that: if one does, so does $QW$ for every rotation $Q$. An eigendecomposition $\Sigma = D\Lambda D^T$ suggests
 # $W = \Lambda^{-1/2}D^T$ (dbn "PCA whitening"). But eigenvectors have arbitrary signs and, where eigenvalues are close, wild
 # directions: from batch to batch the axes turn and flip, and the next layer sees its inputs exchanged. dbn says that PCA whitening hardly works
-# in deep networks; how much this costs is measured at the end of this lecture, if the experiment has been run. ZCA turns back:
+# in deep networks; an experiment at the end of this lecture puts that to the test. ZCA turns back:
 #
 # $$ W = D\,\Lambda^{-1/2} D^T = (\Sigma + \varepsilon I)^{-1/2}, $$
 #
@@ -383,8 +383,10 @@ assert report
 # %% [markdown]
 # ## What it costs, and groups
 #
-# An eigendecomposition of a $d \times d$ matrix takes on the order of $d^3$ operations. dbn whitens groups of channels, one after the other. Here all
-# groups of a layer go into one batched call.
+# An eigendecomposition of a $d \times d$ matrix takes on the order of $d^3$ operations. dbn whitens groups of $K$ channels. Its count (dbn section 2) says that
+# this adds $\frac{K}{d\,F_hF_w} + \frac{K^2}{d\,mhw\,F_hF_w}$ to the operations of a convolution with filters of $F_h\times F_w$: little, where $K$ is small
+# (dbn "negligible overhead"). Its clock says something else (dbn table A): the smallest groups are dear, because they are whitened one after the other
+# (dbn "small groups cost more"). Here all groups of a layer go into one batched call.
 
 # %%
 image = np.random.default_rng(0).normal(size=(32, 64, 8, 8)).astype("float32")
@@ -402,6 +404,13 @@ plain = layers.REGISTRY["batch_norm"].form("derived")
 one = layer.form("derived")(mg.tensor(image), eps=1e-3, group_size=1)
 ones, zeros = mg.ones(64), mg.zeros(64)
 agree("group size 1 is batch norm", one, plain(mg.tensor(image), ones, zeros, eps=1e-3), within=1e-5)
+
+# %% [markdown]
+# What the formula, the document's clock and ours say of whole networks is the subject of three experiments (their last runs):
+
+# %%
+for name in ("dbn_cost", "dbn_table_a", "dbn_table_b"):
+    show_results(name)
 
 # %% [markdown]
 # ## What to remember for inference
@@ -439,6 +448,12 @@ training = train_tiny_cnn("decorrelated_batch_norm", steps=20 if FAST else 120, 
 training.report()
 print(f"gradients of both forms, worst step and parameter: {max(training.agreement):.1e}")
 assert max(training.agreement) < 1e-4 and (FAST or min(training.accuracy.values()) > 0.95)
+
+# %% [markdown]
+# And PCA whitening, which turns with every batch? The experiment trains it beside ZCA and batch norm, and measures how the axes turn:
+
+# %%
+show_results("dbn_pca")
 
 # %% [markdown]
 # ## What to remember
