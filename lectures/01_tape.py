@@ -318,8 +318,8 @@ plt.show()
 
 # %% [markdown]
 # Differences follow $2n$. The tapes stay level, and at first all they pay for is bookkeeping: a dozen Python calls,
-# for a function that takes microseconds. With large arrays that fades. Our engine stays dearer than minigrad, for a
-# reason worth naming: it hands cotangents to *everything*, the matrix $A$ too, though nobody asked for that one.
+# for a function that takes microseconds. With large arrays that fades. Our engine stays more expensive than minigrad,
+# for a reason worth naming: it hands cotangents to *everything*, the matrix $A$ too, though nobody asked for that one.
 #
 # ## A network, with two engines
 #
@@ -553,8 +553,8 @@ assert relative_error(wrong.data, [3.0, 12.0, 27.0]) > 0.1
 # %% [markdown]
 # ## An op of your own
 #
-# You can write what minigrad has not: a forward pass, and a rule for each input. Take the bump $y = e^{-x^2/w^2}$ with a width $w$ of its own in every
-# column. By the table of derivatives,
+# You can add an op that minigrad does not have: a forward pass, and a rule for each input. Take the bump $y = e^{-x^2/w^2}$, with a width $w$ of its own
+# in every column. By the table of derivatives,
 #
 # $$ \frac{\partial y}{\partial x} = -\frac{2x}{w^2}\,y, \qquad \frac{\partial y}{\partial w} = \frac{2x^2}{w^3}\,y . $$
 #

@@ -209,7 +209,7 @@ for name, form in abn.derived.items():
 #
 # ## What it saves
 #
-# By the tape's own count, and by the system's: the highest point of memory in forward and backward of a stack of layers.
+# By the tape's own count, and by the system's: the peak memory of the forward and backward pass through a stack of layers.
 
 
 # %%

@@ -385,7 +385,7 @@ assert report
 #
 # An eigendecomposition of a $d \times d$ matrix takes on the order of $d^3$ operations. dbn whitens groups of $K$ channels. Its count (dbn section 2) says that
 # this adds $\frac{K}{d\,F_hF_w} + \frac{K^2}{d\,mhw\,F_hF_w}$ to the operations of a convolution with filters of $F_h\times F_w$: little, where $K$ is small
-# (dbn "negligible overhead"). Its clock says something else (dbn table A): the smallest groups are dear, because they are whitened one after the other
+# (dbn "negligible overhead"). Its clock says something else (dbn table A): the smallest groups are expensive, because they are whitened one after the other
 # (dbn "small groups cost more"). Here all groups of a layer go into one batched call.
 
 # %%
@@ -415,8 +415,8 @@ for name in ("dbn_cost", "dbn_table_a", "dbn_table_b"):
 # %% [markdown]
 # ## What to remember for inference
 #
-# In training every batch has its own $\Sigma$. At inference one matrix serves all. Average what: the covariances, and take
-# the root once; or the projections $W$ themselves, as the paper's code does? $\Sigma \mapsto \Sigma^{-1/2}$ is convex, so the average
+# In training every batch has its own $\Sigma$. At inference one matrix serves all. What should be averaged? The covariances, taking
+# the root once? Or the projections $W$ themselves, as the paper's code does? $\Sigma \mapsto \Sigma^{-1/2}$ is convex, so the average
 # of projections is larger than the projection of the average (Jensen's inequality). With few samples per batch it is much larger:
 
 # %%
@@ -460,7 +460,7 @@ show_results("dbn_pca")
 #
 # - ZCA is the symmetric whitening: smooth in the covariance, and nearest to the data.
 # - Formulas with $1/(\lambda_i - \lambda_j)$ are right, and useless near equal eigenvalues: rounding divided by the gap.
-# - Differentiate what defines an object, not how you computed it. $WAW = I$ has no eigenvectors in it, and neither has its derivative.
+# - Differentiate what defines an object, not how you computed it. $WAW = I$ has no eigenvectors in it, and its derivative has none either.
 #
 # ## Homework
 #

@@ -49,7 +49,7 @@ rng = np.random.default_rng(6)
 #
 # $$ w = g\,\frac{v}{\lVert v\rVert} \qquad\text{(weight norm: one gain } g \text{ and one direction for each filter).} $$
 #
-# Nothing here looks at data. It costs next to nothing: a filter has some hundred elements, an image millions.
+# Nothing here looks at data. It costs next to nothing: a filter has a few hundred elements, the activations of a batch have millions.
 #
 # ## Weight norm, line by line
 #
@@ -344,7 +344,7 @@ print(f"the same in float64: {max(exact.agreement):.1e}")
 assert max(exact.agreement) < 1e-9
 
 # %% [markdown]
-# In nearly all steps the float32 gradients agree in six digits. In a single one they may differ in the third: is a form wrong? No: in float64 they
+# In nearly all steps the float32 gradients agree in six digits. In a single step they may differ in the third digit: is a form wrong? No: in float64 they
 # agree to the end. Rounding has pushed a value across the kink of a ReLU, or exchanged two nearly equal maxima in a pooling window, and there the
 # gradient *jumps*. Medians over steps, and a run with more digits, tell such a jump from a mistake.
 #
