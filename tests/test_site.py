@@ -128,8 +128,9 @@ def test_a_page_of_a_document_shows_every_line_of_the_ledger_and_every_home(shor
     page = reading_pages[f"documents/{short}.md"]
     for entry in DOCUMENTS[short].entries:
         result = measure(entry)
-        assert f"{escaped(entry.number)}: {'right' if result.verdict == 'right' else f'**{result.verdict}**'}" in page
-        assert f"> {escaped(entry.printed.strip())}" in page and (not entry.corrected or f"> {escaped(entry.corrected.strip())}" in page)
+        word = "right" if result.verdict == "right" else f"**{result.verdict}**"
+        assert re.search(rf"(?m)^> {re.escape(escaped(entry.printed.strip()))}\n\n({re.escape(escaped(entry.number))}: )?{re.escape(word)}", page)
+        assert not entry.corrected or f"\n> {escaped(entry.corrected.strip())}\n" in page
     for h in homes(short):
         assert re.search(rf"(?m)^## .*{re.escape(escaped(h.item.name)[1:])}", page)
         for place in (*h.item.code, *h.item.tests):

@@ -34,14 +34,14 @@ def pages() -> dict[str, str]:
              "\n".join(["| document | | lines of the ledger |", "|---|---|---|", *rows]),
              "- **right**: exact to rounding, in the document's own setting;\n- **misprint**: wrong as printed, and a corrected form is exact;\n"
              "- **approximation**: printed with ≈, and an exact form is known;\n- **text**: a wrong symbol in a sentence.",
-             "```{toctree}\n:maxdepth: 1\n\n" + "\n".join(DOCUMENTS) + "\n```"]
+             "```{toctree}\n:hidden:\n\n" + "\n".join(f"{short} <{short}>" for short in DOCUMENTS) + "\n```"]
     return made | {"documents/index.md": "\n\n".join(index) + "\n"}
 
 
 def document(d: Document) -> str:
     """The page of one document."""
     results = {e.number: measure(e) for e in d.entries}
-    made = [f"# {d.short}", f"*{escaped(d.title)}.* Notation: {escaped(d.notation)}."]
+    made = [f"# {d.short}: {escaped(d.title)}", f"Notation: {escaped(d.notation)}."]
     for group in grouped(homes(d.short)):
         made += item(group, [results[e.number] for e in unique(group)])
     return "\n\n".join(made) + "\n"
@@ -71,16 +71,17 @@ def item(group: list[Homes], results: list[Result]) -> list[str]:
     if first.says:
         made.append(f"{KINDS[first.kind]}: {escaped(first.says)}." if KINDS[first.kind] else f"{escaped(first.says)}.")
     for result in results:
-        made += printed(result)
+        made += printed(result, alone=len(results) == 1)
     made.append("\n".join(places(group)))
     return made
 
 
-def printed(result: Result) -> list[str]:
+def printed(result: Result, alone: bool) -> list[str]:
     """A line of the ledger: the printed form, the verdict, the corrected form, and what else there is to say."""
     e = result.entry
     word = result.verdict if result.verdict == "right" else f"**{result.verdict}**"
-    made = [f"> {escaped(e.printed.strip())}", f"{escaped(e.number)}: {word}{f', error {span(result.errors)}' if result.errors else ''}"]
+    verdict = f"{word}{f', error {span(result.errors)}' if result.errors else ''}"
+    made = [f"> {escaped(e.printed.strip())}", verdict if alone else f"{escaped(e.number)}: {verdict}"]
     if e.corrected:
         made[-1] += f". Corrected{f', error {number(result.corrected)}' if result.corrected is not None else ''}:"
         made.append(f"> {escaped(e.corrected.strip())}")
