@@ -23,6 +23,8 @@ def chosen_form() -> str:
 class use_form:
     """Modules created inside this block, in this thread, use this form: "composed", "derived", or a derivation's name.
 
+    Only a ``with`` block has an effect: the call alone changes nothing.
+
     >>> import layers
     >>> with layers.use_form("composed"):
     ...     layers.BatchNorm2d(3).form

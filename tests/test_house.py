@@ -5,6 +5,7 @@ repository, and on a small wrong one that it must not accept.
 """
 
 import ast
+import functools
 import re
 import subprocess
 from functools import cache
@@ -285,7 +286,12 @@ def python_files(root):
     for path in carried_files(root):
         if path.endswith(".py") and (root / path).is_file():
             text = (root / path).read_text(encoding="utf-8")
-            yield Source(path, ast.parse(text, path), text)
+            yield Source(path, _parsed(text, path), text)
+
+
+@functools.cache
+def _parsed(text, path):
+    return ast.parse(text, path)
 
 
 def carried_files(root):
