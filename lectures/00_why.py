@@ -139,8 +139,9 @@ plt.show()
 # The cure on the slide: whiten the inputs of every layer, so that they have mean zero, variance one and no correlation. For a linear layer and a squared
 # loss one can say exactly what that does. The loss is $L(w) = \frac12\overline{(w^T x - t)^2}$, its second derivative is the matrix
 # $A = \overline{x x^T}$, and gradient descent with a learning rate $\eta$ multiplies the error along an eigenvector of $A$ by $1 - \eta\lambda$ in every
-# step. Each direction must not explode, so $\eta < 2/\lambda_{\max}$. Then the slowest direction needs about $\lambda_{\max}/\lambda_{\min}$ steps: the
-# **condition number** of $A$. A mean that is not zero and features on different scales make it large. Whitening makes it one.
+# step. No direction may explode, so $\eta < 2/\lambda_{\max}$. Then the slowest direction needs a number of steps in proportion to
+# $\lambda_{\max}/\lambda_{\min}$, the **condition number** of $A$. A mean that is not zero and features on different scales make it large. Whitening makes
+# it one.
 
 # %%
 def three_ways(x):
@@ -177,9 +178,9 @@ descents = {name: descend(x) for name, x in inputs.items()}
 table(["inputs", "condition number", "steps to a thousandth of the error"],
       [[name, f"{c:.1f}", n or "more than 400"] for name, (_, _, c, n) in descents.items()])
 conditions = [d[2] for d in descents.values()]
-strong = [descend(x)[2] for x in three_ways(features(0.9, (1.0, 2.0), (0.5, 1.0))).values()]
-print("features with correlation 0.9: " + ", ".join(f"{c:.0f}" for c in strong))
-assert conditions[0] > 1.5 * conditions[1] > 1.5 and strong[1] > strong[2] and abs(conditions[2] - 1) < 1e-9 and descents["whitened"][3] == 1
+strong = {name: descend(x)[2] for name, x in three_ways(features(0.9, (1.0, 2.0), (0.5, 1.0))).items()}
+print("condition numbers with a correlation of 0.9: " + ", ".join(f"{name} {c:.0f}" for name, c in strong.items()))
+assert conditions[0] > 1.5 * conditions[1] > 1.5 and strong["each feature normalized"] > 10 and abs(conditions[2] - 1) < 1e-9 and descents["whitened"][3] == 1
 
 # %% alt="Level lines of a quadratic loss and the path of gradient descent: a narrow valley for raw inputs, an ellipse for normalized, circles for whitened"
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.7), sharex=True, sharey=True)

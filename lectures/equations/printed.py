@@ -95,7 +95,7 @@ LECTURE = (
     *(_slide(f"∂l/∂{z}", **_SLIDE) for z in ("γ", "β", "x̂", "σ²", "μ")),
     _slide("∂l/∂x", code=(f"{_BN}staged_backward", f"{_BN}one_line_backward"), tests=_SLIDE["tests"]),
     _slide("A formula for designing new layers", CLAIM, "invent an operation, design its forward pass, derive its backward, optimize it",
-           code=("minigrad/derivation/judge.py: check", "layers/registry.py: register"),
+           code=("lectures/design.py: designed", "minigrad/derivation/judge.py: check", "layers/registry.py: register"),
            tests=("tests/test_homework.py: test_an_invented_layer_goes_all_the_way",)),
 )
 
