@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 
 
-class _Here(threading.local):
+class _ThreadForm(threading.local):
     form = "derived"  # of the modules that this thread creates
 
     def __init__(self) -> None:
         self.outer: list[str] = []  # forms outside each `use_form` that is open
 
 
-_here = _Here()
+_here = _ThreadForm()
 
 
 def chosen_form() -> str:

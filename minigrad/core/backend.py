@@ -24,11 +24,11 @@ NAMESPACES: dict[type, Any] = {}  # array type -> module: how an op finds its na
 _NAME_OF_TYPE: dict[type, str] = {}
 
 
-class _Here(threading.local):
+class _ThreadBackend(threading.local):
     name = "numpy"  # where this thread makes new arrays
 
 
-_here = _Here()
+_here = _ThreadBackend()
 
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")

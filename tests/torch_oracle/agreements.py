@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .differential import Without
+
 AGREEMENTS = {
     "largest": "The largest finite number differs between float32 and the float64 that it is compared with, so the row names one to put there.",
     "stable": "PyTorch promises the order of ties only for a stable sort; minigrad's sort always is one.",
@@ -108,6 +110,14 @@ def refusal_of(error: Exception) -> str | None:
     if "needs: " not in text:
         return None
     return next((r.why for r in REFUSALS if re.search(r.pattern, text, re.DOTALL)), None)
+
+
+def refused(e: Exception, tally: Any, failures: dict[str, str], sample: str) -> None:
+    """Count a sample whose comparison raised: as not comparable, as agreed, or as a failure."""
+    why = str(e) if isinstance(e, Without) else refusal_of(e)
+    tally["different" if why is None else why] += 1
+    if why is None:
+        failures.setdefault(repr(e)[:60], f"{sample}\n    raises {e!r}")
 
 
 def unexplained(name: str, sample: Any, differences: Any) -> tuple[list[Any], set[str]]:

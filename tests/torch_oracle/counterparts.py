@@ -24,7 +24,7 @@ F = torch.nn.functional
 REGISTRY = layers.REGISTRY
 
 
-class Row(NamedTuple):
+class Counterpart(NamedTuple):
     """One op of PyTorch's table."""
 
     ops: tuple[str, ...]  # public names of minigrad
@@ -34,12 +34,12 @@ class Row(NamedTuple):
     order: int  # how often minigrad's op can be differentiated
 
 
-ROWS: dict[str, Row] = {}
+ROWS: dict[str, Counterpart] = {}
 
 
 def row(names: str, ops: str, ours: Callable[..., Any], theirs: Callable[..., Any] | None = None, agreement: str | None = None, order: int = 2) -> None:
     for name in names.split():
-        ROWS[name] = Row(tuple(ops.split()), ours, theirs, agreement, order)
+        ROWS[name] = Counterpart(tuple(ops.split()), ours, theirs, agreement, order)
 
 
 def only(**given: Any) -> None:
