@@ -39,7 +39,7 @@ class Design(NamedTuple):
     op: Layer | None  # made of statistics, backward and fast; None where they are not written yet
 
 
-class Difference(NamedTuple):
+class SeedDifference(NamedTuple):
     """Ours minus batch norm's, with the half width of its 95 % interval (Student's t over seeds, paired)."""
 
     what: str
@@ -197,7 +197,7 @@ def _batches(steps: int, seed: int) -> Iterator[tuple[Any, Any]]:
         epoch += 1
 
 
-def compared(layer: Layer, seeds: int, steps: int) -> list[Difference]:
+def compared(layer: Layer, seeds: int, steps: int) -> list[SeedDifference]:
     """The layer against batch norm, paired by seed: same first weights, same batches.
 
     Raises:
@@ -207,7 +207,7 @@ def compared(layer: Layer, seeds: int, steps: int) -> list[Difference]:
         raise ValueError(f"{seeds} seeds: between 2 and {MOST_SEEDS} are needed for an interval")
     ours, theirs = (np.array([trained(one, seed, steps) for seed in range(seeds)]) for one in (layer, None))   # (seeds, 2)
     half = T[seeds - 2] * (ours - theirs).std(0, ddof=1) / np.sqrt(seeds)
-    return [Difference(what, *(float(v) for v in (ours[:, k].mean(), theirs[:, k].mean(), (ours - theirs)[:, k].mean(), half[k])))
+    return [SeedDifference(what, *(float(v) for v in (ours[:, k].mean(), theirs[:, k].mean(), (ours - theirs)[:, k].mean(), half[k])))
             for k, what in enumerate(("training loss at the end", "test accuracy"))]
 
 

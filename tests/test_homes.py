@@ -9,8 +9,8 @@ import pytest
 
 from lectures.equations import DOCUMENTS
 from lectures.equations.__main__ import main
-from lectures.equations.homes import LECTURES, Homes, Step, belongs, citations, cited, homes, listing, sections, steps, wrong_citations
-from lectures.equations.printed import ITEMS, Item
+from lectures.equations.homes import LECTURES, Homes, LectureStep, belongs, citations, cited, homes, listing, sections, steps, wrong_citations
+from lectures.equations.printed import ITEMS, PrintedItem
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = {"dbn_table_a", "dbn_table_b", "dbn_cost", "dbn_pca", "iabn_table_1", "cwn_figure_1", "cwn_proposition_1", "jacobian_batch_size", "deep_plain",
@@ -134,18 +134,18 @@ x = 1  # dbn (4)
 def test_steps_are_the_sections_that_cite(tmp_path):
     (tmp_path / "01_small.py").write_text(LECTURE, "utf-8")
     assert [heading for heading, _ in sections(LECTURE)] == ["", "1 · A title", "A section"]
-    assert steps(tmp_path) == {("dbn", f"({k})"): (Step("01_small", "A section"),) for k in (3, 4, 5)}
+    assert steps(tmp_path) == {("dbn", f"({k})"): (LectureStep("01_small", "A section"),) for k in (3, 4, 5)}
 
 
 # -- what is missing is found ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("item, missing", [
-    (Item("dbn", "(14)", "equation", code=("a",), tests=("b",)), "an entry of the ledger, a step of a lecture"),
-    (Item("dbn", "table A", "table"), "an experiment, or code with a test"),
-    (Item("dbn", "table A", "table", code=("a",)), "an experiment, or code with a test"),
-    (Item("dbn", "table A", "table", experiments=("x",)), ""), (Item("dbn", "x", "claim", nowhere="a fact"), ""),
-    (Item("dbn", "section 2", "equation", experiments=("x",)), "")])
+    (PrintedItem("dbn", "(14)", "equation", code=("a",), tests=("b",)), "an entry of the ledger, a step of a lecture"),
+    (PrintedItem("dbn", "table A", "table"), "an experiment, or code with a test"),
+    (PrintedItem("dbn", "table A", "table", code=("a",)), "an experiment, or code with a test"),
+    (PrintedItem("dbn", "table A", "table", experiments=("x",)), ""), (PrintedItem("dbn", "x", "claim", nowhere="a fact"), ""),
+    (PrintedItem("dbn", "section 2", "equation", experiments=("x",)), "")])
 def test_what_an_item_lacks(item, missing):
     assert Homes(item, (), ()).missing == missing
 
@@ -157,7 +157,7 @@ def test_the_command_lists_everything_and_fails_where_something_has_no_home(monk
     assert main(["--homes", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["document"], row["name"]) for row in rows] == [(h.item.document, h.item.name) for h in homes()] and len(rows) == len(ITEMS)
-    monkeypatch.setattr("lectures.equations.homes.ITEMS", (Item("cwn", "(6)", "equation"),))
+    monkeypatch.setattr("lectures.equations.homes.ITEMS", (PrintedItem("cwn", "(6)", "equation"),))
     assert main(["--homes", "--document", "cwn"]) == 1
     assert "MISSING" in capsys.readouterr().out
 

@@ -126,9 +126,9 @@ def test_a_design_without_an_op_uses_its_composed_form(file):
 
 
 def test_a_difference_is_only_named_where_the_interval_is_without_zero():
-    assert design.Difference("loss", 1.0, 0.5, 0.5, 0.2).verdict == "higher than batch norm's"
-    assert design.Difference("loss", 0.5, 1.0, -0.5, 0.2).verdict == "lower than batch norm's"
-    assert design.Difference("loss", 1.0, 0.9, 0.1, 0.2).verdict == "these seeds cannot tell"
+    assert design.SeedDifference("loss", 1.0, 0.5, 0.5, 0.2).verdict == "higher than batch norm's"
+    assert design.SeedDifference("loss", 0.5, 1.0, -0.5, 0.2).verdict == "lower than batch norm's"
+    assert design.SeedDifference("loss", 1.0, 0.9, 0.1, 0.2).verdict == "these seeds cannot tell"
 
 
 def test_the_interval_is_students_and_paired(monkeypatch):

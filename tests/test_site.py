@@ -16,7 +16,7 @@ import pytest
 import layers
 import minigrad as mg
 from lectures.equations import DOCUMENTS, measure
-from lectures.equations.homes import Step, homes
+from lectures.equations.homes import LectureStep, homes
 from lectures.site import api, browser, check, docs, reading
 from lectures.site.docstrings import escaped, markdown
 
@@ -147,8 +147,8 @@ def test_a_page_counts_lines_as_an_editor_does_and_finds_what_is_gone():
 
 
 def test_a_step_is_linked_by_its_heading_unless_that_has_a_formula():
-    assert reading.link(Step("05_whitening", "All at once")) == "[05, All at once](here:../../05_whitening.html#All-at-once)"
-    assert reading.link(Step("02_batch_norm", r"$d_\mu$")) == r"[02, $d_\mu$](here:../../02_batch_norm.html)"
+    assert reading.link(LectureStep("05_whitening", "All at once")) == "[05, All at once](here:../../05_whitening.html#All-at-once)"
+    assert reading.link(LectureStep("02_batch_norm", r"$d_\mu$")) == r"[02, $d_\mu$](here:../../02_batch_norm.html)"
 
 
 def test_every_error_of_the_catalogue_is_shown():

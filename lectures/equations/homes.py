@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .ledger import Entry
-from .printed import ITEMS, Item
+from .printed import ITEMS, PrintedItem
 
 LECTURES = Path(__file__).resolve().parents[1]
 _REF = r'(?:\(\d+\)(?:-\(\d+\))?|(?:table|figure|proposition) [A-Z\d]\b|section \d|"[^"\n]{2,60}")'
@@ -26,7 +26,7 @@ INFORMAL = re.compile(r"\b(?:dbn|bn-lecture|bn-jacobian|inplace-abn|cwn)\b[^.;:`
 SECTIONS = {"dbn": 2, "bn-lecture": 0, "bn-jacobian": 1, "inplace-abn": 2, "cwn": 3}  # numbered sections that each document has
 
 
-class Step(NamedTuple):
+class LectureStep(NamedTuple):
     """A section of a lecture."""
 
     lecture: str  # 05_whitening
@@ -39,9 +39,9 @@ class Step(NamedTuple):
 class Homes(NamedTuple):
     """All places of an item."""
 
-    item: Item
+    item: PrintedItem
     entries: tuple[Entry, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[LectureStep, ...]
 
     @property
     def missing(self) -> str:
@@ -88,22 +88,22 @@ def is_part(name: str, whole: str) -> bool:
     return any(part == whole or part.startswith((f"{whole} ", f"{whole},")) for part in name.split("; "))
 
 
-def cited(document: str, name: str) -> list[Item]:
+def cited(document: str, name: str) -> list[PrintedItem]:
     """The items that a citation names."""
     return [item for item in ITEMS if item.document == document and is_part(item.name, name)]
 
 
 @cache
-def steps(folder: Path = LECTURES) -> dict[tuple[str, str], tuple[Step, ...]]:
+def steps(folder: Path = LECTURES) -> dict[tuple[str, str], tuple[LectureStep, ...]]:
     """(document, item) -> the sections of the lectures that cite it; the first cell, which lists a lecture's sources, does not count."""
-    found: dict[tuple[str, str], list[Step]] = {}
+    found: dict[tuple[str, str], list[LectureStep]] = {}
     for path in sorted(folder.glob("[0-9][0-9]_*.py")):
         for heading, text in list(sections(path.read_text("utf-8")))[2:]:  # before the title, and below it
             for document, name in citations(text):
                 for item in cited(document, name):
                     places = found.setdefault((item.document, item.name), [])
-                    if Step(path.stem, heading) not in places:
-                        places.append(Step(path.stem, heading))
+                    if LectureStep(path.stem, heading) not in places:
+                        places.append(LectureStep(path.stem, heading))
     return {key: tuple(places) for key, places in found.items()}
 
 
@@ -118,7 +118,7 @@ def wrong_citations(name: str, text: str) -> list[str]:
 # -- homes --------------------------------------------------------------------------------------------------------------
 
 
-def belongs(entry: Entry, item: Item) -> bool:
+def belongs(entry: Entry, item: PrintedItem) -> bool:
     """Is this line of the ledger about the item?"""
     return entry.document.short == item.document and (is_part(entry.number, item.name) or any(is_part(entry.number, e) for e in item.entries))
 

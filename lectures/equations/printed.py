@@ -11,7 +11,7 @@ EQUATION, TABLE, FIGURE, CLAIM = "equation", "table", "figure", "claim"
 
 
 @dataclass(frozen=True)
-class Item:
+class PrintedItem:
     """Something that a document prints.
 
     Args:
@@ -45,8 +45,8 @@ _STAGED, _SIMPLE, _STABLE = (f"{_ZCA}{kind}_backward" for kind in ("staged", "si
 _FORMS = (f"{_WHITENING}test_forms_that_divide_by_gaps_fail_where_eigenvalues_meet", "tests/test_layers.py: test_derived_equals_composed")
 
 
-def _dbn(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> Item:
-    return Item("dbn", name, kind, says, **homes)
+def _dbn(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> PrintedItem:
+    return PrintedItem("dbn", name, kind, says, **homes)
 
 
 DBN = (
@@ -67,7 +67,7 @@ DBN = (
          tests=("tests/test_models.py: test_whitening_replaces_only_the_first_norm_of_residual_networks",)),
     _dbn("small groups cost more", CLAIM, "small groups can cost more than larger ones, because the groups are whitened one after the other",
          experiments=("dbn_table_a",)),
-    Item("dbn", "GPU utilization", CLAIM, "20 to 40 % with DBN, 95 % and more with BN", nowhere="a property of the authors' program on their GPU"),
+    PrintedItem("dbn", "GPU utilization", CLAIM, "20 to 40 % with DBN, 95 % and more with BN", nowhere="a property of the authors' program on their GPU"),
 )
 
 # -- bn-lecture ---------------------------------------------------------------------------------------------------------
@@ -77,8 +77,8 @@ _SLIDE = {"code": (f"{_BN}staged_backward",), "tests": ("tests/test_layers.py: t
 _FORWARD = {"code": (f"{_BN}composed", f"{_BN}statistics"), "tests": ("tests/test_layers.py: test_derived_equals_composed",)}
 
 
-def _slide(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> Item:
-    return Item("bn-lecture", name, kind, says, **homes)
+def _slide(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> PrintedItem:
+    return PrintedItem("bn-lecture", name, kind, says, **homes)
 
 
 LECTURE = (
@@ -105,8 +105,8 @@ _J = "layers/gradients/jacobian.py: "
 _JACOBIAN = "tests/test_jacobian.py: "
 
 
-def _jacobian(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> Item:
-    return Item("bn-jacobian", name, kind, says, **homes)
+def _jacobian(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> PrintedItem:
+    return PrintedItem("bn-jacobian", name, kind, says, **homes)
 
 
 JACOBIAN = (
@@ -132,8 +132,8 @@ _ABN = "layers/batch/inplace_abn.py: "
 _ABN_TESTS = ("tests/test_layers.py: test_derived_equals_composed", "tests/test_inplace_abn.py: test_both_orders_are_right_where_the_input_was_overwritten")
 
 
-def _inplace(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> Item:
-    return Item("inplace-abn", name, kind, says, **homes)
+def _inplace(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> PrintedItem:
+    return PrintedItem("inplace-abn", name, kind, says, **homes)
 
 
 INPLACE = (
@@ -151,8 +151,8 @@ _C = "layers/weights/centered_weight_norm.py: "
 _W = "tests/test_layers_weights.py: "
 
 
-def _cwn(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> Item:
-    return Item("cwn", name, kind, says, **homes)
+def _cwn(name: str, kind: str = EQUATION, says: str = "", **homes: tuple[str, ...]) -> PrintedItem:
+    return PrintedItem("cwn", name, kind, says, **homes)
 
 
 CWN = (
@@ -167,7 +167,7 @@ CWN = (
     _cwn("figure 1", FIGURE, "GoogLeNet on CIFAR-10: training and test error of plain, WN and CWN", experiments=("cwn_figure_1",)),
     _cwn("5.64 %", CLAIM, "CWN has the lowest test error, 5.64 % against 6.00 % of plain and 6.01 % of WN", experiments=("cwn_figure_1",)),
     _cwn("marginal speedup", CLAIM, "CWN trains a little faster than plain and WN", experiments=("cwn_figure_1",)),
-    Item("cwn", "conjecture", CLAIM, "centring regularizes the network and improves the conditioning of the optimization",
+    PrintedItem("cwn", "conjecture", CLAIM, "centring regularizes the network and improves the conditioning of the optimization",
          nowhere="a conjecture about causes; cwn_figure_1 measures loss and error, which cannot tell them"),
     _cwn("figure 2", FIGURE, "VGG-A as trained", code=("models/vgg.py: VGG",), tests=(
         "tests/test_models.py: test_cwns_vgg_has_centred_filters_scales_biases_and_one_batch_norm",)),
@@ -177,4 +177,4 @@ CWN = (
         "tests/test_models.py: test_numbers_of_parameters_are_the_published_ones",)),
 )
 
-ITEMS: tuple[Item, ...] = DBN + LECTURE + JACOBIAN + INPLACE + CWN
+ITEMS: tuple[PrintedItem, ...] = DBN + LECTURE + JACOBIAN + INPLACE + CWN

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from lectures.equations import DOCUMENTS, measure
 from lectures.equations.__main__ import number, span
-from lectures.equations.homes import Homes, Step, homes
+from lectures.equations.homes import Homes, LectureStep, homes
 from lectures.equations.ledger import Document, Entry, Result
 
 from .docstrings import escaped, fenced
@@ -109,7 +109,7 @@ def places(group: list[Homes]) -> list[str]:
     return lines
 
 
-def link(step: Step) -> str:
+def link(step: LectureStep) -> str:
     """A link to a section of a lecture's page, which lies beside the documentation."""
     plain = not set(step.heading) & set("$`")
     anchor = f"#{quote(step.heading.replace(' ', '-'))}" if plain else ""

@@ -15,7 +15,7 @@ from typing import Any
 from ..core.errors import error
 from .probe import Probe
 from .report import LineReport
-from .student import Outcome
+from .student import LineRun
 from .task import Task, TaskError
 
 CODE = "miscounted"
@@ -34,7 +34,7 @@ def measured(task: Task, name: str, probe: Probe) -> float:
     return float(found)
 
 
-def judged(report: LineReport, task: Task, outcome: Outcome, probes: Sequence[Probe], cases: Sequence[str]) -> LineReport:
+def judged(report: LineReport, task: Task, outcome: LineRun, probes: Sequence[Probe], cases: Sequence[str]) -> LineReport:
     """The verdict on a prediction, from its results in float64."""
     found, right = [], [measured(task, report.line, probe) for probe in probes]
     for results, case in zip(outcome.results, cases, strict=True):
