@@ -293,7 +293,7 @@ def ops_of(name: str, derivation: str) -> list[ByHand]:
 def mutants_of(name: str, derivation: str) -> Iterator[Mutant]:
     """Every mutant of one derivation, equivalent and broken ones among them."""
     for op in ops_of(name, derivation):
-        backward = op.joint.__globals__["backward"]
+        backward = op.backward
         parts = _parts(backward)
         for _, _, mistake, old, new in (row for row in EXPLICIT if row[:2] == (name, derivation)):
             holding = [f for f in parts if old in _source(f)[1]]

@@ -40,6 +40,8 @@ IMPORT_ORDER = [
     {"minigrad.ops"},
     {"minigrad.core.by_hand"},
     {"minigrad.core.primitive"},
+    {"minigrad.core.calls"},
+    {"minigrad.core.inputs"},
     {"minigrad.core.plan"},
     {"minigrad.core.donation"},
     {"minigrad.core.tensor"},

@@ -33,6 +33,7 @@ _here = _Here()
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")
 default_dtype: DType = float32
+REAL = frozenset(np.dtype(c) for c in "?bBhHiIlLqQefd")  # what a tensor may hold (long double, and another byte order, too, but seldom)
 
 
 def register(name: str, module: Any) -> None:

@@ -11,6 +11,7 @@ from .backend import Array
 from .errors import TapeError, describe, error, op_named
 from .state import no_grad as no_grad
 from .state import state as state
+from .storage import tick
 
 FREED: tuple[Any, ...] = ("freed",)  # what a used line keeps
 
@@ -25,7 +26,7 @@ class Line:
     __slots__ = ("__weakref__", "_notes", "dtype", "index", "parents", "plan", "saved", "shape")
 
     def __init__(self, plan: Any, parents: tuple[Line | None, ...], saved: Any, shape: Any, dtype: Any) -> None:
-        self.index = storage.tick()
+        self.index = tick()
         self.plan = plan
         self.parents = parents  # None where an input was a constant
         self.saved = saved

@@ -46,6 +46,11 @@ def _varies(small: Any, ndim: int) -> tuple[bool, ...]:
     return _changes(getattr(small, "shape", ()), ndim)
 
 
+def _varies_along(axes: Axes, small: Any, ndim: int) -> bool:
+    varies = _varies(small, ndim)
+    return any([varies[i] for i in axes])
+
+
 @lru_cache
 def _changes(shape: Axes, ndim: int) -> tuple[bool, ...]:
     return tuple(n != 1 for n in (1,) * (ndim - len(shape)) + shape)
@@ -161,7 +166,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
     A mu that is one number for each sum, and near 0 beside what x deviates from it, is subtracted from the sums
     and not from x.
     """
-    if r is not None and not any(_varies(r, x.ndim)[i] for i in axes):  # a factor of the sum
+    if r is not None and not _varies_along(axes, r, x.ndim):  # a factor of the sum
         s, t = paired_sums(xp, g, x, mu, w, None, axes, first)
         return s, t * r
     if not _applies(xp, x):
@@ -172,10 +177,13 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         h = _times(g, w)
         return sum_over(xp, h, axes, True), sum_over(xp, h * _times(_minus(x, mu), r), axes, True)
 
-    direct = _direct(x, mu, w, r)
     plain, products = _sums(x.shape, axes)
-    few = x.nbytes <= _SMALL_BYTES
-    after = not few and mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
+    if x.nbytes <= _SMALL_BYTES:
+        g, x = (g, x) if first is None else first(g, x)
+        h = _times(g, w)
+        return plain(h), products(h, _times(_minus(x, mu), r), None)
+    direct = _direct(x, mu, w, r)
+    after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
     def block(start: int, stop: int, spare: Any) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
@@ -188,8 +196,6 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
         return plain(h), products(h, t, spare[1])
-    if few:
-        return block(0, x.shape[0], (None, None))
     parts = _blocked(x, block, spare=0 if after else 2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
@@ -263,7 +269,7 @@ def _shorter(g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Arr
 
 def _is_near(near: Array, mu: Array, x: Array, axes: Axes) -> bool:
     """Whether `near` is within 4 root mean squares of x − mu over `axes`, where mu is one number, judged by a sample of x."""
-    if any(_varies(mu, x.ndim)[i] for i in axes):
+    if _varies_along(axes, mu, x.ndim):
         return False
     sample = x[_sparsely(x.shape, axes)] - mu
     count = prod(sample.shape[i] for i in axes)

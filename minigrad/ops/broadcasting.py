@@ -13,8 +13,9 @@ from typing import Any
 from ..core import backend
 from ..core.backend import NAMESPACES, Array
 from ..core.errors import error
+from ..core.inputs import one_float_dtype
 from ..core.plan import Primitive
-from ..core.primitive import _one_float_dtype, primitive
+from ..core.primitive import primitive
 from ..core.tensor import Tensor, state
 from ..kernels.reduce import sum_over
 
@@ -82,7 +83,7 @@ def align(p: Primitive, given: list[Any]) -> list[Any]:
     """
     if len(given) == 2 and isinstance(given[0], Tensor) and isinstance(given[1], Tensor) and given[0]._data.dtype is given[1]._data.dtype:
         return _match_shapes(p, given, [given[0]._data.shape, given[1]._data.shape])
-    found = _one_float_dtype(p, given)
+    found = one_float_dtype(p, given)
     if found is None and any(isinstance(a, float) for a in given):
         found = backend.default_dtype  # integers beside a Python float
     shapes = []

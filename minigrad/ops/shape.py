@@ -66,7 +66,7 @@ def reshape(a: Any, *shape: Any) -> Any:
     """`a` with another shape (row-major order); one size may be −1. Both ``reshape(a, (2, 3))`` and ``reshape(a, 2, 3)`` work."""
     wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     try:
-        return _reshape(a, shape=tuple(as_integer(n) for n in wanted))
+        return _reshape(a, shape=tuple(map(as_integer, wanted)))
     except (ValueError, TypeError) as e:
         kind = TypeError if type(e) is TypeError else ValueError
         raise error(kind, "reshape", got=f"shape {tuple(getattr(a, 'shape', ()))} and the target {wanted}",
