@@ -64,6 +64,8 @@ MAY_BORROW_NUMPY = {
     "layers/verify/agreement.py": "compares on the host, in float64",
     "layers/verify/report.py": "compares on the host, in float64",
     "minigrad/check/gradcheck.py": "compares on the host, in float64",
+    "minigrad/check/quotients.py": "compares on the host, in float64",
+    "minigrad/check/verdict.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",
