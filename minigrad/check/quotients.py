@@ -50,6 +50,7 @@ def spread(x: Any) -> float:
 
 
 def directions(size: int, limit: int, rng: Any) -> list[int | Vector]:
+    """Those in which an input of this size is probed: up to `limit` all its elements, else a quarter as many and 8 random ones."""
     if size <= limit:
         return list(range(size))
     elements: list[int | Vector] = sorted(int(i) for i in rng.choice(size, max(1, limit // 4), replace=False))

@@ -1,13 +1,14 @@
-"""The three patterns that every normalization layer is made of, as ops with rules.
+"""The patterns that every normalization layer is made of, as ops with rules.
 
     moments(x, axis)                mean and variance
     paired_sums(g, x, mu, axis)     Σ w·g and Σ w·g·r·(x − mu)
-    combine(g, x, mu, a, b, c)      a·w·g + b·(x − mu) + c, or without g: w·b·(x − mu) + c
+    scale_shift(x, mu, b, c)        w·b·(x − mu) + c
+    combine(g, x, mu, a, b, c)      a·w·g + b·(x − mu) + c
 
-A layer's hand-derived backward is a `paired_sums` or two and one `combine`, each of which reads the large arrays once (see
-kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
+A layer's forward ends with a `scale_shift`; its hand-derived backward is a `paired_sums` or two and one `combine`, each of which
+reads the large arrays once (see kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
 c = 0, and for a weight w or r of 1. Of float16 x (the small ones may be float32) all is computed in float32: moments and sums
-stay float32, and what `combine` makes is stored as float16. Their derivatives are written with themselves and elementwise ops,
+stay float32, and what the last two make is stored as float16. Their derivatives are written with themselves and elementwise ops,
 so layers made of them can be differentiated again.
 """
 
@@ -36,7 +37,7 @@ def _minus(x: Any, mu: Any) -> Any:
     return x if mu is None else x - mu
 
 
-@primitive(x=lambda g, x, out, axes: combine(None, x, out[0], None, g[1] * (2.0 / _some(x, axes)), g[0] * (1.0 / _some(x, axes))))
+@primitive(x=lambda g, x, out, axes: scale_shift(x, out[0], g[1] * (2.0 / _some(x, axes)), g[0] * (1.0 / _some(x, axes))))
 def _moments(xp: Any, x: Array, *, axes: tuple[int, ...]) -> tuple[Array, Array]:
     return normalize.moments(xp, x, axes)
 
@@ -55,10 +56,10 @@ def moments(x: Any, axis: Axis) -> tuple[Any, Any]:
     return _moments(as_floating(widened(x)), axes=normalize_axis("moments", axis, x))
 
 
-@primitive(g=lambda u, x, mu, w, r: _times(combine(None, x, mu, None, u[1], u[0], r), w),
+@primitive(g=lambda u, x, mu, w, r: _times(scale_shift(x, mu, u[1], u[0], r), w),
            x=lambda u, g, w, r: _times(_times(g, w) * u[1], r),
            mu=lambda u, g, w, r, mu_shape: sum_to(-_times(_times(g, w) * u[1], r), mu_shape),
-           w=lambda u, g, x, mu, r, w_shape: sum_to(g * combine(None, x, mu, None, u[1], u[0], r), w_shape),
+           w=lambda u, g, x, mu, r, w_shape: sum_to(g * scale_shift(x, mu, u[1], u[0], r), w_shape),
            r=lambda u, g, x, mu, w, r_shape: sum_to(_times(g, w) * u[1] * _minus(x, mu), r_shape))
 def _paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, *, axes: tuple[int, ...], first: Any) -> tuple[Array, Array]:
     return normalize.paired_sums(xp, g, x, mu, w, r, axes, first)
@@ -89,7 +90,7 @@ def _on_tape(op: str, g: Any, x: Any, first: Any) -> tuple[Any, Any, Any]:
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, x, mu, b, w_shape: sum_to(h * b * _minus(x, mu), w_shape))
 def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> Array:
-    return normalize.combine(xp, None, x, mu, None, b, c, w)
+    return normalize.combine(xp, None, x, normalize.Coefficients(b, mu, c, None, w))
 
 
 @primitive(g=lambda h, a, w: _times(h * a, w),
@@ -100,18 +101,25 @@ def _scale_shift(xp: Any, x: Array, mu: Array, b: Array, c: Array, w: Array) -> 
            c=lambda h, c_shape: sum_to(h, c_shape),
            w=lambda h, g, a, w_shape: sum_to(h * g * a, w_shape))
 def _combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array, *, first: Any) -> Array:
-    return normalize.combine(xp, g, x, mu, a, b, c, w, first)
+    return normalize.combine(xp, g, x, normalize.Coefficients(b, mu, c, a, w), first=first)
 
 
-def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any, w: Any = None, *, first: Any = None) -> Any:
-    """a·w·g + b·(x − mu) + c in one pass over g and x; with g = None it is w·b·(x − mu) + c, a normalizer's forward.
+def scale_shift(x: Any, mu: Any, b: Any, c: Any = None, w: Any = None) -> Any:
+    """w·b·(x − mu) + c in one pass over x: a normalizer's forward."""
+    if is_half(x):
+        return stored(scale_shift(*map(widened, (x, mu, b, c, w))))
+    return _scale_shift(as_floating(x), mu, b, c, w)
+
+
+def combine(g: Any, x: Any, mu: Any, a: Any, b: Any, c: Any = None, w: Any = None, *, first: Any = None) -> Any:
+    """a·w·g + b·(x − mu) + c in one pass over g and x: dx of a normalizer. With g = None it is `scale_shift`, and `a` is not asked.
 
     `first` as in `paired_sums`; it needs g.
     """
+    if g is None:
+        return scale_shift(x, mu, b, c, w)
     if is_half(x):
         return stored(combine(*map(widened, (g, x, mu, a, b, c, w)), first=first))
-    if g is None:
-        return _scale_shift(as_floating(x), mu, b, c, w)
     g, x, first = _on_tape("combine", g, x, first)
     return _combine(g, x, mu, a, b, c, w, first=first)
 
@@ -143,4 +151,4 @@ class FusedRows:
         return None if found is None else found if self.centred else found[:2]
 
 
-__all__ = ["FusedRows", "combine", "moments", "paired_sums"]
+__all__ = ["FusedRows", "combine", "moments", "paired_sums", "scale_shift"]
