@@ -14,12 +14,12 @@ from typing import Any
 
 from ..kernels import half
 from . import backend, donation
-from .backend import NAMESPACES
+from .backend import NAMESPACES, Array, Namespace
 from .calls import call, general_way
 from .errors import describe, error
 from .plan import Parameters, Primitive
 from .primitive import as_function
-from .tensor import Line, Tensor
+from .tensor import Line, Tensor, Value
 
 
 class ByHand(Primitive):
@@ -64,13 +64,13 @@ class ByHand(Primitive):
                         fix="keep `out` instead, and give `rebuild` a way back to the input")
         return self.inputs.index(name)
 
-    def _jointly(self, g: Any, saved: Any, *kept: Any, **keywords: Any) -> tuple[Any, ...]:
+    def _jointly(self, g: Value, saved: Any, *kept: Value, **keywords: Any) -> tuple[Value, ...]:
         """The rule of all inputs: the backward, which sees float32 where an input is float16."""
         if type(saved) is half.OfHalf:
             return half.backward(self._one_backward, g, saved, *kept, **keywords)
         return self._one_backward(g, saved, *kept, **keywords)
 
-    def _one_backward(self, g: Any, saved: Any, *kept: Any, **keywords: Any) -> tuple[Any, ...]:
+    def _one_backward(self, g: Value, saved: Any, *kept: Value, **keywords: Any) -> tuple[Value, ...]:
         """What is fused, where there is that and it applies; else what was derived by hand."""
         if self.fused is not None:
             xp = NAMESPACES.get(type(g))  # None while a tape records
@@ -79,7 +79,7 @@ class ByHand(Primitive):
                 return found
         return self.backward(g, saved, *kept, **keywords)
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+    def forward_with_cache(self, xp: Namespace, arrays: Sequence[Array], meta: dict[str, Any], given: Sequence[Value]) -> tuple[Any, Any]:
         if arrays and half.is_half(arrays[0]):
             return half.forward(self.forward_with_cache, xp, arrays, meta)
         if self.fused is not None and (found := self.fused.forward(xp, *arrays, **meta)) is not None:

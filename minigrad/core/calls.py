@@ -13,7 +13,7 @@ from typing import Any
 
 from ..kernels.half import of_one_dtype
 from . import backend, ownership, storage
-from .backend import NAMESPACES, REAL, Array
+from .backend import NAMESPACES, REAL, Array, Namespace
 from .errors import error
 from .inputs import (
     checked_keywords,
@@ -28,11 +28,11 @@ from .inputs import (
 from .plan import Plan, Primitive, output_tensor
 from .state import watching
 from .storage import _checksums
-from .tensor import Line, Tensor, state
+from .tensor import Line, Tensor, Value, state
 
 # -- the general way --------------------------------------------------------------------------------------------------------
 
-def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, Any]:
+def call(p: Primitive, args: Sequence[Value], meta: dict[str, Any]) -> tuple[Any, Any]:
     """Apply `p` to any mixture of Tensors, raw arrays and numbers. Returns (result, cache)."""
     given = list(args)
     if p.defaults:
@@ -60,7 +60,7 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
             else:
                 integers_follow(p, given, one_float_dtype(p, given if p.joint is None else of_one_dtype(given)))
     record = state.recording and (p.joint is not None or bool(p.rules))
-    arrays: list[Any] = []
+    arrays: list[Array] = []
     parents: list[Line | None] = []
     mask, bit = 0, 1
     for a in given:
@@ -99,7 +99,7 @@ def call(p: Primitive, args: Sequence[Any], meta: dict[str, Any]) -> tuple[Any, 
     return result, cache
 
 
-def _recorded(xp: Any, plan: Plan, parents: tuple[Line | None, ...], arrays: Sequence[Any], meta: dict[str, Any], out: Any, cache: Any) -> Any:
+def _recorded(xp: Namespace, plan: Plan, parents: tuple[Line | None, ...], arrays: Sequence[Array], meta: dict[str, Any], out: Any, cache: Any) -> Any:
     """The output as a Tensor, or several, whose new line keeps what the rules will ask for."""
     if type(out) is tuple:
         outs = tuple(_as_array(xp, o) for o in out)
@@ -110,11 +110,11 @@ def _recorded(xp: Any, plan: Plan, parents: tuple[Line | None, ...], arrays: Seq
     return Tensor(out, Line(plan, parents, plan.collect(arrays, out, meta, cache), out.shape, out.dtype))
 
 
-def _as_array(xp: Any, value: Any) -> Array:
+def _as_array(xp: Namespace, value: Any) -> Array:
     return value if type(value) in NAMESPACES else xp.asarray(value)  # NumPy turns 0-d results into scalars
 
 
-def _look(arrays: list[Any]) -> None:
+def _look(arrays: list[Array]) -> None:
     """Were those of the op's arrays written to that had been handed out? (Its Tensor and this list hold one that no line keeps.)"""
     for i in range(len(arrays)):
         if type(arrays[i]) in NAMESPACES:
@@ -240,7 +240,7 @@ def _of_many(p: Primitive) -> Callable[..., Any]:
     return apply
 
 
-def _raw(p: Primitive, xp: Any, arrays: tuple[Any, ...], meta: dict[str, Any]) -> Any:
+def _raw(p: Primitive, xp: Namespace, arrays: tuple[Array, ...], meta: dict[str, Any]) -> Any:
     """All inputs are raw arrays (a rule in first order): the result is raw, nothing is recorded."""
     try:
         return p.forward(xp, *arrays, **meta)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import backend
-from .backend import NAMESPACES, Array
+from .backend import NAMESPACES, Array, Namespace
 from .errors import BackendError, TapeError, describe, error, op_named
 from .plan import Plan, Primitive
-from .tensor import Tensor, state
+from .tensor import Tensor, Value, state
 
 # -- inputs -----------------------------------------------------------------------------------------------------------------
 
-def namespace_of_like_tensors(p: Primitive, given: Sequence[Any]) -> Any:
+def namespace_of_like_tensors(p: Primitive, given: Sequence[Value]) -> Any:
     """The namespace, where all of `given` are Tensors of one backend, the first floating, and other floats and data of its dtype; else None."""
     if not isinstance(given[0], Tensor):
         return None
@@ -27,9 +27,9 @@ def namespace_of_like_tensors(p: Primitive, given: Sequence[Any]) -> Any:
     return NAMESPACES[kind] if dtype.kind == "f" else None
 
 
-def one_namespace(p: Primitive, given: list[Any]) -> Any:
+def one_namespace(p: Primitive, given: list[Value]) -> Any:
     """The namespace of all arrays in `given` (numbers apart), after replacing NumPy scalars by Python's."""
-    xp: Any = None
+    xp: Namespace = None
     for i, a in enumerate(given):
         data = a._data if isinstance(a, Tensor) else a
         if isinstance(data, (float, int)) or data is None:  # bool is an int; numpy.float64 is a float
@@ -53,7 +53,7 @@ def one_namespace(p: Primitive, given: list[Any]) -> Any:
     return xp or backend.np
 
 
-def one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
+def one_float_dtype(p: Primitive, given: Sequence[Value]) -> Any:
     """The floating dtype of all floating arrays in `given`, or None. Two of them are an error."""
     found: Any = None
     for a in given:
@@ -67,7 +67,7 @@ def one_float_dtype(p: Primitive, given: Sequence[Any]) -> Any:
     return found
 
 
-def integers_follow(p: Primitive, given: list[Any], dtype: Any) -> None:
+def integers_follow(p: Primitive, given: list[Value], dtype: Any) -> None:
     """Where a float decides the dtype, integers and booleans that are data follow it."""
     for i, a in enumerate(given) if dtype is not None else ():
         if getattr(a, "dtype", dtype).kind != "f" and _is_data(p, i):
@@ -103,7 +103,7 @@ def only_numbers_in_keywords(p: Primitive) -> bool:
     return not p.keywords or (p.forward.__module__ or "").startswith("minigrad.ops.")
 
 
-def own_arrays(p: Primitive, plan: Plan, given: list[Any], arrays: list[Any], meta: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def own_arrays(p: Primitive, plan: Plan, given: list[Value], arrays: list[Array], meta: dict[str, Any]) -> tuple[list[Array], dict[str, Any]]:
     """Copies in the place of arrays that the caller may change, where a line will keep them: raw inputs, and all in keywords.
 
     A Tensor among the inputs needs no copy, because writes into it are known. An op made by hand may keep any input in its cache.
@@ -124,7 +124,7 @@ def _copied(value: Any) -> Any:
 
 # -- errors -----------------------------------------------------------------------------------------------------------------
 
-def explained(p: Primitive, given: Sequence[Any], meta: dict[str, Any], e: Exception) -> Exception:
+def explained(p: Primitive, given: Sequence[Value], meta: dict[str, Any], e: Exception) -> Exception:
     """The library's error with the op's name, shapes and dtypes, unless it explains itself already."""
     known = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError)
     if "\n  needs: " in str(e) or (not isinstance(e, known) and "LinAlgError" not in type(e).__name__):

@@ -11,9 +11,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backend import NAMESPACES, Array
+from .backend import NAMESPACES, Array, Namespace
 from .errors import error
-from .tensor import Line, Tensor
+from .tensor import Line, Tensor, Value
 
 Align = Callable[["Primitive", list[Any]], list[Any]]
 Get = Callable[[Sequence[Any], Any, dict[str, Any], Any], Any]  # from the arrays, the output, the keywords and the cache of a call
@@ -58,7 +58,7 @@ class Primitive:
     backward_names: Parameters = ()  # its parameters after these two
     more_kept: Sequence[str] = ()  # what else a line keeps
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+    def forward_with_cache(self, xp: Namespace, arrays: Sequence[Array], meta: dict[str, Any], given: Sequence[Value]) -> tuple[Any, Any]:
         """Run the forward on `arrays`, those of `given`; the second value is what `save` returned (None here)."""
         return self.forward(xp, *arrays, **meta), None
 
