@@ -79,7 +79,7 @@ def show_side_by_side(layer: str, derivation: str | None = None) -> None:
     entry = layers.REGISTRY[layer]
     name = derivation or entry.default
     op: Any = entry.derived[name]  # made by `mg.by_hand`, which keeps the backward it was given; or a function around such ops
-    backward = op.primitive.joint.__globals__["backward"] if hasattr(op, "primitive") else op
+    backward = op.primitive.backward if hasattr(op, "primitive") else op
     sources = {f"{layer}, composed": inspect.getsource(entry.composed), f"{layer}, backward of {name!r}": inspect.getsource(backward)}
     text = "\n\n".join(f"# {title} {'-' * (96 - len(title))}\n{source.rstrip()}" for title, source in sources.items())
     boxes = "".join(f"<figure style='flex:1 1 30em;min-width:0;margin:0'><figcaption><b>{html.escape(title)}</b></figcaption>{_highlighted(source)}</figure>"
