@@ -94,6 +94,7 @@ def test_lists_may_have_spaces(tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} >= {"none-derived-0", "none-derived-1", "batch_norm-derived-0", "batch_norm-derived-1"}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("forms", ["derived,composed", "derived"])
 def test_a_stopped_comparison_goes_on_to_the_same_result(forms, tmp_path, capsys, monkeypatch):
     common = [*SMALL, "--forms", forms, "--norms", "batch_norm,none", "--checkpoint-interval", "2"]

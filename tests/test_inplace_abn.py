@@ -167,6 +167,7 @@ def test_forward_and_backward_allocate_one_large_array_each(form, one_thread, rn
     assert forward[1] < 1.5 * z.nbytes and backward[1] - forward[0] < 1.5 * z.nbytes
 
 
+@pytest.mark.more
 def test_a_deep_stack_needs_at_most_six_tenths_of_the_memory_of_batch_norm(one_thread):
     measure = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "memory.py"))["measure"]
     usual, *others = (measure(v, depth=10, channels=16, batch=32, size=32) for v in ("BatchNorm2d + LeakyReLU", "InPlaceABN", "InPlaceABN, form II"))

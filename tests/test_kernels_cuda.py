@@ -63,6 +63,7 @@ SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
 ]
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "axes"), SHAPES, ids=str)
@@ -144,6 +145,7 @@ OPTIMIZERS = [lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=
               lambda p: optim.AdamW(p, 0.01, betas=(0.8, 0.95))]
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=["plain", "momentum", "nesterov", "adam", "adamw"])

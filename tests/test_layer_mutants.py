@@ -24,6 +24,7 @@ def real_mutants(name, derivation):
     return (mutants[i] for i in seeded(name, derivation).permutation(len(mutants)) if effect(mutants[i]) == "changes")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)
 def test_some_mistakes_are_rejected(name, derivation):
     mutants = list(islice(real_mutants(name, derivation), ENOUGH))

@@ -431,6 +431,7 @@ def test_removing_keeps_values_the_parameter_and_the_class(name, options):
     layers.parametrize(model, name, **options)  # and once more
 
 
+@pytest.mark.more
 @EVERY
 def test_a_parametrized_layer_passes_a_gradient_check_in_both_orders(name, options):
     """All variables: the input and the originals. Power iteration rests meanwhile."""

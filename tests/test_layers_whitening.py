@@ -157,6 +157,7 @@ def errors():
 DEGENERATE = ["gap 1e-12", "white, but for rounding", "exactly white", "exactly equal pairs"]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("method", ["stable", "composed"])
 def test_without_eigenvectors_every_batch_is_as_good_as_any_other(errors, method):
     """float64 to 1e-12, float32 (of rounded data, against the exact gradient there) to 1e-5: both with much to spare."""
@@ -229,6 +230,7 @@ def second_derivative(form, x, g, u, eps, dtype="float64"):
 EXACT_TIES = {"white": (1, 1, 1, 1), "equal pairs": (1, 2, 2, 1), "three equal": (1, 1, 1, 3)}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("scales", EXACT_TIES.values(), ids=EXACT_TIES)
 @pytest.mark.parametrize("eps", [0.0, 1e-5, 0.1])
 def test_second_derivatives_at_exact_ties(scales, eps, rng):
@@ -273,6 +275,7 @@ def test_the_products_behind_it_can_be_differentiated_again_and_again(rng):
 # -- more channels than samples, large means, ε = 0 ---------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("m", "d"), [(4, 6), (10, 12)])
 @pytest.mark.parametrize("eps", [1e-3, 1e-5, 1e-7])
 def test_more_channels_than_samples(m, d, eps):
@@ -427,6 +430,7 @@ def batch(seed, m, d):
     return mg.tensor(np.random.default_rng(seed).normal(size=(m, d)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("d", "m", "batches", "expected"), [(8, 16, 2000, 1.42), (16, 64, 1000, 1.13), (16, 4096, 100, 1.00)])
 def test_averaged_projections_inflate_the_output_and_averaged_covariances_do_not(d, m, batches, expected):
     """The root mean square of the output in evaluation, for white data: the numbers of `Whitening`'s docstring, to 0.015."""

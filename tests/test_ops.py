@@ -160,6 +160,7 @@ def test_both_derivatives_agree_with_difference_quotients(case):
     assert is_right(case, report), f"{case.id}\n{report}"
 
 
+@pytest.mark.more
 @by_id({case.op: case for case in reversed(CASES) if case.order}.values())
 def test_both_derivatives_agree_with_difference_quotients_on_every_backend(case, backend):
     """The first case of each op; the others, which would take a while on a device, are compared with NumPy's below."""

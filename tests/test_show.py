@@ -511,6 +511,7 @@ def random_graph(seed):
     return made
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("seed", range(8))
 def test_any_graph_is_drawn_without_overlaps(seed):
     made = random_graph(seed)
