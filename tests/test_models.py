@@ -137,7 +137,7 @@ def test_a_plain_network_is_the_residual_one_without_shortcuts():
 def unfilled(monkeypatch):
     """Networks without initial values: np.empty takes address space, but hardly any memory or time."""
     monkeypatch.setattr(nn.layers, "_reset", lambda weight, bias: None)
-    monkeypatch.setattr(models.registry, "_initialize", lambda model, slope, mode: None)
+    monkeypatch.setattr(models.registry, "_initialize", lambda model, *how: None)
 
 
 @pytest.mark.parametrize("name, options, exact, published, unit", [
@@ -265,9 +265,9 @@ def test_modulation_keeps_the_norm_of_the_gradient_across_every_block_and_the_na
 
 
 def test_modulation_is_off_unless_asked_for_and_of_a_strength():
-    assert not any(isinstance(m, parts.Stack) for m in small("plain").modules())
+    assert not any(isinstance(m, parts.ModulatedSequential) for m in small("plain").modules())
     copied = copy.deepcopy(small("plain", modulation=0.5))
-    assert [(m.strength, m.limit) for m in copied.modules() if isinstance(m, parts.Stack)] == [(0.5, 100.0)] * 3
+    assert [(m.strength, m.limit) for m in copied.modules() if isinstance(m, parts.ModulatedSequential)] == [(0.5, 100.0)] * 3
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="modulation"):
             small("plain", modulation=wrong)

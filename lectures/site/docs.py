@@ -1,7 +1,7 @@
 """The documentation as a web site: ``python -m lectures.site.docs [DEST] [--mathjax FILE]`` (``make docs``; ``make site`` builds the lectures too).
 
 Sphinx makes it from the Markdown in this repository, and from pages that are written here: the API reference from the docstrings, the
-homework, the equation ledger as it measures now, and the catalogue of errors. It works from a folder, with search, and needs no network.
+homework, the source documents as the ledger measures them now, and the catalogue of errors. It works from a folder, with search, and needs no network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib.util
 import os
 import posixpath
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -23,9 +22,11 @@ from typing import Any
 from lectures.build import HERE as LECTURES
 from lectures.build import sources, syllabus
 from lectures.release import strip
+from minigrad.files import new_folder
 
+from . import reading
 from .check import problems
-from .docstrings import code, fenced
+from .docstrings import code, escaped, fenced
 from .mathjax import NAME as MATHJAX_FILE
 from .mathjax import NoMathJax, mathjax
 
@@ -136,29 +137,6 @@ def homeworks(folder: Path = LECTURES / "homework") -> dict[str, str]:
     return made | {"homework/index.md": listed(text, [Path(page).stem for page in made])}
 
 
-def ledger() -> str:
-    """Every equation of the documents with what it measures, now and here."""
-    from lectures.equations import DOCUMENTS, measure
-    from lectures.equations.__main__ import rows
-    made = ["# The equation ledger", "Every gradient equation of the five [source documents](guides/references.md), as printed, and what it measures: a "
-            "verdict, and its relative error against the tape and central differences. `python -m lectures.equations` measures again; `lectures/equations` "
-            "holds the equations and says what the verdicts mean."]
-    for document in DOCUMENTS.values():
-        made += [f"## {document.short}", f"*{document.title}.* Notation: {escaped(document.notation)}."]
-        table = ["| equation | verdict | error | form |", "|---|---|---|---|"]
-        for entry in document.entries:
-            for number, verdict, error, form in rows(measure(entry)):
-                word = f"**{verdict}**" if verdict == "misprint" else verdict
-                table.append(f"| {escaped(number)} | {word} | {error} | {escaped(form.strip())} |")
-        made.append("\n".join(table))
-    return "\n\n".join(made) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Plain text, in a cell of a table too; a word of TeX, which is named and not meant, is code."""
-    return "".join(code(part) if i % 2 else re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", part) for i, part in enumerate(re.split(r"(\\[a-z]+)", text)))
-
-
 def errors(text: str) -> str:
     """The catalogue of mistakes, from the snapshot of their texts."""
     made = ["# What errors say", "Every text says what the op got, what it needs, and the usual fix. These are mistakes that people make, and what minigrad "
@@ -178,7 +156,7 @@ def contents(made: dict[str, str]) -> str:
     """The tree of the site, for the end of its first page."""
     titles = {"guides/students": "For students"}  # their README has the title that it needs by itself
     guides = [f"{titles[name]} <{name}>" if name in titles else name for name in (page.removesuffix(".md") for page in made if page.startswith("guides/"))]
-    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "ledger"], "Reference": ["api/index", "errors"],
+    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "documents/index"], "Reference": ["api/index", "errors"],
              "Measured": ["benchmarks/index", "datasets/digits"]}
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in trees.items()) + "\n"
 
@@ -193,7 +171,7 @@ def written(root: Path = ROOT) -> dict[str, str]:
         texts |= {f"api/{name}": text for name, text in Reference().pages().items()}
     except DeadName as names:
         raise NotBuilt(str(names)) from None
-    texts |= homeworks() | {"ledger.md": ledger(), "errors.md": errors(ERRORS.read_text("utf-8"))}
+    texts |= homeworks() | reading.pages() | {"errors.md": errors(ERRORS.read_text("utf-8"))}
     texts["benchmarks/index.md"] = listed("# Benchmarks\n\nWhat was measured, on which machine; `make bench` measures again.",
                                           [Path(page).stem for page in made if page.startswith("benchmarks/")])
     return texts
@@ -203,7 +181,7 @@ def written(root: Path = ROOT) -> dict[str, str]:
 
 
 def build(dest: Path, program: str, root: Path = ROOT) -> int:
-    """Make the documentation in the folder `dest`, which must not be there yet; returns the number of pages.
+    """Make the documentation in the folder `dest`, new or empty; returns the number of pages.
 
     Raises:
         NotBuilt: a page names or links to what is not there, or Sphinx complains.
@@ -245,21 +223,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if dest.exists() and not (dest / "searchindex.js").is_file() and (not dest.is_dir() or any(dest.iterdir())):
         print(f"{dest} exists and is no earlier documentation: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
-    tree = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}.tmp")
     try:
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        count = build(tree, mathjax(ROOT / "build" / "mathjax", options.mathjax))
-        # The lectures' pages lie beside the documentation once `make site` has made them.
-        lectures = frozenset((tree.parent / f"{syllabus(path).name}.html").resolve() for path in sources())
-        if wrong := list(problems(tree, elsewhere=lectures)):
-            raise NotBuilt("\n".join(wrong))
-        shutil.rmtree(dest, ignore_errors=True)
-        os.replace(tree, dest)
+        with new_folder(dest) as tree:
+            count = build(tree, mathjax(ROOT / "build" / "mathjax", options.mathjax))
+            # The lectures' pages lie beside the documentation once `make site` has made them.
+            lectures = frozenset((tree.parent / f"{syllabus(path).name}.html").resolve() for path in sources())
+            if wrong := list(problems(tree, elsewhere=lectures)):
+                raise NotBuilt("\n".join(wrong))
     except (NotBuilt, NoMathJax, ValueError) as reason:
         print(f"No documentation was built.\n{reason}", file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
     print(f"{count} pages: open {dest / 'index.html'}")
     return 0
 

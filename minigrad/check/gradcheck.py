@@ -31,7 +31,7 @@ Gradients = Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)
-class Row:
+class GradcheckRow:
     """One input at one order. `index` is its place among the inputs, None for a cotangent (second order)."""
 
     name: str
@@ -45,10 +45,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class GradcheckReport:
     """What `gradcheck` found: `rows` for programs, ``print(report)`` for people. Truthy if every row is "right"."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[GradcheckRow, ...]
     note: str = ""
 
     def __bool__(self) -> bool:
@@ -126,7 +126,7 @@ def _flat(tensors: Gradients, like: Tensors) -> Vector:
 
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int = 1, seed: int = 0, *,
-              tolerance: float | None = None, max_elements: int = 64) -> Report:
+              tolerance: float | None = None, max_elements: int = 64) -> GradcheckReport:
     """Compare the tape's derivatives of `f` with difference quotients, for all floating inputs, and say what is known.
 
     `f` is called many times, on fresh variables with the values of `inputs`: their ``.grad`` and hooks are untouched,
@@ -147,7 +147,7 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int 
         max_elements: larger inputs are probed along random directions, and at a quarter as many elements.
 
     Returns:
-        A `Report`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose
+        A `GradcheckReport`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose
         another point then, or make an input that `f` ignores a constant. An empty input is "right": there is nothing to
         check.
 
@@ -236,14 +236,14 @@ class _Taped:
     size: float  # of the terms of Σ weights·value
 
 
-def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_elements: int) -> Report:
+def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_elements: int) -> GradcheckReport:
     xs = [Tensor(fn.inputs[i]._data) for i in fn.at]  # the very arrays of the caller, with their strides
     for x in xs:
         x.requires_grad = True
     ys = fn.outputs(xs)
     why = _why_not(fn, xs, ys)
     if why:
-        return Report(tuple(Row(name, i, 1, x.shape, np.nan, np.nan, "no power", why)
+        return GradcheckReport(tuple(GradcheckRow(name, i, 1, x.shape, np.nan, np.nan, "no power", why)
                             for name, i, x in zip(fn.names, fn.at, xs)))
     point = _Point.drawn(fn, xs, ys, rng)
     n, m = len(xs), len(ys)
@@ -258,7 +258,7 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
     if order == 2:
         orders.append(_Order(2, n + m, lambda ts: _flat(fn.pull(ts[:n], ts[n:n + m]), xs), _flat(ws, xs),
                              lambda ts: fn.pull_twice(ts[:n], ts[n:n + m], ts[n + m:])))
-    return Report(tuple(row for each in orders for row in _rows(point, each, rng, tolerance, max_elements)), point.note)
+    return GradcheckReport(tuple(row for each in orders for row in _rows(point, each, rng, tolerance, max_elements)), point.note)
 
 
 def _why_not(fn: _Function, xs: Tensors, ys: Tensors) -> str:
@@ -271,7 +271,7 @@ def _why_not(fn: _Function, xs: Tensors, ys: Tensors) -> str:
     return ""
 
 
-def _rows(point: _Point, order: _Order, rng: Any, tolerance: float | None, max_elements: int) -> list[Row]:
+def _rows(point: _Point, order: _Order, rng: Any, tolerance: float | None, max_elements: int) -> list[GradcheckRow]:
     broken = ""
     try:
         taped = _Taped(order.tape(point.own), order.tape(point.fine), [order.tape(point.shaken(rng)), order.tape(point.shaken(rng))],
@@ -279,7 +279,7 @@ def _rows(point: _Point, order: _Order, rng: Any, tolerance: float | None, max_e
     except Exception as e:  # a rule that raises is a wrong rule
         broken = f"backward raised {_headline(e)}"
     at = [*point.fn.at, *[None] * len(point.ys)]
-    return [Row(point.names[k], at[k], order.number, point.own[k].shape,
+    return [GradcheckRow(point.names[k], at[k], order.number, point.own[k].shape,
                 *((np.inf, np.nan, "wrong", broken) if broken else _verdict(point, order, taped, k, rng, tolerance, max_elements)))
             for k in range(order.count)]
 
