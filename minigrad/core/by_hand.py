@@ -68,7 +68,7 @@ class ByHand(Primitive):
         """The rule of all inputs: the backward, which sees float32 where an input is float16."""
         if type(saved) is half.OfHalf:
             return half.backward(self._one_backward, g, saved, *kept, **keywords)
-        return self._one_backward(g, saved, *kept, **keywords)
+        return (self.backward if self.fused is None else self._one_backward)(g, saved, *kept, **keywords)
 
     def _one_backward(self, g: Value, saved: Any, *kept: Value, **keywords: Any) -> tuple[Value, ...]:
         """What is fused, where there is that and it applies; else what was derived by hand."""
@@ -92,8 +92,9 @@ class ByHand(Primitive):
 
     def saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
         """What `save` makes of these inputs and keywords, by name."""
-        known = {**inputs, **meta}
-        return self.save(*(known[n] for n, by_keyword in self.save_names if not by_keyword), **{n: known[n] for n, by_keyword in self.save_names if by_keyword})
+        known = {**inputs, **meta} if meta else inputs
+        given = [known[n] for n, by_keyword in self.save_names if not by_keyword]
+        return self.save(*given) if len(given) == len(self.save_names) else self.save(*given, **{n: known[n] for n, k in self.save_names if k})
 
     def rebuild_inputs(self, kept: dict[str, Any], meta: dict[str, Any], line: Line) -> None:
         """Where the op keeps its output: recover the input from it, tied to the parent's line."""
