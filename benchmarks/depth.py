@@ -27,6 +27,7 @@ import layers
 import minigrad as mg
 import models
 from minigrad import data, nn, optim
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -156,4 +157,4 @@ def main(arguments: list[str] | None = None) -> dict[int, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,6 +19,7 @@ import numpy as np
 import layers
 import minigrad as mg
 from minigrad import nn
+from minigrad.command import run_command
 
 RESULTS = Path(__file__).parent / "results" / "memory.md"
 VARIANTS = {  # name -> (what follows each convolution of c channels, form of the layer)
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

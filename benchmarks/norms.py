@@ -25,6 +25,7 @@ import numpy as np
 import layers
 import minigrad as mg
 from minigrad.check.relative import relative_error
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -182,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

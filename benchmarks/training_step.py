@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import minigrad as mg
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -295,4 +296,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

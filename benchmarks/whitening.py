@@ -26,6 +26,7 @@ import layers
 import minigrad as mg
 from benchmarks.overhead import processor
 from layers.whitening.degenerate_whitening import as_markdown, degenerate_comparison
+from minigrad.command import run_command
 
 SHAPE = (64, 512, 8, 8)  # an inner layer of VGG-A on CIFAR images
 SIZES = (8, 16, 32, 64, 128, 256, 512)
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from minigrad.command import run_command
+
 from . import tables
 from .images import DATASETS
 from .registry import ExperimentError, find, load_all
@@ -84,4 +86,4 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -25,6 +25,7 @@ import numpy as np
 import minigrad as mg
 from layers import REGISTRY
 from minigrad.check.relative import relative_error, worst
+from minigrad.command import run_command
 from minigrad.kernels.threads import num_threads
 from models.parts import NORMS
 
@@ -251,4 +252,4 @@ def _main(arguments: list[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -20,6 +20,7 @@ import minigrad as mg
 from layers import BatchNorm2d
 from minigrad import data, nn, optim
 from minigrad.check.relative import relative_error
+from minigrad.command import run_command
 from models import tiny_cnn
 
 
@@ -142,4 +143,4 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,6 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from minigrad.command import run_command
+
 from . import curves
 from .options import Options, add_to, given, merged
 from .trainer import FAILURES, Trainer, TrainingError, explained, run_file, saved_options, stopping
@@ -72,4 +74,4 @@ def run(trainer: Trainer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -36,7 +36,7 @@ IMPORT_ORDER = [
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},
-    {"minigrad.downloads", "minigrad.files"},
+    {"minigrad.command", "minigrad.downloads", "minigrad.files"},
     {"minigrad.elsewhere"},
     {"minigrad.core.engine"},
     {"minigrad.ops"},

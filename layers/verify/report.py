@@ -26,6 +26,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import backend
+from minigrad.command import run_command
 from minigrad.core.backend import np
 from minigrad.core.errors import BackendError
 
@@ -414,4 +415,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import minigrad as mg
 from minigrad import derivation
+from minigrad.command import run_command
 
 HOMEWORK = Path(__file__).resolve().parents[1] / "homework"
 SHAPE = frozenset({"wrong axis", "not reduced", "over-reduced", "wrong shape"})
@@ -312,4 +313,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)

@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class Child:
         ordering, orders = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = _fork()
         if self.pid == 0:
             try:
                 for fd in (answers, prints, orders, *_held):
@@ -174,6 +175,16 @@ class Child:
         self._hear()
         said, self._printed = self._printed, b""
         return said.decode("utf-8", "replace")
+
+
+def _fork() -> int:
+    """Fork, without the warning of Python 3.12 that a child may wait for ever, for a lock that another thread held.
+
+    `Child.listen` expects that of every child: it ends one that does not answer in time, and says so.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        return os.fork()
 
 
 def in_child(work: Callable[[Send], None], limits: Limits) -> Answer:
