@@ -55,7 +55,7 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
-    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
+    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result per thread.
     `backwards` starts with the last block: after a pass over the same arrays, that is the
     one which the cache still holds.
     """

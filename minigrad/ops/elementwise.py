@@ -148,7 +148,7 @@ def exp(xp: Any, a: Array) -> Array:
 
 @floating(a=lambda g, a: g / a)
 def log(xp: Any, a: Array) -> Array:
-    """Natural logarithm; −Inf at 0 and NaN below, as NumPy."""
+    """Natural logarithm; −Inf at 0 and NaN below, like NumPy."""
     return xp.log(a)
 
 

@@ -231,7 +231,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     rests = {tuple(a.shape[:axis]) + tuple(a.shape[axis + 1:]) for a in arrays if a.ndim == arrays[0].ndim}
     if len(rests) != 1 or any(a.ndim != arrays[0].ndim for a in arrays):
         raise error(ValueError, "concatenate", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)} along axis {axis}",
-                    needs="equal shapes but for that axis", fix="check the other axes, or use stack for a new axis")
+                    needs="equal shapes except along that axis", fix="check the other axes, or use stack for a new axis")
     return _concatenate(*arrays, axis=axis)
 
 
@@ -361,7 +361,7 @@ def _put(xp: Any, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
 
 
 class _Hole:
-    """Stands in an index for the next index array."""
+    """Takes the place of the next index array in an index."""
 
     def __repr__(self) -> str:
         return "array"
@@ -477,7 +477,7 @@ def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
     rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
     if rest[0] != rest[1]:
         raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}",
-                    needs=f"equal sizes on all axes but {axis}",
+                    needs=f"equal sizes on all axes except {axis}",
                     fix="expand_dims the indices, or use take")
     _refuse_nothing("take_along_axis", a, axis, indices)
     return _take_along_axis(a, indices, axis=axis)
