@@ -47,7 +47,7 @@ from .agreement import (
 WIDTH = 120
 ELEMENTS = 1 << 18  # of the largest array at which time and kept bytes are measured
 ROUNDS = 5
-SHARPEST = ["right", "rounding", "no power", "none"]  # gradcheck's verdicts, but for "wrong"
+SHARPEST = ["right", "rounding", "no power", "none"]  # gradcheck's verdicts, except "wrong"
 
 # -- what is found -----------------------------------------------------------------------------------------------------
 
