@@ -2,7 +2,7 @@
 
     python -m scripts.compare --norms batch_norm,group_norm --forms composed,derived --seeds 0,1,2 --out runs/compare
 
-takes every option of scripts.train besides. Each run has a folder of its own below --out; finished ones are not trained again, one
+takes every option of scripts.train too. Each run has its own folder below --out; finished ones are not trained again, one
 that was stopped (Ctrl-C, a crash) goes on, and one that fails does not stop the others. Lines are means over the seeds, with 95 %
 confidence bands of the mean (Student's t). With two forms the gradients of both are compared at every step, at the same weights and
 on the same batch.
@@ -138,7 +138,7 @@ def summary(groups: dict[str, list[Path]], failures: dict[str, str], batch: int)
         mean, half = band(accuracy)
         rows.append([name, str(len(folders)), f"{mean:.2%}" + (f" ± {half:.2%}" if len(folders) > 1 else ""), f"{1e3 * batch / speed:.1f}",
                      f"{int((folders[0] / 'done').read_text()) / 1e6:.2f}"])
-    head = ["", "runs", "test accuracy", "ms a step", "kept for backward, MB"]
+    head = ["", "runs", "test accuracy", "ms per step", "kept for backward, MB"]
     lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
     lines += [f"\n{name} failed: {text}" for name, text in failures.items()]
     return rows, "\n".join(lines) + "\n"
@@ -177,14 +177,14 @@ def listed(name: str, text: str, kind: Callable[[str], Any], known: list[str] | 
     try:
         values = [kind(word) for word in words]
     except ValueError:
-        raise refused("needed are whole numbers, separated by commas") from None
+        raise refused("it takes whole numbers, separated by commas") from None
     for i, value in enumerate(values):
         if value == "":
             raise refused("one of its values is empty")
         if value in values[:i]:
             raise refused(f"{value} is there twice")
         if known is not None and value not in known:
-            raise refused(f"there is no {value}; needed are some of {', '.join(known)}")
+            raise refused(f"there is no {value}; it takes some of {', '.join(known)}")
     return values
 
 

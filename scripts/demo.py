@@ -25,7 +25,7 @@ from models import tiny_cnn
 
 
 def with_form(model: nn.Module, form: str) -> nn.Module:
-    """The same network sharing the same parameters, with another form of batch norm and running statistics of its own."""
+    """The same network sharing the same parameters, with another form of batch norm and its own running statistics."""
     twin = copy.deepcopy(model)
     for ours, theirs in zip(twin.modules(), model.modules(), strict=True):
         if isinstance(ours, BatchNorm2d):
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--figure", type=Path, default=Path("demo.png"), help="where the figure goes (default: demo.png)")
     options = parser.parse_args(arguments)
     if options.epochs < 1 or options.seed < 0 or options.figure.is_dir():  # said now, not after the training
-        parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: needed are at least 1, at least 0, and a file")
+        parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: they need at least 1, at least 0, and a file")
     mg.tune_process(2)
     exact = train(options.epochs, options.seed, "float64")
     result = train(options.epochs, options.seed, "float32")

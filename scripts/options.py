@@ -35,9 +35,9 @@ class Options:
     init: str = _option("default", "network", "weights at the start: He et al.'s [he2015] Gaussian, or orthonormal", choices=["default", "orthonormal"])
     init_from: str | None = _option(None, "network", "safetensors file whose weights to begin with (ours, PyTorch's, or a run's state)", metavar="FILE")
     modulation: float = _option(0.0, "network", "strength of the gradient-magnitude modulation around blocks, 0 to 1", at_least=0, at_most=1)
-    dataset: str = _option("digits", "data", "digits and synthetic are there; the others read files (see minigrad.data)", choices=list(DATASETS))
+    dataset: str = _option("digits", "data", "digits and synthetic come with minigrad; the others read files (see minigrad.data)", choices=list(DATASETS))
     augment: bool = _option(False, "data", "random shifts, and mirror images except of digits")
-    batch_size: int = _option(64, "data", "images a step", at_least=1)
+    batch_size: int = _option(64, "data", "images per step", at_least=1)
     eval_batch_size: int = _option(256, "data", "images at a time when testing", at_least=1)
     epochs: int = _option(10, "training", "passes over the training images", at_least=1)
     max_steps: int | None = _option(None, "training", "stop after this many steps, whatever the epochs", at_least=1)
@@ -53,14 +53,14 @@ class Options:
     clip: float | None = _option(None, "training", "largest norm of the gradient of all parameters together", above=0)
     label_smoothing: float = _option(0.0, "training", "of the cross-entropy", at_least=0, below=1)
     penalty: float = _option(0.0, "training", "weight of the orthonormality penalty on all weight matrices", at_least=0)
-    seed: int = _option(0, "training", "of the weights, the order of the images, and all else that is random", at_least=0)
+    seed: int = _option(0, "training", "of the weights, the order of the images, and everything else that is random", at_least=0)
     backend: str = _option("numpy", "machine", "where arrays live: numpy or cupy")
     dtype: str = _option("float32", "machine", "of weights and images", choices=["float32", "float64"])
     threads: int | None = _option(None, "machine", "threads to use (default: what BLAS is allowed; when a run is resumed, as many as it had)",
                                  at_least=1, at_most=1024)
     out: str = _option("runs/last", "files", "folder for log.csv, curves.png and checkpoints", metavar="FOLDER")
     log_interval: int = _option(20, "files", "steps between rows of the log; only then does the loop look at a number", at_least=1)
-    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one an epoch)", at_least=1)
+    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one per epoch)", at_least=1)
     quiet: bool = _option(False, "files", "no progress bar")
 
 
@@ -76,7 +76,7 @@ def flag(name: str) -> str:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """All options, in their groups. What is not given on the command line is None there."""
+    """All options, in their groups. What is not given on the command line is None."""
     groups: dict[str, Any] = {}
     for name, f in FIELDS.items():
         group = groups.setdefault(f.metadata["group"], None) or parser.add_argument_group(f.metadata["group"])
@@ -116,9 +116,9 @@ def problems(options: Options) -> str | None:
         if value is None and f.default is None:
             continue
         if limits and not _inside(value, **limits):
-            return f"{flag(name)} {value}: needed is a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
+            return f"{flag(name)} {value}: it takes a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
         if value == "":
-            return f"{flag(name)}: needed is more than an empty text"
+            return f"{flag(name)}: it takes more than an empty text"
     if options.nesterov and (options.optimizer != "sgd" or options.momentum == 0):
         return "--nesterov needs --optimizer sgd and a positive --momentum"
     if options.init == "orthonormal" and options.parametrization:

@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
     if resume is None:
         return Options(**given(found)), None
     if not resume:
-        raise ValueError("--resume: needed is the last.safetensors of a run, or its folder")
+        raise ValueError("--resume: it takes the last.safetensors of a run, or its folder")
     path = run_file(resume)
     return merged(saved_options(path), {"out": str(path.parent), **given(found)}), path
 
