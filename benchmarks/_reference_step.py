@@ -224,7 +224,7 @@ def roofline():
 
 
 def profile(step, steps=20):
-    """ms a step in each of minigrad's kernels (with one thread all work is in this one), and in numpy.matmul within them."""
+    """ms per step in each of minigrad's kernels (with one thread all work is in this one), and in numpy.matmul within them."""
     import cProfile
     import importlib
     import pstats
@@ -262,7 +262,7 @@ def profile(step, steps=20):
     for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
         if "kernels" in file and name in parts:
             found[parts[name]] = found.get(parts[name], 0.0) + cumulative / steps * 1e3
-    return {"ms a step": whole / steps * 1e3, "of that numpy.matmul in convolutions": products / steps * 1e3, "kernels": found}
+    return {"ms per step": whole / steps * 1e3, "of that numpy.matmul in convolutions": products / steps * 1e3, "kernels": found}
 
 
 def main():

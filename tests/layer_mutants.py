@@ -41,7 +41,7 @@ class LayerMutant(NamedTuple):
         return f"{self.layer}, {self.derivation}: {self.mistake:22} {self.line}"
 
 
-# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what stands there instead).
+# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what replaces it).
 EXPLICIT = [
     ("batch_norm", "staged", "eval formula", " + d_var * (2.0 / m) * (x - mu) + d_mu / m", ""),
     ("batch_norm", "staged", "variance of the sample", "d_var * (2.0 / m)", "d_var * (2.0 / (m - 1))"),

@@ -91,7 +91,7 @@ def environment(row: Combination, python: str, smoke: bool) -> Path:
     uv = shutil.which("uv")
     if not program.exists():
         subprocess.run([uv, "venv", "-q", "--python", python, row.folder] if uv else [python, "-m", "venv", row.folder], check=True)
-    # Wheels only: where NumPy has none for this Python, an hour of compiling is no answer.
+    # Wheels only: where NumPy has none for this Python, an hour of compiling does not help.
     wheels = ["--only-binary", "numpy", "--only-binary", "matplotlib", "--only-binary", "safetensors"]
     pip = [uv, "pip", "install", "-q", "--python", program] if uv else [program, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     upgrade = ["--upgrade"] if row.numpy == "newest" else []

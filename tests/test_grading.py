@@ -48,7 +48,7 @@ def hand_in(place, student, text, name=f"{HOMEWORK}.py"):
 
 
 def in_d_y(statements, before=""):
-    """A submission in which d_y runs these statements, and is right apart from that."""
+    """A submission in which d_y runs these statements, and is right otherwise."""
     body = "\n".join("    " + line for line in statements.splitlines())
     return f"import os, sys\n{before}\n\ndef d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n{body}\n    return x + 1\n"
 

@@ -585,7 +585,7 @@ def test_unknown_arguments_name_the_class(make):
 
 
 def test_constructors_have_pytorchs_arguments_at_their_places():
-    """All of them, so that ported code never meets an unknown keyword or puts a value into another place; private ones apart."""
+    """All of them, so that ported code never meets an unknown keyword or puts a value into another place; except private ones."""
     torch = pytest.importorskip("torch")
     places = {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}
     for ours, theirs in ((nn, torch.nn), (layers, torch.nn), (optim.lr_scheduler, torch.optim.lr_scheduler)):

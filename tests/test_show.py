@@ -224,7 +224,7 @@ def test_the_tape_of_several_outputs_is_their_union(rng):
     assert [line.op for line in mg.tape((a, b))] == ["leaf", "exp", "tanh"]
 
 
-# -- kept bytes, against counts by hand (float32: 4 bytes an element) --------------------------------------------------
+# -- kept bytes, against counts by hand (float32: 4 bytes per element) --------------------------------------------------
 
 
 def test_a_sum_keeps_nothing_and_a_product_of_variables_keeps_only_what_they_hold_anyway(backend, rng):

@@ -98,7 +98,7 @@ def test_a_step_waits_for_the_device_only_at_the_log(fake_device, tmp_path):
 
 
 def growth(monkeypatch, *arguments):
-    """By what factor the gradient grows a layer, in the first step of a run from the command line."""
+    """By what factor the gradient grows per layer, in the first step of a run from the command line."""
     found, train_step = [], Trainer.train_step
 
     def measured(self, x, t):
@@ -116,7 +116,7 @@ def growth(monkeypatch, *arguments):
 @pytest.mark.parametrize(("model", "seed", "init"), [("plain20", 0, "default"), ("plain20", 1, "orthonormal"), ("plain32", 0, "default")])
 def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, init, tmp_path, monkeypatch):
     """The norm stays the same from block to block. From the first to the last convolution of plain20 the gradient's root mean square then
-    halves, because it has a quarter of the elements at the end: by 4 % a layer. What is left is inside the blocks and before the first."""
+    halves, because it has a quarter of the elements at the end: by 4 % per layer. What is left is inside the blocks and before the first."""
     common = ["--model", model, "--init", init, "--seed", seed]
     without, full, half = (growth(monkeypatch, *common, "--modulation", s, "--out", tmp_path / str(s)) for s in (0, 1, 0.5))
     assert 0.9 < full <= 1.05 and full + 0.05 < half < without - 0.05
@@ -125,7 +125,7 @@ def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, ini
 @pytest.mark.parametrize("init", ["default", "orthonormal"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_modulation_from_the_command_line_does_what_lecture_04_and_the_benchmark_measure(backend, seed, init, tmp_path, monkeypatch):
-    """On their images: no growth, where it is 1.2 a layer without, and was 1.4 with the modulation around single orthonormal convolutions."""
+    """On their images: no growth, where it is 1.2 per layer without, and was 1.4 with the modulation around single orthonormal convolutions."""
     from scripts import trainer as module
     images, labels = mg.data.synthetic(64, size=8, seed=3)
     monkeypatch.setattr(module, "load_data", lambda options: {"train": (images[:32], labels[:32]), "test": (images[32:], labels[32:])})
@@ -310,7 +310,7 @@ def test_twenty_kills_change_nothing(tmp_path):
 
 
 def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_test_when_resumed(tmp_path):
-    common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps an epoch: a checkpoint falls on its last
+    common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps per epoch: a checkpoint falls on its last
     assert run("--out", tmp_path / "whole", *common) == 0
     trainer = Trainer(train.parse([*SMALL, "--out", str(tmp_path / "run"), *map(str, common)])[0])
 
