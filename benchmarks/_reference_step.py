@@ -1,4 +1,4 @@
-"""The reference training step in each framework, in a process of its own that takes orders line by line.
+"""The reference training step in each framework, in its own process, which takes orders line by line.
 
 conv 3x3 (3 -> 32), batch norm, ReLU, conv 3x3 (32 -> 32), batch norm, ReLU, max pool 2, conv 3x3 (32 -> 64), batch norm, ReLU,
 max pool 2, linear 4096 -> 10, cross-entropy, SGD with momentum. float32; a factor widens the convolutions.

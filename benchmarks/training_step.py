@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python -m benchmarks.training_step --python Chainer=/path/to/a/python/with/chainer
 
-Each framework has a process of its own with its BLAS and OpenMP threads set, pinned to as many processors (on Linux). The processes
+Each framework has its own process with its BLAS and OpenMP threads set, pinned to as many processors (on Linux). The processes
 take turns of a few steps; medians are reported. All losses must agree. Chainer 7.8.1 needs NumPy < 1.24: give it an interpreter
 of its own with --python. Peers that are not installed are left out. Writes benchmarks/results/training_step.md and two figures.
 """

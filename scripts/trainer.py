@@ -53,7 +53,7 @@ class TrainingError(Exception):
 def explained(e: BaseException) -> str:
     """The text of an error; if memory ran out, also what helps."""
     text = str(e) or type(e).__name__
-    if isinstance(e, MemoryError) or "out of memory" in text.lower() or "ALLOC_FAILED" in text:  # CUDA's libraries have errors of their own
+    if isinstance(e, MemoryError) or "out of memory" in text.lower() or "ALLOC_FAILED" in text:  # CUDA's libraries have their own errors
         return f"out of memory: {text}\nUsual fixes: a smaller --batch-size (in a test, --eval-batch-size), a smaller --width, --norm inplace_abn."
     return text
 

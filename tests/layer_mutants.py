@@ -191,7 +191,7 @@ def _of_call(e: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _changes(e: ast.AST, parent: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """(mistake, what stands there instead) for one node of the source."""
+    """(mistake, what replaces it) for one node of the source."""
     match e:
         case ast.BinOp():
             yield from _of_binary(e)
@@ -255,7 +255,7 @@ def _source(f: Any) -> tuple[ast.Module, str]:
 
 
 def _names(f: Any) -> dict[str, Any]:
-    """The names that `f` sees, in a namespace of its own, so that a mutant changes nobody else's."""
+    """The names that `f` sees, in a separate namespace, so that a mutant changes nobody else's."""
     cells = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
     return {**f.__globals__, **cells, "mg": mg}
 

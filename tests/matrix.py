@@ -4,7 +4,7 @@
     python -m tests.matrix --smoke                  # the files of SMOKE only, on all rows
     python -m tests.matrix --row 3.13 tests/test_engine.py -k chain      # rows of one Python; what follows goes to pytest
 
-An interpreter is looked for on PATH and among pyenv's; without one its row says "not run". Each row has an environment of its own
+An interpreter is looked for on PATH and among pyenv's; without one its row says "not run". Each row has its own environment
 in build/matrix, made the first time and whenever setup.cfg is newer. Needs nothing but the standard library.
 """
 

@@ -112,7 +112,7 @@ def test_so_many_seeds_are_enough_indeed():
     needed = statistics.runs_needed(few, same_sign(1.0))
     deviation = (few.high - few.low) / 2 * math.sqrt(6) / statistics.student_t(5)
     settled = 0
-    for _ in range(400):  # had the truth the estimate's mean and deviation, so many seeds would tell in about half of all cases
+    for _ in range(400):  # if the truth had the estimate's mean and deviation, this many seeds would tell in about half of all cases
         settled += verdict(mean(rng.normal(few.estimate, deviation, needed).tolist()), same_sign(1.0)) == "agrees"
     assert 0.35 < settled / 400 < 0.65
 

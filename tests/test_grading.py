@@ -28,7 +28,7 @@ SOLUTION = "def d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n    return x + 1\n"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a homework, its solution, some submissions and a precious file; and a temporary folder of its own."""
+    """A folder with a homework, its solution, some submissions and a precious file; and its own temporary folder."""
     base = tmp_path_factory.mktemp("grading")
     homework = base / "homework" / HOMEWORK
     homework.mkdir(parents=True)

@@ -75,7 +75,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/data.py": "draws and shuffles on the host; arrays reach a backend by from_numpy",
     "minigrad/downloads.py": "parses files on the host",
 }
-MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
+MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column where whitening degenerates; left out if missing"}
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled", "tests/test_fixes.py": "the same of Modules"}
 
 SAME_NAME: dict[str, str] = {}  # class -> why two of this name are one thing, or never meet
@@ -487,7 +487,8 @@ def test_a_name_of_two_classes_is_found(house):
 @pytest.mark.parametrize("words, found", [
     ("equal but" + " for rounding", 1), ("a name that NumPy has" + " not.", 1), ("which it has" + " not yet seen", 0), ("0: needed" + " is 1 or more", 1),
     ("what is needed is 1", 0), ("one" + " a file", 1), ("5 \u00b5s" + " an op", 1), ("707 s" + " an epoch", 1), ("16 bytes" + " a row", 1),
-    ("seconds" + " a step", 1), ("with \u03b5 = 0 a filter", 0), ("0, and a file", 0), ("a list of 3, a line", 0), ("one line per file", 0), ("1.2" + " a layer", 1)])
+    ("seconds" + " a step", 1), ("with \u03b5 = 0 a filter", 0), ("0, and a file", 0), ("a list of 3, a line", 0),
+    ("one line per file", 0), ("1.2" + " a layer", 1)])
 def test_stumbling_english_is_found(house, words, found):
     assert len(stumbling_english(house({"docs/x.md": f"It says\n{words}"}))) == found
 

@@ -209,7 +209,7 @@ def test_groups_of_filters_are_concatenated_and_groups_of_one_are_centered_weigh
 
 @FORMS
 def test_dependent_rows_in_float32_keep_the_accuracy_of_float64(form):
-    """Inside all is float64: at ε = 1e-5 the square of a condition number of 300 is no loss for float32."""
+    """Inside, everything is float64: at ε = 1e-5 the square of a condition number of 300 is no loss for float32."""
     rng = np.random.default_rng(0)
     v = rng.normal(size=(6, 20)).astype("float32")
     v[3:] = v[:3]

@@ -41,7 +41,7 @@ def cited_but_not_listed(texts):
 
 
 def listed_but_not_cited(texts):
-    """Keys of docs/references.md that stand nowhere else."""
+    """Keys of docs/references.md that occur nowhere else."""
     others = "\n".join(text for path, text in texts.items() if path != REFERENCES)
     cited = set(KEY.findall(others)) | {d for d in DOCUMENTS if re.search(rf"(?<![\w-]){d}(?![\w-])", others)}
     return [f"{REFERENCES}: nothing cites {key}" for key in keys(texts[REFERENCES]) if key not in cited]

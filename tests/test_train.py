@@ -381,7 +381,7 @@ WRONG = ("missing", "folder", "empty", "text", "tiny", "pickle.pt", "torch.pt", 
 
 
 def wrong_files(folder):
-    """Name -> a path that is no state of a run, nor weights."""
+    """Name -> a path that is neither a run's state nor weights."""
     found = {name: folder / name for name in WRONG}
     found["folder"].mkdir()
     found["empty"].write_bytes(b"")
@@ -466,7 +466,7 @@ def test_weights_to_begin_with_come_from_a_runs_state_too_in_any_dtype_and_are_n
 
 
 def files(folder):
-    """Name -> content, but of the figure."""
+    """Name -> content, except of the figure."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "curves.png"}
 
 

@@ -168,7 +168,7 @@ def _deposit(tensor: Tensor | None, box: list[Any]) -> None:
 
 
 def _of_its_own(g: Tensor) -> Tensor:
-    """A gradient under create_graph: on the tape it cannot be written to, a constant gets memory of its own."""
+    """A gradient under create_graph: on the tape it cannot be written to, a constant gets its own memory."""
     return g if g._line is not None else Tensor(g._data.copy())
 
 

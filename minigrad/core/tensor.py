@@ -260,7 +260,7 @@ class Tensor(Methods):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Hook:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned Tensor replaces it.
 
-        The hook's argument is a copy of its own: what the hook writes into it becomes this tensor's gradient, and no other's.
+        The hook's argument is a copy: what the hook writes into it becomes this tensor's gradient, and no other's.
         Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something other than the
         derivative: gradient checks will (rightly) fail.
         """

@@ -91,7 +91,7 @@ class _direct:
         self.long = _inner_loop(x.shape, tuple(_varies(s, x.ndim) for s in small)) >= _LONG
         self.before = np.getbufsize()
 
-    def __enter__(self) -> None:  # each thread has a buffer size of its own
+    def __enter__(self) -> None:  # each thread has its own buffer size
         if self.long:
             np.setbufsize(16)
 

@@ -42,7 +42,7 @@ def blas_threads() -> list[tuple[Any, int]]:
 def set_num_threads(n: int) -> None:
     """Share work between ``n`` threads from now on, in the whole process.
 
-    BLAS itself is held at one thread, also for NumPy and SciPy calls of your own; a BLAS that threadpoolctl does not know is
+    BLAS itself is held at one thread, also for your own calls of NumPy and SciPy; a BLAS that threadpoolctl does not know is
     left as it is. `tune_process` does this and more, and can be undone.
 
     Raises:

@@ -55,13 +55,13 @@ def negative(xp: Any, a: Array) -> Array:
 
 @elementwise(a=lambda g: g)
 def identity(xp: Any, a: Array) -> Array:
-    """A tape line of its own for the same values."""
+    """A separate tape line for the same values."""
     return a.view() if hasattr(a, "view") else a
 
 
 @elementwise(a=lambda g: g)
 def clone(xp: Any, a: Array) -> Array:
-    """The same values in memory of their own, on the tape. For a constant copy: ``x.detach().clone()``."""
+    """The same values in new memory, on the tape. For a constant copy: ``x.detach().clone()``."""
     return a.copy()
 
 

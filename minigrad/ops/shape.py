@@ -202,7 +202,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
 
 
 def _copied(a: Any, apart: list[int], copies: list[int]) -> Any:
-    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. Memory of its own."""
+    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. In new memory."""
     many = _reshape(a, shape=tuple(apart))
     many = clone(many) if apart == copies else _broadcast_to(many, shape=tuple(copies))
     return _reshape(many, shape=tuple(m * n for m, n in zip(copies[::2], copies[1::2], strict=True)))
@@ -288,7 +288,7 @@ def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     else:
         cuts = tuple(as_integer(i) for i in where)
     starts = [slice(i, None).indices(size)[0] for i in cuts]
-    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a slice of its own, and their gradients are added
+    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a separate slice, and their gradients are added
         before = (slice(None),) * axis
         return tuple(_getitem(a, index=(*before, slice(*ends))) for ends in pairwise((0, *cuts, size)))
     return _split(a, cuts=cuts, axis=axis) if cuts else (a,)

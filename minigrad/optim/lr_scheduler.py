@@ -153,7 +153,7 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Half a cosine from lr₀ down to eta_min in T_0 epochs, then again in T_0·T_mult, T_0·T_mult², ... epochs.
 
-    Source: Loshchilov & Hutter [loshchilov2017]. ``step(t)`` goes to an epoch of your own, which may be a fraction (epoch + batch / batches).
+    Source: Loshchilov & Hutter [loshchilov2017]. ``step(t)`` goes to any epoch, which may be a fraction (epoch + batch / batches).
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1) -> None:

@@ -93,7 +93,7 @@ def adjoints(y: Tensor | Sequence[Tensor], gradient: Any = None) -> dict[Line | 
     tensor([3., 3.], dtype=float32)
     """
     ys = [y] if isinstance(y, Tensor) else list(y)
-    # an op with several outputs has a line of its own and one for each output: the gradients are at those
+    # an op with several outputs has its own line and one for each output: the gradients are at those
     lines = [line for line in reachable(t._line for t in ys if t._line is not None) if line.dtype is not None]
     handles = [Tensor(ys[0]._data, line) for line in lines]  # `grad` asks its inputs only for their lines
     found = grad(y, handles, gradient, retain_graph=True, allow_unused=True)
