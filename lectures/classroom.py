@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 import os
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,10 +27,13 @@ import numpy as np
 import layers
 import minigrad as mg
 import models
+from layers.verify.training import trained_side_by_side
 from minigrad import data, derivation, nn, optim
 from minigrad.check.relative import relative_error, worst
 
 HOMEWORK = Path(__file__).resolve().parent / "homework"
+RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
+MOST_ROWS = 8  # of an experiment's table; of a longer one its headline rows
 FAST = os.environ.get("MINIGRAD_LECTURE") == "fast"  # fewer steps, the same story
 BACKEND = os.environ.get("MINIGRAD_LECTURE_BACKEND", "numpy")  # where networks are trained
 
@@ -76,7 +79,7 @@ def show_side_by_side(layer: str, derivation: str | None = None) -> None:
     entry = layers.REGISTRY[layer]
     name = derivation or entry.default
     op: Any = entry.derived[name]  # made by `mg.by_hand`, which keeps the backward it was given; or a function around such ops
-    backward = op.primitive.joint.__globals__["backward"] if hasattr(op, "primitive") else op
+    backward = op.primitive.backward if hasattr(op, "primitive") else op
     sources = {f"{layer}, composed": inspect.getsource(entry.composed), f"{layer}, backward of {name!r}": inspect.getsource(backward)}
     text = "\n\n".join(f"# {title} {'-' * (96 - len(title))}\n{source.rstrip()}" for title, source in sources.items())
     boxes = "".join(f"<figure style='flex:1 1 30em;min-width:0;margin:0'><figcaption><b>{html.escape(title)}</b></figcaption>{_highlighted(source)}</figure>"
@@ -113,6 +116,39 @@ def _show(text: str, markup: str) -> None:
         print(text)
 
 
+# -- what the experiments have found -------------------------------------------------------------------------------------
+
+
+def results(name: str) -> dict[str, dict[str, Any]]:
+    """The results of an experiment that lie in `RESULTS`, as ``python -m experiments NAME`` wrote them: {"digits", or "table": what the file holds}.
+
+    Raises:
+        ValueError: a file is damaged; the text says which.
+    """
+    found = {}
+    for path in sorted((RESULTS / name).glob("*.json")):
+        try:
+            found[path.stem] = {**json.loads(path.read_text("utf-8"))}
+            _ = [(row["quantity"], row["shown"], row["verdict"]) for row in found[path.stem]["rows"]]
+        except (TypeError, KeyError, ValueError) as reason:
+            raise ValueError(f"{path} is no result of an experiment: {reason!r}. Run it again: python -m experiments {name}") from None
+    return found
+
+
+def show_results(name: str) -> None:
+    """Show what an experiment has found: numbers and verdicts of its files, so that a lecture never quotes an old one; or how to run it."""
+    found = results(name)
+    if not found:
+        _show(f"(no results here yet: python -m experiments {name})", f"<p>(No results here yet: <code>python -m experiments {html.escape(name)}</code>)</p>")
+    for stem, result in found.items():
+        rows = result["rows"] if len(result["rows"]) <= MOST_ROWS else [row for row in result["rows"] if row.get("headline")]
+        where = "" if stem == "table" else f" on {stem}"
+        title = f"{result['document']}: {result['claim']} ({name}{where}, {result['runs']} runs)"
+        _show(title, f"<p>{html.escape(title)}</p>")
+        table(["quantity", "the document's", "ours, 95 % interval", "verdict"],
+              [[row["quantity"], "–" if row["document"] is None else f"{row['document']:g}", row["shown"], row["verdict"] or "–"] for row in rows])
+
+
 # -- homework ----------------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +180,7 @@ class Trainings:
     models: dict[str, nn.Module] = field(default_factory=dict)
 
     def report(self) -> None:
-        """Show one row a form."""
+        """Show one row per form."""
         table(["form", "last loss", "test accuracy", "kept for backward", "ms per step"],
               [[form, f"{losses[-1]:.4f}", f"{self.accuracy[form]:.1%}", f"{self.kept[form]:,} B", f"{1e3 * self.seconds[form]:.1f}"]
                for form, losses in self.loss.items()])
@@ -170,25 +206,15 @@ def train_tiny_cnn(norm: str = "batch_norm", forms: tuple[str, str] = ("composed
         return models.build("tiny_cnn", norm=norm, form=form, in_channels=1, size=8, **options).astype(dtype)
 
     with mg.use(BACKEND):
-        first, second = forms
         result = Trainings({form: [] for form in forms}, models={form: network(form) for form in forms})
-        twin = network(second)
         optimizers = {form: optim.SGD(model.parameters(), lr=lr, momentum=0.9) for form, model in result.models.items()}
         times: dict[str, list[float]] = {form: [] for form in forms}
-        for x, t in _batches(images, labels, steps, seed):
-            twin.load_state_dict(result.models[first].state_dict())
-            reference = _gradients(twin, x, t)[1]
-            for form, model in result.models.items():
-                start = time.perf_counter()
-                loss, gradients, kept = _gradients(model, x, t)
-                times[form].append(time.perf_counter() - start)
-                result.kept.setdefault(form, kept)
-                result.loss[form].append(loss)
-                if form == first:
-                    result.agreement.append(worst(relative_error(b, a) for a, b in zip(gradients, reference, strict=True)))
-                for parameter, g in zip(model.parameters(), gradients, strict=True):
-                    parameter.grad = g
-                optimizers[form].step()
+        for step in trained_side_by_side(result.models, network(forms[1]), _batches(images, labels, steps, seed), optimizers):
+            for form in forms:
+                times[form].append(step.seconds[form])
+                result.kept.setdefault(form, step.kept[form])
+                result.loss[form].append(step.loss[form])
+            result.agreement.append(worst(step.differences))
         result.seconds = {form: median(spent) for form, spent in times.items()}
         result.accuracy = {form: _accuracy(model, dtype) for form, model in result.models.items()}
     return result
@@ -203,13 +229,6 @@ def _batches(images: Any, labels: Any, steps: int, seed: int) -> Iterator[tuple[
             yield batch
             done += 1
         epoch += 1
-
-
-def _gradients(model: nn.Module, x: Any, t: Any) -> tuple[float, tuple[Any, ...], int]:
-    """Loss, its gradient with respect to every parameter, and the bytes that the tape kept for it."""
-    loss = mg.cross_entropy(model(x), t, label_smoothing=0.1)  # gradients stay well above rounding
-    kept = mg.tape(loss).kept_bytes
-    return loss.item(), mg.grad(loss, list(model.parameters())), kept
 
 
 def _accuracy(model: nn.Module, dtype: str) -> float:
