@@ -67,7 +67,7 @@ def exact_mean(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
 
 
 def trailing(layer: str, x: Any, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """The last axes of x, those that parameters of this shape extend over, and the parameters, which follow x if they are integers.
+    """The last axes of x, those over which parameters of this shape extend, and the parameters, which follow x if they are integers.
 
     Raises:
         ValueError: a parameter's shape is not the end of x's, or not that of the others, or is empty.

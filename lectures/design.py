@@ -18,6 +18,7 @@ import layers
 import minigrad as mg
 import models
 from minigrad import data, derivation, nn, optim
+from minigrad.command import run_command
 
 EPS = 1e-3
 # 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom.
@@ -248,4 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     mg.tune_process()
-    sys.exit(main())
+    run_command(main)

@@ -41,7 +41,7 @@ class LayerMutant(NamedTuple):
         return f"{self.layer}, {self.derivation}: {self.mistake:22} {self.line}"
 
 
-# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what stands there instead).
+# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what replaces it).
 EXPLICIT = [
     ("batch_norm", "staged", "eval formula", " + d_var * (2.0 / m) * (x - mu) + d_mu / m", ""),
     ("batch_norm", "staged", "variance of the sample", "d_var * (2.0 / m)", "d_var * (2.0 / (m - 1))"),
@@ -191,7 +191,7 @@ def _of_call(e: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _changes(e: ast.AST, parent: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """(mistake, what stands there instead) for one node of the source."""
+    """(mistake, what replaces it) for one node of the source."""
     match e:
         case ast.BinOp():
             yield from _of_binary(e)
@@ -255,7 +255,7 @@ def _source(f: Any) -> tuple[ast.Module, str]:
 
 
 def _names(f: Any) -> dict[str, Any]:
-    """The names that `f` sees, in a namespace of its own, so that a mutant changes nobody else's."""
+    """The names that `f` sees, in a separate namespace, so that a mutant changes nobody else's."""
     cells = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
     return {**f.__globals__, **cells, "mg": mg}
 

@@ -1,7 +1,7 @@
 """Wrong derivative rules, each one small mistake away from the right one: the sign, a factor, an axis, a lost term ...
 
 A check that accepts one of them is a bug in the check: test_mutants.py shows that none is accepted. `replaced_rule` is
-how a rule is exchanged; it also serves whoever wants to see what a check says about a mistake of their own.
+how a rule is exchanged; it also serves whoever wants to see what a check says about their own mistake.
 """
 
 from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from lectures.equations.ledger import EXACT, WRONG, Document, DocumentProbe, Val
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Every displayed equation that a gradient rests on, document by document; one entry a line where the lines can differ.
+# Every displayed equation that a gradient rests on, document by document; one entry per line where the lines can differ.
 EQUATIONS = {
     "dbn": ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7) left side", "(8)", "(9)", "(10)", "(11)", "(12)", "(13)", "(8)-(13) in turn", "(14)",
             "(15) line 1", "(15) line 2", "(16)", "(17) line 1", "(17) line 2", "(18) left side", *(f"(18) line {k}" for k in range(1, 9)),

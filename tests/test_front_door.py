@@ -1,4 +1,4 @@
-"""What stands behind ``minigrad.``: the public names, errors for names that stand elsewhere, and the creation functions."""
+"""What ``minigrad.`` offers: the public names, errors for names that are elsewhere, and the creation functions."""
 
 import copy
 import inspect

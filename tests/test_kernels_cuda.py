@@ -166,7 +166,7 @@ def test_optimizers_take_one_launch_for_48_parameters(emulation, fake_device, rn
             if step:  # the first makes buffers
                 assert counts.launches == (2 if backend == "fake" else 0)
         results.append([p.numpy() for p in parameters])
-    assert len(emulation.seen) == 6  # 50 parameters: two tables a step
+    assert len(emulation.seen) == 6  # 50 parameters: two tables per step
     for ours, theirs in zip(*results):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 if dtype == "float32" else 1e-14)
 

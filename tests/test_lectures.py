@@ -84,7 +84,7 @@ def test_a_lecture_asserts_what_it_claims(path):
 
 @each_lecture
 def test_a_lecture_runs_as_a_program(path):
-    """In fast mode, from the root, in a process of its own; the time limit is for one that hangs."""
+    """In fast mode, from the root, in a new process; the time limit is for one that hangs."""
     done = subprocess.run([sys.executable, f"lectures/{path.name}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120,
                           env=environment(MPLBACKEND="Agg", MINIGRAD_LECTURE="fast", PYTHONIOENCODING="utf-8"))
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """Batch normalization: each channel is centred and scaled by its own mean and variance over the batch.
 
-    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements a channel
+    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements per channel
 
 In float32 a channel's deviation σ may go up to 10¹⁹/√m: beyond that Σ(x − μ)² overflows, and y = β with dx = 0.
 
@@ -70,7 +70,7 @@ def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tu
 
 
 def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
-    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)):  a·g + b·(x − μ) + c  with one coefficient of each kind a channel."""
+    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)):  a·g + b·(x − μ) + c  with one coefficient of each kind per channel."""
     axes, (gamma_,) = per_channel("batch_norm", x, gamma=gamma)
     mu, var = saved
     m = x.size // x.shape[1]

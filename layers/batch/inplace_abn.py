@@ -1,6 +1,6 @@
 """InPlace-ABN: batch norm and an invertible activation as one op that keeps its output, and nothing else of x's size.
 
-    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    z like x        m = N · spatial elements a channel
+    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    z like x        m = N · spatial elements per channel
 
 Batch norm and a leaky ReLU keep two large arrays for their backward, x and z. The output z alone is enough, if one can go
 back from it: z → y = φ⁻¹(z) → x̂ = (y − β)/γ. And since x itself is no longer needed, z may be written into its buffer.
@@ -86,7 +86,7 @@ def activated(y: Any, activation: str, slope: float) -> Any:
 #     ∂L/∂x = [∂L/∂y − (1/(γm)) ∂L/∂γ y − (1/m) (∂L/∂β − (β/γ) ∂L/∂γ)] γ/s
 #
 # The document's last line has + (β/γ) ∂L/∂γ, which is right only for β = 0: multiplied out, −(1/m) ∂L/∂γ (y − β)/γ gives
-# +(1/m) (β/γ) ∂L/∂γ, and here it stands in a bracket with −1/m before it. Both forms cost the same here. Form I subtracts β
+# +(1/m) (β/γ) ∂L/∂γ, and here it is in a bracket with −1/m before it. Both forms cost the same here. Form I subtracts β
 # before it sums, and so loses fewer digits where β is large against γ.
 
 

@@ -1,6 +1,6 @@
 """Whitening layers as Modules: decorrelated batch norm (DBN) and IterNorm, with running statistics for inference.
 
-A covariance is stored compactly, as (C, d): row c holds the covariances of channel c with the channels of its own group of
+A covariance is stored compactly, as (C, d): row c holds the covariances of channel c with the channels of its group of
 d = group_size. (A smaller last group leaves the end of its rows empty.) Arguments follow `BatchNorm`.
 """
 

@@ -34,7 +34,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
 
 # -- derived by hand ----------------------------------------------------------------------------------------------------
 #
-# Write x as a matrix with one row for each mean: R rows, D columns. Each row is a batch norm of its own, of which the
+# Write x as a matrix with one row for each mean: R rows, D columns. Each row is a separate batch norm, whose
 # cotangent is that of xhat, h = γ·g: so dx = (h − mean h − xhat·mean(h·xhat))/s with means along the row. The
 # parameters' gradients are sums down the columns: dγ = Σ g·xhat, dβ = Σ g. Two directions, so two readings of g and x.
 

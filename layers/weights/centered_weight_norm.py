@@ -59,7 +59,7 @@ def centered_weight_norm(xp: Any, v: Any, *, saved: Any) -> Any:
 
 
 def backward(g: Any, saved: Any, v: Any) -> tuple[Any]:
-    """cwn eq 3:  a·g + b·(v − μ) + c  with one coefficient of each kind a filter."""
+    """cwn eq 3:  a·g + b·(v − μ) + c  with one coefficient of each kind per filter."""
     axes, d, _ = per_filter("centered_weight_norm", v)
     mu, rnorm = saved
     sum_g, sum_gw = mg.paired_sums(g, v, mu, axes, r=rnorm)            # g·1 and g·w: (out, 1, ...)

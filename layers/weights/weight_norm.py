@@ -1,4 +1,4 @@
-"""Weight normalization: each filter has a direction, that of v, and a length of its own, the gain.
+"""Weight normalization: each filter has a direction, that of v, and a separate length, the gain.
 
     v (out, in, *kernel)    gain (out,)    w like v        a filter is a row: d = in · kernel elements
 

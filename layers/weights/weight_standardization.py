@@ -53,7 +53,7 @@ def weight_standardization(xp: Any, v: Any, *, eps: float, saved: Any) -> Any:
 
 
 def backward(g: Any, saved: Any, v: Any, *, eps: float) -> tuple[Any]:
-    """dv = (g − mean g − w·mean(g·w))/s:  a·g + b·(v − μ) + c  with one coefficient of each kind a filter."""
+    """dv = (g − mean g − w·mean(g·w))/s:  a·g + b·(v − μ) + c  with one coefficient of each kind per filter."""
     axes, d, _ = per_filter("weight_standardization", v)
     mu, var = saved
     rstd = 1.0 / sqrt(var + eps)                                       # (out, 1, ...)

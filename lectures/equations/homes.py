@@ -45,7 +45,7 @@ class Homes(NamedTuple):
 
     @property
     def missing(self) -> str:
-        """What an item of its kind needs and this one has not; empty if it lives."""
+        """What an item of its kind needs and this one does not have; empty if it lives."""
         item = self.item
         if item.nowhere:
             return ""

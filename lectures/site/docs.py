@@ -22,6 +22,7 @@ from typing import Any
 from lectures.build import HERE as LECTURES
 from lectures.build import sources, syllabus
 from lectures.release import strip
+from minigrad.command import run_command
 from minigrad.files import new_folder
 
 from . import reading
@@ -238,4 +239,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

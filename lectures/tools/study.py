@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import minigrad as mg
 from minigrad import derivation
+from minigrad.command import run_command
 from minigrad.derivation import predict
 
 HOMEWORK = Path(__file__).resolve().parents[1] / "homework"
@@ -314,4 +315,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)

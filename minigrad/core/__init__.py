@@ -4,7 +4,7 @@
     backend.py       the only file (with kernels/) that knows NumPy and CuPy
     ownership.py     is this array nobody else's?
     storage.py       who wrote into which buffer, and when
-    state.py         what each thread has of its own: recording or no_grad, watchers
+    state.py         what each thread has for itself: recording or no_grad, watchers
     tensor.py        a value and the tape line that made it
     donation.py      an op that may overwrite its input's memory
     plan.py          what a tape line of an op keeps

@@ -101,9 +101,9 @@ def is_array(value: object) -> bool:
 
 
 def plain(value: Any, op: str) -> Any:
-    """`value` as it may enter minigrad, for every door: an array of a subclass as the array that it is, anything else unchanged.
+    """`value` as it may enter minigrad, wherever it enters: an array of a subclass as the array that it is, anything else unchanged.
 
-    A memmap, a matrix or a record array without fields only adds methods, and operators of its own (``matrix * matrix``):
+    A memmap, a matrix or a record array without fields only adds methods and operators (``matrix * matrix``):
     it is taken as the plain array with the same memory. Others hold more than their numbers, which would be lost.
 
     Raises:
@@ -199,7 +199,7 @@ _generator = np.random.default_rng()
 
 def seed(n: int) -> None:
     """Seed every random draw of minigrad: initial weights, dropout masks. The same seed gives the same values on every
-    backend, because draws are made on the host. One generator serves all threads: which of them draws first is chance."""
+    backend, because draws are made on the host. One generator serves all threads: which of them draws first is random."""
     global _generator
     _generator = np.random.default_rng(n)
 

@@ -99,7 +99,7 @@ def _run(roots: Sequence[tuple[Line, Value]], targets: set[Line] | None, *, crea
                 if type(results) is not tuple or len(results) != len(where):
                     what = f"{len(results)} gradients" if type(results) is tuple else describe(results)
                     raise error(TapeError, f"backward of {plan.name}", got=what,
-                                needs=f"a tuple of {len(where)}: one gradient (or None) an input", fix="return them in the order of the op's inputs")
+                                needs=f"a tuple of {len(where)}: one gradient (or None) per input", fix="return them in the order of the op's inputs")
                 for i, d in zip(where, results, strict=True):
                     if parents[i] is not None:
                         _deliver(grads, line, parents[i], d)
@@ -168,7 +168,7 @@ def _deposit(tensor: Tensor | None, box: list[Value]) -> None:
 
 
 def _of_its_own(g: Tensor) -> Tensor:
-    """A gradient under create_graph: on the tape it cannot be written to, a constant gets memory of its own."""
+    """A gradient under create_graph: on the tape it cannot be written to, a constant gets its own memory."""
     return g if g._line is not None else Tensor(g._data.copy())
 
 
@@ -256,7 +256,7 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
         allow_unused: None for an input that `y` does not depend on, instead of an error.
 
     Returns:
-        A tuple of Tensors, one an input (or None), each of its input's shape and dtype.
+        A tuple of Tensors, one per input (or None), each of its input's shape and dtype.
 
     >>> import minigrad as mg
     >>> x = mg.tensor(2.0, requires_grad=True)

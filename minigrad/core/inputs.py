@@ -28,7 +28,7 @@ def namespace_of_like_tensors(p: Primitive, given: Sequence[Value]) -> Any:
 
 
 def one_namespace(p: Primitive, given: list[Value]) -> Any:
-    """The namespace of all arrays in `given` (numbers apart), after replacing NumPy scalars by Python's."""
+    """The namespace of all arrays in `given` (except numbers), after replacing NumPy scalars by Python's."""
     xp: Namespace = None
     for i, a in enumerate(given):
         data = a._data if isinstance(a, Tensor) else a

@@ -3,7 +3,7 @@
 Every tape line carries the tick at which it was recorded. A library write (optimizer step, load, ``x[...] = v``) stamps
 the buffer with a new tick. A line whose kept array was stamped *after* the line was recorded would differentiate at the
 wrong place, so backward refuses and names the writer. A step without writes between forward and backward costs one
-comparison a line.
+comparison per line.
 
 Writes that bypass the library through ``x.data`` of a leaf (``x.data[0] = 5``) leave no stamp. Handing out a NumPy buffer
 therefore marks it *exposed*, and from then on its checksum is compared whenever an op uses it and before a backward. That ends

@@ -183,7 +183,7 @@ class Tensor(Methods):
         return backend.name_of(self._data)
 
     def numpy(self) -> Array:
-        """A NumPy array of its own with the values (from a GPU: waits for it and copies)."""
+        """A new NumPy array with the values (from a GPU: waits for it and copies)."""
         array = backend.to_numpy(self._data)
         return array.copy() if array is self._data else array
 
@@ -262,8 +262,8 @@ class Tensor(Methods):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Hook:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned Tensor replaces it.
 
-        The hook's argument is a copy of its own: what the hook writes into it becomes this tensor's gradient, and no other's.
-        Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something else than the
+        The hook's argument is a copy: what the hook writes into it becomes this tensor's gradient, and no other's.
+        Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something other than the
         derivative: gradient checks will (rightly) fail.
         """
         line = self._need_line("register_hook")

@@ -164,13 +164,13 @@ def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
         for probe in probes:
             measured(task, name, probe)
     elif all(_vanishes(probe, target) for probe in probes):
-        raise error(TaskError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case",
+        raise error(TaskError, f"task {task.name}", got=f"d_{target} that is 0 up to rounding in every case",
                     needs="a derivative that a wrong line can miss",
                     fix="leave this line out, or let the result depend on more than what it is orthogonal to")
 
 
 def _vanishes(probe: Probe, target: str) -> bool:
-    """Whether the derivative is 0 but for rounding, beside the others, and beside them in units of their values too."""
+    """Whether the derivative is 0 up to rounding, compared with the others, and with them in units of their values too."""
     sizes = {n: float(np.abs(a).max(initial=0)) for n, a in probe.adjoints.items()}
     in_units = {n: size * float(np.abs(probe.values[n]).max(initial=0)) for n, size in sizes.items()}
     return all(size[target] < 1e-9 * max(size.values()) or not size[target] for size in (sizes, in_units))

@@ -20,7 +20,7 @@ Case = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays by argument name, k
 
 
 class TaskError(ValueError):
-    """The task itself is wrong, whatever a student writes: its author has to mend it."""
+    """The task itself is wrong, whatever a student writes: its author has to fix it."""
 
 
 # -- a file that checks itself --------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ _judging = False
 
 @contextlib.contextmanager
 def judging() -> Iterator[None]:
-    """While a student's code runs. A file may end with a check of itself: in here it is quiet, or it would run for ever."""
+    """While a student's code runs. A file may end with a check of itself: in here it is quiet, or it would run forever."""
     global _judging
     before, _judging = _judging, True
     try:

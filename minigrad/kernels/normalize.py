@@ -60,7 +60,7 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
-    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
+    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result per thread.
     `backwards` starts with the last block: after a pass over the same arrays, that is the
     one which the cache still holds.
     """
@@ -96,7 +96,7 @@ class _direct:
         self.long = _inner_loop(x.shape, tuple(_varies(s, x.ndim) for s in small)) >= _LONG
         self.before = np.getbufsize()
 
-    def __enter__(self) -> None:  # each thread has a buffer size of its own
+    def __enter__(self) -> None:  # each thread has its own buffer size
         if self.long:
             np.setbufsize(16)
 

@@ -14,7 +14,7 @@ _INSTEAD = {"bitwise_and": "logical_and(a, b)", "bitwise_or": "logical_or(a, b)"
 
 
 def _align_bits(p: Primitive, given: list[Any]) -> list[Any]:
-    """As `align`, but floats have no bits to speak of."""
+    """As `align`, but floats have no bits that an op could use."""
     for a in given:
         if isinstance(a, float) or getattr(getattr(a, "dtype", None), "kind", "") == "f":
             raise error(TypeError, p.name, got=describe(a), needs="integers (bit by bit) or booleans",

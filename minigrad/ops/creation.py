@@ -110,7 +110,7 @@ def linspace(start: Any, stop: Any, num: int = 50, *, dtype: Any = None, backend
 
 
 def _model(op: str, a: Value, dtype: Any, backend: str | None) -> tuple[tuple[int, ...], Any, str]:
-    """Shape, dtype and backend of what is to be like `a`."""
+    """Shape, dtype and backend of a tensor like `a`."""
     data = a._data if isinstance(a, Tensor) else backends.plain(a, op)
     if not backends.is_array(data):
         raise error(TypeError, op, got=describe(a), needs="a Tensor or an array", fix="make a tensor of it: minigrad.tensor(...)")
@@ -139,7 +139,7 @@ def full_like(a: Value, fill_value: Any, *, dtype: Any = None, backend: str | No
 
 
 def rand(*shape: Any, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Random numbers, uniform in [0, 1): 1 is not among them in any dtype, because the digits that it has not are cut off."""
+    """Random numbers, uniform in [0, 1): 1 is not among them in any dtype, because digits that the dtype does not have are cut off."""
     def make(xp: Namespace, t: Value) -> Array:
         _require_float("rand", t)
         steps = 2.0 ** (backends.np.finfo(t).nmant + 1)

@@ -32,9 +32,9 @@ def _turned(spec: str, *order: int) -> str:
 
 @primitive(a=lambda g, b, spec: _contract(g, b, spec=_turned(spec, 2, 1, 0)), b=lambda g, a, spec: _contract(a, g, spec=_turned(spec, 0, 2, 1)))
 def _contract(xp: Namespace, a: Array, b: Array, *, spec: str) -> Array:
-    """einsum of two operands where each letter stands in two of the three terms at least, once in each.
+    """einsum of two operands where each letter occurs in at least two of the three terms, once in each.
 
-    That makes the derivatives contractions of the same kind. One (batched) matrix product, wherever it can be one.
+    That makes the derivatives contractions of the same kind. It is one (batched) matrix product where possible.
     """
     left, right, wanted = _terms(spec)
     m, n = [c for c in left if c not in right], [c for c in right if c not in left]
@@ -93,7 +93,7 @@ def _parsed(spec: Any, operands: Sequence[Any]) -> tuple[list[str], str, dict[st
         raise fail(f"{len(terms)} terms for {len(operands)} operands", "a term for each operand")
     used = {c for c in text + result if c.isalpha()}
     if any(c not in ascii_letters for term in (*terms, result) for c in term.replace("...", "", 1)):
-        raise fail("something else than letters", "letters, one '...' a term, ',' and '->'", "check for typing errors")
+        raise fail("something else than letters", "letters, one '...' per term, ',' and '->'", "check for typing errors")
     extra = [x.ndim - len(t.replace("...", "")) for x, t in zip(operands, terms, strict=True)]
     for x, t, n in zip(operands, terms, extra, strict=True):
         if n < 0 or (n > 0 and "..." not in t):

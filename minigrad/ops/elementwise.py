@@ -56,13 +56,13 @@ def negative(xp: Namespace, a: Array) -> Array:
 
 @elementwise(a=lambda g: g)
 def identity(xp: Namespace, a: Array) -> Array:
-    """A tape line of its own for the same values."""
+    """A separate tape line for the same values."""
     return a.view() if hasattr(a, "view") else a
 
 
 @elementwise(a=lambda g: g)
 def clone(xp: Namespace, a: Array) -> Array:
-    """The same values in memory of their own, on the tape. For a constant copy: ``x.detach().clone()``."""
+    """The same values in new memory, on the tape. For a constant copy: ``x.detach().clone()``."""
     return a.copy()
 
 
@@ -149,7 +149,7 @@ def exp(xp: Namespace, a: Array) -> Array:
 
 @floating(a=lambda g, a: g / a)
 def log(xp: Namespace, a: Array) -> Array:
-    """Natural logarithm; −Inf at 0 and NaN below, as NumPy."""
+    """Natural logarithm; −Inf at 0 and NaN below, like NumPy."""
     return xp.log(a)
 
 

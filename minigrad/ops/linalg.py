@@ -1,10 +1,10 @@
 """Linear algebra: products of matrices, and functions of a matrix, each beside its derivative.
 
-- Matrices stand on the last two axes; all axes before are a batch. Batches broadcast by visible `broadcast_to` lines.
+- Matrices are on the last two axes; all axes before them are a batch. Batches broadcast by visible `broadcast_to` lines.
 - ``g`` is the cotangent, ``_t`` transposes, ``_sym`` is (A + Aᵀ)/2.
 - `cholesky`, `eigh`, `eigvalsh`, `inv_sqrtm` and `lyapunov` (its S) are functions of the *symmetric part* of their
   matrix: a symmetric one is used as it is, and the gradient is symmetric.
-- What needs eigenvalues or singular values is computed in float64, the other matrix functions in float32 at least; the
+- What needs eigenvalues or singular values is computed in float64, the other matrix functions in at least float32; the
   result has the input's dtype again (visible `astype` lines). Integers become float32.
 - A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy. CuPy gives NaN or Inf, because
   finding out would wait for the GPU. A matrix with an infinity or NaN in it raises or gives NaN; what the libraries
@@ -175,7 +175,7 @@ def _diagonal(xp: Namespace, a: Array, *, offset: int, axis1: int, axis2: int) -
 
 @primitive(a=lambda g, offset, axis1, axis2: _diagonal(g, offset=offset, axis1=axis1, axis2=axis2))
 def _put_on_diagonal(xp: Namespace, a: Array, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Array:
-    """Zeros of `shape` but for the diagonal, which is `a`'s last axis."""
+    """Zeros of `shape`, except the diagonal, which is `a`'s last axis."""
     rows, columns, batch = shape[axis1], shape[axis2], a.shape[:-1]
     flat = xp.zeros((*batch, rows * columns), dtype=a.dtype)
     start = offset if offset >= 0 else -offset * columns
@@ -246,7 +246,7 @@ def norm(a: Value, ord: int | str | None = None, axis: Axis = None, keepdims: bo
 
 
 def _matrix(op: str, a: Value, square: bool = False) -> Value:
-    """`a`, if it has two axes at least (of equal size)."""
+    """`a`, if it has at least two axes (the last two of equal size)."""
     if getattr(a, "ndim", 0) < 2 or (square and a.shape[-1] != a.shape[-2]):
         raise error(ValueError, op, got=describe(a), needs=f"{'square ' * square}matrices on the last two axes",
                     fix="check the shape; reshape or expand_dims a vector first")
@@ -254,7 +254,7 @@ def _matrix(op: str, a: Value, square: bool = False) -> Value:
 
 
 def _computed_in(low: Any, f: Callable[..., Any], *arrays: Value) -> Value:
-    """f(*arrays) in the dtype `low` at least, and back in the arrays' own."""
+    """f(*arrays) in at least the dtype `low`, and back in the arrays' own."""
     floats = {a.dtype for a in arrays if a.dtype.kind == "f"}
     if len(floats) > 1:  # the op will refuse, and say why
         return f(*arrays)

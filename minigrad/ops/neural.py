@@ -292,7 +292,7 @@ def _has(dtype: Any, value: int) -> bool:
 
 
 def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bool:
-    """Are all indices in 0 … n−1, apart from `ignored`? Looked at on the host always, elsewhere only in debug mode: it would wait
+    """Are all indices in 0 … n−1, except `ignored`? Always checked on the host, elsewhere only in debug mode: it would wait
     for the GPU. Returns whether some may be `ignored`."""
     data = indices._data if isinstance(indices, Tensor) else indices
     if not data.size:

@@ -7,7 +7,7 @@
 
 A layer's forward ends with a `scale_shift`; its hand-derived backward is a `paired_sums` or two and one `combine`, each of which
 reads the large arrays once (see kernels/normalize.py for how). x, g have one shape; all others are small and broadcast to it. None stands for mu = 0,
-c = 0, and for a weight w or r of 1. Of float16 x (the small ones may be float32) all is computed in float32: moments and sums
+c = 0, and for a weight w or r of 1. For float16 x (the small ones may be float32) everything is computed in float32: moments and sums
 stay float32, and what the last two make is stored as float16. Their derivatives are written with themselves and elementwise ops,
 so layers made of them can be differentiated again.
 """
@@ -130,7 +130,7 @@ def _following(x: Array, parameter: Array | None) -> Array | None:
 
 
 class FusedRows:
-    """Layer norm (`centred`) and RMS norm in one kernel a direction, on CuPy, for `by_hand(fused=)`; elsewhere it does not apply.
+    """Layer norm (`centred`) and RMS norm in one kernel per direction, on CuPy, for `by_hand(fused=)`; elsewhere it does not apply.
 
     Their formulas are in the layers' own files; this is the same with x read once forward, and g and x once backward.
     """

@@ -202,7 +202,7 @@ def repeat(a: Value, repeats: Any, axis: int | None = None) -> Value:
 
 
 def _copied(a: Value, apart: list[int], copies: list[int]) -> Value:
-    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. Memory of its own."""
+    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. In new memory."""
     many = _reshape(a, shape=tuple(apart))
     many = clone(many) if apart == copies else _broadcast_to(many, shape=tuple(copies))
     return _reshape(many, shape=tuple(m * n for m, n in zip(copies[::2], copies[1::2], strict=True)))
@@ -231,7 +231,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Value:
     rests = {tuple(a.shape[:axis]) + tuple(a.shape[axis + 1:]) for a in arrays if a.ndim == arrays[0].ndim}
     if len(rests) != 1 or any(a.ndim != arrays[0].ndim for a in arrays):
         raise error(ValueError, "concatenate", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)} along axis {axis}",
-                    needs="equal shapes but for that axis", fix="check the other axes, or use stack for a new axis")
+                    needs="equal shapes except along that axis", fix="check the other axes, or use stack for a new axis")
     return _concatenate(*arrays, axis=axis)
 
 
@@ -288,7 +288,7 @@ def split(a: Value, indices_or_sections: int | Sequence[int], axis: int = 0) -> 
     else:
         cuts = tuple(as_integer(i) for i in where)
     starts = [slice(i, None).indices(size)[0] for i in cuts]
-    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a slice of its own, and their gradients are added
+    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a separate slice, and their gradients are added
         before = (slice(None),) * axis
         return tuple(_getitem(a, index=(*before, slice(*ends))) for ends in pairwise((0, *cuts, size)))
     return _split(a, cuts=cuts, axis=axis) if cuts else (a,)
@@ -361,7 +361,7 @@ def _put(xp: Namespace, g: Array, *, index: Any, shape: tuple[int, ...]) -> Arra
 
 
 class _Hole:
-    """Stands in an index for the next index array."""
+    """Takes the place of the next index array in an index."""
 
     def __repr__(self) -> str:
         return "array"
@@ -477,7 +477,7 @@ def take_along_axis(a: Value, indices: Any, axis: int) -> Value:
     rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
     if rest[0] != rest[1]:
         raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}",
-                    needs=f"equal sizes on all axes but {axis}",
+                    needs=f"equal sizes on all axes except {axis}",
                     fix="expand_dims the indices, or use take")
     _refuse_nothing("take_along_axis", a, axis, indices)
     return _take_along_axis(a, indices, axis=axis)

@@ -3,7 +3,7 @@
     normalize.cu   moments, paired sums, combine, as in kernels/normalize.py      normalize.py  plans and launches them
     rows.cu        layer norm and RMS norm of whole rows, forward and backward    rows.py
     training.cu    leaky ReLU, its backward, SGD, Adam                            training.py
-    common.cu      helpers that stand before each of them                         launch.py: compiles and launches
+    common.cu      helpers, put before each of them                               launch.py: compiles and launches
 
 Which layer uses which kernel, in its default form:
 
@@ -17,7 +17,7 @@ Which layer uses which kernel, in its default form:
     orthogonal_weight_norm spectral_norm orthonormality_penalty             -                         -
 
 The last two rows are products of matrices and eigendecompositions, for which CuPy has libraries. Where a channel is cut into parts,
-moments_merge follows moments_parts. Layer norm of rows too long for rows_forward takes the way of group norm, with column_parts for its
+moments_merge follows moments_parts. Layer norm of rows too long for rows_forward goes the way of group norm, with column_parts for its
 parameters. The op `leaky_relu` (and `relu`) is leaky_forward and gate; SGD and Adam are sgd and adam.
 
 Each function of the Python files returns None where its kernel does not apply (another dtype, an odd layout, no elements),
