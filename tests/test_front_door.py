@@ -67,7 +67,7 @@ def test_the_fix_is_the_place(name, fix):
 
 def test_every_layer_is_found():
     modules = {name for name, value in vars(layers).items() if inspect.isclass(value) and issubclass(value, nn.Module)}
-    bases = {"BatchNorm", "BatchRenorm", "InstanceNorm", "DBN", "DecorrelatedBatchNorm", "IterNorm", "Whitening", "Modulated", "Normalization"}
+    bases = {"BatchNorm", "BatchRenorm", "InstanceNorm", "DBN", "DecorrelatedBatchNorm", "IterNorm", "PCAWhitening", "Whitening", "Modulated", "Normalization"}
     assert (modules - bases) | set(layers.REGISTRY) == set(elsewhere._LAYERS)
 
 
