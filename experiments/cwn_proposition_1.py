@@ -105,7 +105,8 @@ def over_layers(runs: Runs, arm: str, kind: str, name: str) -> list[float]:
 @cwn_proposition_1.table
 def rows(runs: Runs) -> Iterator[Row]:
     """σ² is the mean variance of the inputs' components; each number is a mean over filters and layers, then over seeds. The network is VGG-A
-    with centred filters and no norm but one behind its first linear layer, as cwn has it; windows that reach over the edge are left out where there are others."""
+    with centred filters and no norm but one behind its first linear layer, as cwn has it. Windows that
+    reach over the edge are left out where there are others."""
     gaussian, real = "inputs N(2·1, 2.25·I)", "inputs of a trained VGG-A's convolutions"
     yield Row(f"var(z)/σ², {gaussian}", 1.0, mean(over_layers(runs, "Gaussian", "centred", "var")), near(1.0, absolute=0.05), headline=True)
     yield Row(f"root mean square of E z/σ, {gaussian}", 0.0, mean(over_layers(runs, "Gaussian", "centred", "mean")), near(0.0, absolute=0.05))
