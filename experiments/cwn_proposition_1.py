@@ -50,7 +50,7 @@ def resemblance(h: Array) -> float:
 
 
 @experiment("cwn_proposition_1", document="cwn, proposition 1", claim="var(z) = σ² and E z = 0 for centred filters of length 1 and h ~ N(μ1, σ²I)",
-            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(5, 60),
+            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(3, 60),
             quick={"seeds": 2, "train": 128, "test": 64, "pixels": 8, "width": 0.125, "epochs": 1, "samples": 2000, "filters": 32},
             default={"seeds": 5, "train": 1000, "test": 200, "pixels": 16, "width": 0.25, "epochs": 6, "samples": 20000, "filters": 256},
             full={"seeds": 10, "train": 50000, "test": 10000, "pixels": 32, "width": 1.0, "epochs": 80, "samples": 20000, "filters": 256})
@@ -136,8 +136,10 @@ def draw(fig: Any, runs: Runs) -> None:
             ax.plot(depth, values.mean(0), color=f"C{k}", marker="o", ms=3, label=labels[kind])
         gaussian = np.array([[layer[name] for layer in layers] for layers in runs.values("Gaussian", "centred")]).mean()
         ax.axhline(gaussian, color="k", lw=1, ls=":", label="centred, Gaussian inputs")
-        ax.set(xlabel="convolution of VGG-A", yscale="log")
+        ax.set(xlabel="convolution of VGG-A")
     left.plot(depth, 1 - np.mean(runs.values("activations", "rho"), 0), color="0.5", ls="--", label="1 − ρ")
+    left.set_ylim(0, None)
+    right.set_yscale("log")
     left.set_title("var(z)/σ²: the proposition says 1")
     right.set_title("root mean square of E z/σ: it says 0")
     left.legend(fontsize=7)

@@ -33,7 +33,7 @@ NORMS = {"BN": layers.BatchNorm2d, "ZCA": layers.DecorrelatedBatchNorm2d, "PCA":
 
 
 @experiment("dbn_pca", document="dbn, section 1", claim="PCA whitening hardly works for deep networks", arms=ARMS,
-            datasets=("synthetic", "digits", "cifar10"), seconds=(5, 60),
+            datasets=("synthetic", "digits", "cifar10"), seconds=(4, 50),
             quick={"seeds": 2, "train": 200, "test": 100, "pixels": 8, "classes": 10, "group": 8, "epochs": 2},
             default={"seeds": 6, "train": 1000, "test": 500, "pixels": 16, "classes": 20, "group": 16, "epochs": 6},
             full={"seeds": 10, "train": 50000, "test": 10000, "pixels": 32, "classes": 10, "group": 16, "epochs": 80},
