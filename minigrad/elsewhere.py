@@ -27,10 +27,10 @@ _SAID = {
     **{name: f"dtype={name!r}" for name in ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64")},
     "bool_": "dtype='bool'", "half": "dtype='float16'", "float": "dtype='float32'", "double": "dtype='float64'", "long": "dtype='int64'",
 }
-_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm InPlaceABN "
-           "InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm PCAWhitening1d PCAWhitening2d RMSNorm batch_norm batch_norm_eval batch_renorm centered_weight_norm "
-           "decorrelated_batch_norm group_norm inplace_abn instance_norm iter_norm layer_norm orthogonal_weight_norm orthonormality_penalty pca_whitening rms_norm "
-           "spectral_norm weight_norm weight_standardization whiten_eval").split()
+_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm "
+           "InPlaceABN InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm PCAWhitening1d PCAWhitening2d RMSNorm batch_norm "
+           "batch_norm_eval batch_renorm centered_weight_norm decorrelated_batch_norm group_norm inplace_abn instance_norm iter_norm layer_norm "
+           "orthogonal_weight_norm orthonormality_penalty pca_whitening rms_norm spectral_norm weight_norm weight_standardization whiten_eval").split()
 _ROOMS = ("nn", "optim", "data", "checkpoint", "derivation")
 
 
