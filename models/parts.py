@@ -78,7 +78,7 @@ NORMS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
 WHITENING = ("decorrelated_batch_norm", "iter_norm")
 
 
-class Stack(nn.Sequential):
+class ModulatedSequential(nn.Sequential):
     """A Sequential with the modulation around each of its blocks. The names in its state are those of a Sequential.
 
     Attributes:
@@ -165,10 +165,10 @@ class Parts:
         return nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
 
     def modulated(self, stack: nn.Sequential, lengths: Sequence[int] | None = None) -> nn.Sequential:
-        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `Stack`."""
+        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `ModulatedSequential`."""
         if not self.modulation:
             return stack
-        found = Stack(stack._modules)
+        found = ModulatedSequential(stack._modules)
         found.strength, found.lengths = self.modulation, lengths
         return found
 

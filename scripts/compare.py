@@ -24,6 +24,7 @@ import numpy as np
 
 import minigrad as mg
 from layers import REGISTRY
+from minigrad.check.relative import relative_error, worst
 from minigrad.kernels.threads import num_threads
 from models.parts import NORMS
 
@@ -60,8 +61,8 @@ class Compared(Trainer):
         mine, theirs = ([g.numpy() for g in mg.grad(mg.cross_entropy(model(x), t, label_smoothing=self.options.label_smoothing), list(model.parameters()))]
                         for model in (build_copy(self), self.twin))
         largest = max(float(np.linalg.norm(g)) for g in mine)
-        worst = max(float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-6 * largest) for a, b in zip(mine, theirs, strict=True))
-        self.differences.append((self.step + 1, worst))
+        off = worst(relative_error(b, a, max(float(np.linalg.norm(a)), 1e-6 * largest)) for a, b in zip(mine, theirs, strict=True))
+        self.differences.append((self.step + 1, off))
         super().train_step(x, t)
 
 

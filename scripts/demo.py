@@ -19,6 +19,7 @@ from tqdm import tqdm
 import minigrad as mg
 from layers import BatchNorm2d
 from minigrad import data, nn, optim
+from minigrad.check.relative import relative_error
 from models import tiny_cnn
 
 
@@ -40,8 +41,8 @@ def gradients(model: nn.Module, images: mg.Tensor, labels: mg.Tensor) -> tuple[m
 
 
 def agreement(one: tuple[mg.Tensor, ...], other: tuple[mg.Tensor, ...]) -> list[float]:
-    """Relative difference ||a - b|| / ||b|| of each gradient."""
-    return [float(np.linalg.norm(a.numpy() - b.numpy()) / np.linalg.norm(b.numpy())) for a, b in zip(one, other, strict=True)]
+    """The relative error of each gradient."""
+    return [relative_error(a, b) for a, b in zip(one, other, strict=True)]
 
 
 def accuracy(model: nn.Module, images: Any, labels: Any) -> float:

@@ -8,14 +8,11 @@ from hypothesis import strategies as st
 import layers
 import minigrad as mg
 from layers.whitening.pca_whitening import gaps, principal_axes
+from minigrad.check.relative import relative_error as relative
 
 PCA, ZCA = (layers.REGISTRY[name] for name in ("pca_whitening", "decorrelated_batch_norm"))
 FORMS = [PCA.composed, PCA.derived["one_line"]]
 SEEDS, DIMENSIONS, EPS = st.integers(0, 999), st.integers(1, 5), st.sampled_from([0.0, 1e-5, 0.1])
-
-
-def relative(a, b):
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def drawn(seed, m, d):
