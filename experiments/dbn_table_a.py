@@ -17,7 +17,7 @@ import models
 from layers.whitening import channel_groups
 
 from .registry import Row, Runs, experiment
-from .statistics import exact, median_ratio, near
+from .statistics import exact, mean, median_ratio, near
 from .timing import inference, interleaved, random_batch, training_step
 
 TRAINING = {"BN": 163.68, "G8": 707.47, "G16": 466.92, "G64": 297.25, "G256": 440.88, "G512": 1004.0}  # seconds an epoch
@@ -75,6 +75,11 @@ def line_through(times: dict[str, float]) -> float:
     return times["G16"] + (times["G16"] - times["G64"]) / (n16 - n64) * (n8 - n16)
 
 
+def per_group(g8: float, g64: float, bn: float) -> float:
+    """Time of G8 − G64 for each group that G8 has more, in units of batch norm's."""
+    return (g8 - g64) / (groups_of(8) - groups_of(64)) / bn
+
+
 @dbn_table_a.table
 def rows(runs: Runs) -> Iterator[Row]:
     """Ratios turn by turn. "One by one" has one thread for the groups, all of them for the rest of the network. The document's times are of a GPU that
@@ -96,6 +101,10 @@ def rows(runs: Runs) -> Iterator[Row]:
         for words in ("", ", one by one"):
             yield Row(f"training{words}, DBN-G8 / DBN-G64", number, median_ratio(runs.pooled("training", f"G8{words}"), runs.pooled("training", f"G64{words}")),
                       near(number, factor=1.25))
+        number = per_group(TRAINING["G8"], TRAINING["G64"], TRAINING["BN"])
+        turns = zip(*(runs.pooled("training", name) for name in ("G8, one by one", "G64, one by one", "BN")), strict=True)
+        yield Row("training, one by one: what a group more costs, G64 to G8, over BN", number, mean([per_group(*turn) for turn in turns], unit="turns"),
+                  near(number, factor=1.25))
     yield Row("the document's G8 by a line in the number of groups through its G16 and G64, s", TRAINING["G8"], exact(line_through(TRAINING)),
               near(TRAINING["G8"], factor=1.05), headline=True,
               note=f"{groups_of(8)}, {groups_of(16)} and {groups_of(64)} groups in eight layers: so its 707 s are "
