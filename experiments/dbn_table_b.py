@@ -60,6 +60,12 @@ def plain(nets: list[str]) -> list[str]:
     return [name for name in nets if name.startswith("Res-")]
 
 
+def adds(runs: Runs, name: str) -> list[float]:
+    """What whitening adds to a training step of this network in each turn, in units of the smallest ResNet with batch norm."""
+    names = f"{name}, {DBN}", f"{name}, BN", f"{plain(runs.sizes['nets'])[0]}, BN"
+    return [(dbn - bn) / unit for dbn, bn, unit in zip(*(runs.pooled("training", n) for n in names), strict=True)]
+
+
 @dbn_table_b.table
 def rows(runs: Runs) -> Iterator[Row]:
     """Ratios turn by turn. The document does not give the width of its wide networks; k is among the sizes below, and the wider a network, the nearer its
@@ -71,9 +77,9 @@ def rows(runs: Runs) -> Iterator[Row]:
             yield Row(f"{arm}, {name}, DBN-scale / BN", dbn / bn, median_ratio(runs.pooled(arm, f"{name}, {DBN}"), runs.pooled(arm, f"{name}, BN")),
                       near(dbn / bn, factor=1.25), headline=arm == "training" and name in ("Res-20", "Res-56"))
     for name in plain(nets):
-        number, unit = (TRAINING[name][1] - TRAINING[name][0]) / TRAINING[plain(nets)[0]][0], runs.pooled("training", f"{plain(nets)[0]}, BN")
-        added = [(d - b) / u for d, b, u in zip(runs.pooled("training", f"{name}, {DBN}"), runs.pooled("training", f"{name}, BN"), unit, strict=True)]
-        yield Row(f"training, what DBN-scale adds to {name}, over {plain(nets)[0]} with BN", number, mean(added, unit="turns"), near(number, factor=1.25))
+        number = (TRAINING[name][1] - TRAINING[name][0]) / TRAINING[plain(nets)[0]][0]
+        yield Row(f"training, what DBN-scale adds to {name}, over {plain(nets)[0]} with BN", number, mean(adds(runs, name), unit="turns"),
+                  near(number, factor=1.25))
     for arm, document in (("training", TRAINING), ("inference", INFERENCE)):
         depths = [int(name.split("-")[1]) for name in plain(nets)]
         number = growth(depths, *map(list, zip(*(document[name] for name in plain(nets)), strict=True)))
@@ -93,13 +99,15 @@ def draw(fig: Any, runs: Runs) -> None:
     ours = {norm: [float(np.median(runs.pooled("training", f"{name}, {norm}"))) for name in nets] for norm in ("BN", DBN)}
     theirs = {norm: [TRAINING[name][i] for name in nets] for i, norm in enumerate(("BN", DBN))}
     for times, color, who in ((theirs, "C1", "document"), (ours, "C0", "ours")):
-        unit = times["BN"][0]
         for norm, style in (("BN", "--"), (DBN, "-")):
-            whole.plot(depths, np.divide(times[norm], unit), color=color, ls=style, marker="o", ms=4, label=f"{who}, {norm}")
-        added.plot(depths, np.subtract(times[DBN], times["BN"]) / unit, color=color, marker="o", label=who)
+            whole.plot(depths, np.divide(times[norm], times["BN"][0]), color=color, ls=style, marker="o", ms=4, label=f"{who}, {norm}")
+    added.plot(depths, np.subtract(theirs[DBN], theirs["BN"]) / theirs["BN"][0], color="C1", marker="o", label="document")
+    found = [mean(adds(runs, name), unit="turns") for name in nets]
+    added.errorbar(depths, [f.estimate for f in found], yerr=[f.high - f.estimate if np.isfinite(f.high) else 0 for f in found], color="C0", marker="o",
+                   capsize=3, label="ours")
     whole.set(title=f"a training step, BN at depth {depths[0]} is 1", xlabel="layers of a ResNet", ylim=(0, None))
     added.axhline(0, color="k", lw=0.7)
     added.set(title="what DBN-scale adds, in the same unit", xlabel="layers of a ResNet")
     for ax in (whole, added):
         ax.set_xticks(depths)
-        ax.legend(fontsize=8)
+        ax.legend(fontsize=8, handlelength=4)
