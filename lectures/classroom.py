@@ -13,7 +13,6 @@ import html
 import inspect
 import os
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ import numpy as np
 import layers
 import minigrad as mg
 import models
+from layers.verify.training import trained_side_by_side
 from minigrad import data, derivation, nn, optim
 from minigrad.check.relative import relative_error, worst
 
@@ -170,25 +170,15 @@ def train_tiny_cnn(norm: str = "batch_norm", forms: tuple[str, str] = ("composed
         return models.build("tiny_cnn", norm=norm, form=form, in_channels=1, size=8, **options).astype(dtype)
 
     with mg.use(BACKEND):
-        first, second = forms
         result = Trainings({form: [] for form in forms}, models={form: network(form) for form in forms})
-        twin = network(second)
         optimizers = {form: optim.SGD(model.parameters(), lr=lr, momentum=0.9) for form, model in result.models.items()}
         times: dict[str, list[float]] = {form: [] for form in forms}
-        for x, t in _batches(images, labels, steps, seed):
-            twin.load_state_dict(result.models[first].state_dict())
-            reference = _gradients(twin, x, t)[1]
-            for form, model in result.models.items():
-                start = time.perf_counter()
-                loss, gradients, kept = _gradients(model, x, t)
-                times[form].append(time.perf_counter() - start)
-                result.kept.setdefault(form, kept)
-                result.loss[form].append(loss)
-                if form == first:
-                    result.agreement.append(worst(relative_error(b, a) for a, b in zip(gradients, reference, strict=True)))
-                for parameter, g in zip(model.parameters(), gradients, strict=True):
-                    parameter.grad = g
-                optimizers[form].step()
+        for step in trained_side_by_side(result.models, network(forms[1]), _batches(images, labels, steps, seed), optimizers):
+            for form in forms:
+                times[form].append(step.seconds[form])
+                result.kept.setdefault(form, step.kept[form])
+                result.loss[form].append(step.loss[form])
+            result.agreement.append(worst(step.differences))
         result.seconds = {form: median(spent) for form, spent in times.items()}
         result.accuracy = {form: _accuracy(model, dtype) for form, model in result.models.items()}
     return result
@@ -203,13 +193,6 @@ def _batches(images: Any, labels: Any, steps: int, seed: int) -> Iterator[tuple[
             yield batch
             done += 1
         epoch += 1
-
-
-def _gradients(model: nn.Module, x: Any, t: Any) -> tuple[float, tuple[Any, ...], int]:
-    """Loss, its gradient with respect to every parameter, and the bytes that the tape kept for it."""
-    loss = mg.cross_entropy(model(x), t, label_smoothing=0.1)  # gradients stay well above rounding
-    kept = mg.tape(loss).kept_bytes
-    return loss.item(), mg.grad(loss, list(model.parameters())), kept
 
 
 def _accuracy(model: nn.Module, dtype: str) -> float:

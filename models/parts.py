@@ -77,6 +77,16 @@ NORMS: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
 }
 WHITENING = ("decorrelated_batch_norm", "iter_norm")
 
+# "relu" is a leaky ReLU where there is a slope. The text is the name for `nn.init.calculate_gain`.
+ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "relu": (nn.ReLU, "leaky_relu"),
+    "elu": (nn.ELU, "linear"),
+    "gelu": (nn.GELU, "linear"),
+    "softplus": (nn.Softplus, "linear"),
+    "tanh": (nn.Tanh, "tanh"),
+    "sigmoid": (nn.Sigmoid, "sigmoid"),
+}
+
 
 class ModulatedSequential(nn.Sequential):
     """A Sequential with the modulation around each of its blocks. The names in its state are those of a Sequential.
@@ -115,10 +125,18 @@ class Parts:
     placement: str | None = None
     norm_options: Mapping[str, Any] = field(default_factory=dict)
     modulation: float = 0.0
+    activation_name: str = "relu"
 
     def __post_init__(self) -> None:
         if self.placement is not None:
             choose("placement", self.placement, ("all", "first"))
+        choose("activation", self.activation_name, ACTIVATIONS)
+        if self.slope and self.activation_name != "relu":
+            raise error(ValueError, "models.build", got=f"slope={self.slope}, activation={self.activation_name!r}",
+                        needs="a slope with activation='relu' only, which it makes leaky", fix="slope=0.0")
+        if self.norm_name == "inplace_abn" and self.activation_name not in ("relu", "elu"):
+            raise error(ValueError, "models.build", got=f"norm='inplace_abn', activation={self.activation_name!r}",
+                        needs="'elu', or 'relu' with a slope: it computes its input from its output", fix="norm='batch_norm'")
         if not 0 < self.width < math.inf:
             raise error(ValueError, "models.build", got=f"width={self.width}", needs="a positive factor", fix="1.0 is the published width")
         if not 0 <= self.modulation <= 1:
@@ -151,7 +169,8 @@ class Parts:
         name = self._name(first)
         module, options = NORMS[name]
         if name == "inplace_abn":
-            options = {"activation": "leaky_relu" if activated else "identity", "slope": self.slope}
+            inside = "elu" if self.activation_name == "elu" else "leaky_relu"
+            options = {"activation": inside if activated else "identity", "slope": self.slope}
         chosen = self.norm_options if name == self.norm_name else {}
         return module(channels, **{"form": form_for(name, self.form), **options, **chosen})
 
@@ -161,8 +180,8 @@ class Parts:
         return self.norm(channels, first=first, activated=True), nn.Identity() if fused else self.activation()
 
     def activation(self) -> nn.Module:
-        """ReLU, or leaky ReLU with this slope."""
-        return nn.LeakyReLU(self.slope) if self.slope else nn.ReLU()
+        """The activation: ReLU, leaky where there is a slope, or another one of `ACTIVATIONS`."""
+        return nn.LeakyReLU(self.slope) if self.slope else ACTIVATIONS[self.activation_name][0]()
 
     def modulated(self, stack: nn.Sequential, lengths: Sequence[int] | None = None) -> nn.Sequential:
         """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `ModulatedSequential`."""

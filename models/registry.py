@@ -13,7 +13,7 @@ from layers.modules.parametrizations import RULES
 from minigrad import nn
 
 from .googlenet import GoogLeNet
-from .parts import NORMS, Parts, choose, form_for, refuse_unknown
+from .parts import ACTIVATIONS, NORMS, Parts, choose, form_for, refuse_unknown
 from .resnet import ResNet
 from .resnext import ResNeXt
 from .tiny_cnn import tiny_network
@@ -42,7 +42,7 @@ MODELS: dict[str, Constructor] = {
 def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weight: str | None = None, width: float = 1.0,
           classes: int = 10, in_channels: int = 3, slope: float = 0.0, placement: str | None = None,
           norm_options: Mapping[str, Any] | None = None, weight_options: Mapping[str, Any] | None = None, modulation: float = 0.0,
-          **options: Any) -> nn.Module:
+          activation: str = "relu", **options: Any) -> nn.Module:
     """A network for images (N, in_channels, H, W), 32×32 unless its file says otherwise, that gives scores (N, classes).
 
     Args:
@@ -54,6 +54,7 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
             weight_standardization needs a norm behind it: its filters have length √(inputs · kernel).
         width: a factor for all numbers of channels.
         slope: of a leaky ReLU; 0 is ReLU.
+        activation: a key of `models.parts.ACTIVATIONS`; with inplace_abn "relu" or "elu".
         placement: "all" norms are `norm`, or only the "first", the others batch norm. Default: "first" for whitening layers in
             networks with shortcuts, as in dbn, otherwise "all".
         norm_options, weight_options: keywords of the norm's Module and of `layers.parametrize`.
@@ -61,9 +62,9 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
             is that of the network's file; in stacks without blocks, each convolution with its norm and activation.
         options: of the network: depth, shortcut, k, ...: see its file.
 
-    Convolutions begin as He et al. [he2015] have it, Gaussian with variance 2/(fan · (1 + slope²)), where fan is outputs · kernel
-    as in the published code, or inputs · kernel with norm="none", when the size of activations depends on it. Biases
-    begin at 0.
+    Convolutions begin as He et al. [he2015] have it, Gaussian with variance gain²/fan, where fan is outputs · kernel as in the
+    published code, or inputs · kernel with norm="none", when the size of activations depends on it. gain² is 2/(1 + slope²) for
+    ReLU, and that of `nn.init.calculate_gain` for others (1 where it has none). Biases begin at 0.
 
     Raises:
         ValueError: an unknown name, form or placement, a number out of its range, or sizes that do not fit; the text lists the choices.
@@ -81,18 +82,18 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
     choose("form", form, (None, "composed", "derived", *derivations))
     allowed = [n for n in inspect.signature(MODELS[name]).parameters if n not in ("parts", "classes", "in_channels")]
     refuse_unknown("the options", name, options, allowed)
-    parts = Parts(norm, form, slope, width, placement, dict(norm_options or {}), modulation)
+    parts = Parts(norm, form, slope, width, placement, dict(norm_options or {}), modulation, activation)
     model = MODELS[name](parts, classes=classes, in_channels=in_channels, **options)
-    _initialize(model, slope, mode="fan_in" if norm == "none" else "fan_out")
+    _initialize(model, slope, "fan_in" if norm == "none" else "fan_out", ACTIVATIONS[activation][1])
     if weight is not None:
         _parametrize(model, weight, form_for(weight, form), dict(weight_options or {}))
     return model
 
 
-def _initialize(model: nn.Module, slope: float, mode: str) -> None:
+def _initialize(model: nn.Module, slope: float, mode: str, nonlinearity: str) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, slope, mode)
+            nn.init.kaiming_normal_(module.weight, slope, mode, nonlinearity)
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)
 

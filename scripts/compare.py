@@ -1,11 +1,14 @@
-"""Train one network with several norms, forms or seeds, and draw the runs together.
+"""Train networks that differ in some options, with several seeds, and draw the runs together.
 
-    python -m scripts.compare --norms batch_norm,group_norm --forms composed,derived --seeds 0,1,2 --out runs/compare
+    python -m scripts.compare --vary norm=batch_norm,group_norm --vary lr=0.1,0.05 --seeds 0,1,2 --out runs/compare
 
-takes every option of scripts.train besides. Each run has a folder of its own below --out; finished ones are not trained again, one
-that was stopped (Ctrl-C, a crash) goes on, and one that fails does not stop the others. Lines are means over the seeds, with 95 %
-confidence bands of the mean (Student's t). With two forms the gradients of both are compared at every step, at the same weights and
-on the same batch.
+takes every option of scripts.train besides; ``--vary`` varies any of them, also one of the norm's (norm_options.group_size=8,16), and
+--norms, --forms and --seeds are short for three of them. Each run has a folder of its own below --out; finished ones are not trained
+again, one that was stopped (Ctrl-C, a crash) goes on, and one that fails does not stop the others.
+
+Thin lines are runs, thick ones means over the seeds (geometric means of losses), with 95 % confidence bands of the mean (Student's t) from
+three seeds on. Differences in test accuracy are paired by seed. With two forms the gradients of both are compared at every step, at the same
+weights and on the same batch.
 """
 
 from __future__ import annotations
@@ -13,27 +16,26 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import itertools
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import NormalDist, median
 from typing import Any
 
 import numpy as np
 
 import minigrad as mg
-from layers import REGISTRY
-from minigrad.check.relative import relative_error, worst
+from layers.verify.training import compared
+from minigrad.check.relative import worst
 from minigrad.kernels.threads import num_threads
-from models.parts import NORMS
 
 from .curves import drawing, series
-from .options import Options, add_to, flag, given, problems
+from .options import FIELDS, Options, add_to, flag, given, problems
 from .trainer import FAILURES, Trainer, TrainingError, build_model, explained, read_log, saved_options, stopping
+from .vary import Axis, axis, described, listed, runs
 
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; beyond, the normal distribution's.
+# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+ENOUGH = 3  # seeds, for an interval: with two it is 13 standard errors wide on each side
 
 
 class Compared(Trainer):
@@ -43,7 +45,8 @@ class Compared(Trainer):
         self.differences: list[tuple[int, float]] = []  # step, difference
         super().__init__(options, resume)
         images = self.data["train"][0]
-        self.twin = build_model(dataclasses.replace(options, form=other, init_from=None), images.shape[1], images.shape[-1])
+        self.copy, self.twin = (build_model(dataclasses.replace(options, form=form, init_from=None), images.shape[1], images.shape[-1])
+                                for form in (options.form, other))
 
     def state(self) -> dict[str, Any]:
         """That of a run, and the differences so far."""
@@ -55,24 +58,24 @@ class Compared(Trainer):
         if "differences" in state:
             self.differences = [(int(step), d) for step, d in state["differences"].tolist()]
 
+    def smooth(self, model: Any, x: Any, t: Any) -> Any:
+        """The loss without the penalty, which has no forms."""
+        return mg.cross_entropy(model(x), t, label_smoothing=self.options.label_smoothing)
+
     def train_step(self, x: Any, t: Any) -> None:
-        """The worst parameter's relative difference of the two forms' gradients, then the step."""
-        self.twin.load_state_dict(self.model.state_dict())
-        mine, theirs = ([g.numpy() for g in mg.grad(mg.cross_entropy(model(x), t, label_smoothing=self.options.label_smoothing), list(model.parameters()))]
-                        for model in (build_copy(self), self.twin))
-        largest = max(float(np.linalg.norm(g)) for g in mine)
-        off = worst(relative_error(b, a, max(float(np.linalg.norm(a)), 1e-6 * largest)) for a, b in zip(mine, theirs, strict=True))
-        self.differences.append((self.step + 1, off))
+        """The worst parameter's relative difference of the two forms' gradients, then the step. The run's own running statistics are left alone."""
+        self.copy.load_state_dict(self.model.state_dict())
+        self.differences.append((self.step + 1, worst(compared(self.copy, self.twin, x, t, self.smooth))))
         super().train_step(x, t)
 
 
-def build_copy(trainer: Compared) -> Any:
-    """The run's own network again: its running statistics are left alone by the comparison."""
-    images = trainer.data["train"][0]
-    if not hasattr(trainer, "copy"):
-        trainer.copy = build_model(dataclasses.replace(trainer.options, init_from=None), images.shape[1], images.shape[-1])  # type: ignore[attr-defined]
-    trainer.copy.load_state_dict(trainer.model.state_dict())  # type: ignore[attr-defined]
-    return trainer.copy  # type: ignore[attr-defined]
+def quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t; beyond the table by its expansion in 1/freedom, right to 3 digits."""
+    if freedom <= len(T):
+        return T[freedom - 1]
+    z = NormalDist().inv_cdf(0.975)
+    return (z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3))
 
 
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +83,16 @@ def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(values)
     if n == 1:
         return values[0], np.zeros_like(values[0])
-    t = T[n - 2] if n - 2 < len(T) else 1.96
-    return values.mean(0), t * values.std(0, ddof=1) / n**0.5
+    return values.mean(0), quantile(n - 1) * values.std(0, ddof=1) / n**0.5
+
+
+def limits(values: np.ndarray, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, and the ends of its band, none of them impossible: of accuracies within 0 and 1; of losses, in logarithms, above 0."""
+    if column == "loss":
+        mean, half = band(np.log(np.maximum(values, 1e-12)))
+        return np.exp(mean), np.exp(mean - half), np.exp(mean + half)
+    mean, half = band(values)
+    return mean, np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
 
 
 def finished(folder: Path, options: Options) -> bool:
@@ -95,7 +106,8 @@ def finished(folder: Path, options: Options) -> bool:
     if not last.exists():
         return False
     saved, wanted = saved_options(last), dataclasses.asdict(options)
-    other = [f"{flag(k)} {saved.get(k)}" for k, v in wanted.items() if k not in ("quiet", "out") and saved.get(k) != v]
+    saved = {k: saved.get(k, FIELDS[k].default) for k in wanted}  # an older run may not know an option
+    other = [f"{flag(k)} {saved[k]}" for k, v in wanted.items() if k not in ("quiet", "out") and saved[k] != v]
     if other:
         raise TrainingError(f"{folder} holds a run with other options ({', '.join(other)}): --out another folder")
     return (folder / "done").exists() and (folder / "log.csv").exists()
@@ -128,63 +140,94 @@ def train(options: Options, other: str | None) -> None:
     (folder / "done").write_text(f"{kept}\n", "utf-8")
 
 
-def summary(groups: dict[str, list[Path]], failures: dict[str, str], batch: int) -> tuple[list[list[str]], str]:
+Groups = dict[str, dict[int, Path]]  # name -> seed -> folder
+
+
+def accuracies(folders: dict[int, Path]) -> dict[int, float]:
+    """seed -> test accuracy at the end."""
+    return {seed: float([r for r in read_log(f / "log.csv") if r["split"] == "test"][-1]["accuracy"]) for seed, f in folders.items()}
+
+
+def paired(groups: Groups) -> list[tuple[str, int, float, float]]:
+    """(name, seeds, difference, half of its 95 % interval) in test accuracy to the first group, at equal seeds, of every other one."""
+    found = {name: accuracies(folders) for name, folders in groups.items()}
+    first, *others = found
+    rows = []
+    for name in others:
+        seeds = sorted(found[first].keys() & found[name].keys())
+        if seeds:
+            mean, half = band(np.array([found[name][s] - found[first][s] for s in seeds]))
+            rows.append((name, len(seeds), float(mean), float(half)))
+    return rows
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def summary(groups: Groups, failures: dict[str, str], batches: dict[str, int], title: str) -> tuple[list[list[str]], str]:
     """Rows (name, runs, accuracy, milliseconds, megabytes), and all of it as Markdown."""
     rows = []
     for name, folders in groups.items():
-        accuracy = np.array([float([r for r in read_log(f / "log.csv") if r["split"] == "test"][-1]["accuracy"]) for f in folders])
-        speed = median(float(r["images_per_second"]) for f in folders for r in read_log(f / "log.csv") if r["split"] == "train")
+        accuracy = np.array(list(accuracies(folders).values()))
+        speed = median(float(r["images_per_second"]) for f in folders.values() for r in read_log(f / "log.csv") if r["split"] == "train")
         mean, half = band(accuracy)
-        rows.append([name, str(len(folders)), f"{mean:.2%}" + (f" ± {half:.2%}" if len(folders) > 1 else ""), f"{1e3 * batch / speed:.1f}",
-                     f"{int((folders[0] / 'done').read_text()) / 1e6:.2f}"])
-    head = ["", "runs", "test accuracy", "ms a step", "kept for backward, MB"]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+        first = next(iter(folders.values()))
+        rows.append([name, str(len(folders)), f"{mean:.2%}" + (f" ± {half:.2%}" if len(folders) >= ENOUGH else ""), f"{1e3 * batches[name] / speed:.1f}",
+                     f"{int((first / 'done').read_text('utf-8')) / 1e6:.2f}"])
+    lines = [f"{title}\n", *table(["", "runs", "test accuracy", "ms a step", "kept for backward, MB"], rows)]
+    differences = paired(groups)
+    if differences:
+        lines += [f"\nTest accuracy minus that of {next(iter(groups))}, in percentage points, paired by seed:\n",
+                  *table(["", "seeds", "difference", "95 % interval"], [
+                      [name, str(n), f"{100 * d:+.2f}", f"{100 * (d - h):+.2f} to {100 * (d + h):+.2f}" if n >= ENOUGH else ""]
+                      for name, n, d, h in differences])]
+    fewest = min(map(len, groups.values()))
+    if fewest < ENOUGH:
+        lines += [f"\nWith fewer than {ENOUGH} seeds ({fewest} here) there are no intervals: what differs may be luck. Use --seeds 0,1,2 or more."]
     lines += [f"\n{name} failed: {text}" for name, text in failures.items()]
     return rows, "\n".join(lines) + "\n"
 
 
-def draw(groups: dict[str, list[Path]], figure: Path) -> None:
-    """Loss, test accuracy, and the forms' agreement where it was measured."""
-    agreements = {name: folders[0] / "agreement.csv" for name, folders in groups.items() if (folders[0] / "agreement.csv").exists()}
-    with drawing(figure, 3 if agreements else 2, (14 if agreements else 10, 4)) as axes:
+def draw(groups: Groups, figure: Path, title: str) -> None:
+    """Loss, test accuracy, differences paired by seed, and the forms' agreement where it was measured."""
+    agreements = {name: f / "agreement.csv" for name, folders in groups.items() for f in folders.values() if (f / "agreement.csv").exists()}
+    differences = [row for row in paired(groups) if row[1] >= ENOUGH]
+    columns = 2 + bool(differences) + bool(agreements)
+    with drawing(figure, columns, (5 * columns, 4)) as axes:
         for i, (name, folders) in enumerate(groups.items()):
+            look = {"ls": "--" if "composed" in name and len(groups) > 1 else "-", "color": f"C{i % 10}"}
             for ax, split, column in ((axes[0], "train", "loss"), (axes[1], "test", "accuracy")):
-                steps = series(folders[0] / "log.csv", split, column)[0]
-                mean, half = band(np.array([series(f / "log.csv", split, column)[1] for f in folders]))
-                look = {"ls": "--" if "composed" in name and len(groups) > 1 else "-", "color": f"C{i % 6}"}
-                ax.plot(steps, mean, label=name, **look)
-                ax.fill_between(steps, mean - half, mean + half, color=look["color"], alpha=0.2, lw=0)
+                found = [series(f / "log.csv", split, column) for f in folders.values()]
+                steps = found[0][0]
+                mean, low, high = limits(np.array([values for _, values in found]), column)
+                ax.plot(steps, mean, label=name, lw=1.8, marker="o" if len(steps) == 1 else None, **look)
+                for _, values in found if len(found) > 1 else []:
+                    ax.plot(steps, values, lw=0.6, alpha=0.5, color=look["color"])
+                if len(found) >= ENOUGH:
+                    ax.fill_between(steps, low, high, color=look["color"], alpha=0.2, lw=0)
+        fewest = min(map(len, groups.values()))
+        shown = "95 % bands of the mean" if fewest >= ENOUGH else f"fewer than {ENOUGH} seeds: no bands"
         axes[0].set(xlabel="step", ylabel="training loss", yscale="log", title="Training loss")
-        axes[1].set(xlabel="step", ylabel="test accuracy", title="Test accuracy, 95 % bands of the mean")
-        axes[1].legend(loc="lower right")
+        axes[1].set(xlabel="step", ylabel="test accuracy", title=f"Test accuracy, {shown}")
+        axes[0].figure.suptitle(title)
+        if len(groups) <= 4:
+            axes[1].legend(loc="lower right")
+        else:
+            axes[0].figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        if differences:
+            ax, names = axes[2], list(groups)
+            for k, (name, _, d, h) in enumerate(differences):
+                ax.errorbar(100 * d, k, xerr=100 * h, fmt="o", capsize=4, color=f"C{names.index(name) % 10}")
+            ax.axvline(0, color="0.5", ls=":")
+            ax.set(yticks=range(len(differences)), yticklabels=[row[0] for row in differences], ylim=(len(differences) - 0.5, -0.5),
+                   xlabel=f"points above {names[0]}, 95 % intervals", title="Test accuracy, paired by seed")
         for name, path in agreements.items():
             rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
-            axes[2].semilogy([int(r["step"]) for r in rows], [max(float(r["difference"]), 1e-17) for r in rows], ".", ms=4, label=name)
-            axes[2].set(xlabel="step", ylabel="relative difference", title="Gradients of the two forms, worst parameter")
-            axes[2].legend()
-
-
-def listed(name: str, text: str, kind: Callable[[str], Any], known: list[str] | None = None) -> list[Any]:
-    """The values of a list on the command line.
-
-    Raises:
-        ValueError: one is empty, not of its kind, not known, or there twice (a run would count as two).
-    """
-    def refused(why: str) -> ValueError:
-        return ValueError(f"--{name} {text}: {why}")
-    words = [word.strip() for word in text.split(",")]
-    try:
-        values = [kind(word) for word in words]
-    except ValueError:
-        raise refused("needed are whole numbers, separated by commas") from None
-    for i, value in enumerate(values):
-        if value == "":
-            raise refused("one of its values is empty")
-        if value in values[:i]:
-            raise refused(f"{value} is there twice")
-        if known is not None and value not in known:
-            raise refused(f"there is no {value}; needed are some of {', '.join(known)}")
-    return values
+            axes[-1].semilogy([int(r["step"]) for r in rows], [max(float(r["difference"]), 1e-17) for r in rows], ".", ms=4, label=name)
+            axes[-1].set(xlabel="step", ylabel="relative difference", title="Gradients of the two forms, worst parameter")
+            axes[-1].legend()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -198,56 +241,74 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.compare", description=(__doc__ or "").splitlines()[0])
-    for name, text in (("norms", "normalizations"), ("forms", "forms"), ("seeds", "seeds")):
-        parser.add_argument(f"--{name}", metavar="A,B,...", help=f"{text}, separated by commas")
+    for name, text in SHORT.items():
+        parser.add_argument(f"--{name}s", metavar="A,B,...", help=f"{text}, separated by commas: short for --vary {name}=A,B,...")
+    parser.add_argument("--vary", metavar="KEY=A,B,...", action="append", default=[],
+                        help="values of any option of a training, or of norm_options.NAME or weight_options.NAME; may be there several times")
     add_to(parser)
     found = vars(parser.parse_args(arguments))
     base = Options(**given(found))
-    forms = list(dict.fromkeys(("composed", "derived", *(d for layer in REGISTRY.values() for d in layer.derived))))
-    kinds: dict[str, tuple[Callable[[str], Any], list[str] | None]] = {"norm": (str, list(NORMS)), "form": (str, forms), "seed": (int, None)}
     try:
-        for key in kinds:
-            if found[key] is not None and found[f"{key}s"] is not None:
-                raise ValueError(f"--{key} and --{key}s: use one of the two")
-        axes = {key: [getattr(base, key)] if found[f"{key}s"] is None else listed(f"{key}s", found[f"{key}s"], *kind) for key, kind in kinds.items()}
-        runs = [dataclasses.replace(base, norm=norm, form=form, seed=seed, out=str(Path(base.out) / f"{norm}-{form}-{seed}"))
-                for norm, form, seed in itertools.product(axes["norm"], axes["form"], axes["seed"])]
-        wrong = [problems(options) for options in runs] if base.out else [problems(base)]
+        axes = chosen(found)
+        todo = runs(base, axes)
+        wrong = [problems(options) for _, options in todo] if base.out else [problems(base)]
         if all(wrong):
             raise ValueError(wrong[0])
     except ValueError as e:
         print(f"compare: {e}", file=sys.stderr)
         return 2
-    groups: dict[str, list[Path]] = {}
+    groups: Groups = {}
     failures: dict[str, str] = {}
+    forms = next((a.values for a in axes if a.key == "form"), ())
     mg.tune_process()
     threads = num_threads()
-    for options in runs:
+    for name, options in todo:
         mg.set_num_threads(threads)  # a run that went on may have had its own number
-        norm, form, seed = options.norm, options.form, options.seed
-        name = f"{norm}, {form}" if len(axes["form"]) > 1 else norm
         folder, problem = Path(options.out), problems(options)
-        other = axes["form"][1] if len(axes["form"]) == 2 and form == axes["form"][0] and seed == axes["seed"][0] else None
+        other = forms[1] if len(forms) == 2 and options.form == forms[0] and options.seed == todo[0][1].seed else None
         try:
             if problem:
                 raise ValueError(problem)
             if not finished(folder, options):
-                print(f"{name}, seed {seed}", file=sys.stderr)
+                print(f"{name}, seed {options.seed}", file=sys.stderr)
                 train(options, other)
-            groups.setdefault(name, []).append(folder)
+            groups.setdefault(name, {})[options.seed] = folder
         except (TrainingError, *FAILURES) as e:
-            failures[f"{name}, seed {seed}"] = explained(e).splitlines()[0]
-            print(f"compare: {name}, seed {seed} failed: {explained(e)}", file=sys.stderr)
+            failures[f"{name}, seed {options.seed}"] = explained(e).splitlines()[0]
+            print(f"compare: {name}, seed {options.seed} failed: {explained(e)}", file=sys.stderr)
     if groups:
+        title = described(todo[0][1], axes)
+        batches = {name: options.batch_size for name, options in todo}
         try:
-            _, text = summary(groups, failures, base.batch_size)
+            _, text = summary(groups, failures, batches, title)
             print(text)
             (Path(base.out) / "compare.md").write_text(text, "utf-8")
-            draw(groups, Path(base.out) / "compare.png")
+            draw(groups, Path(base.out) / "compare.png", title)
         except (IndexError, *FAILURES) as e:  # a full disk, or a log without rows
             print(f"compare: the runs are trained and kept, but not all of their summary could be written: {explained(e)}", file=sys.stderr)
             return 1
     return 1 if failures else 0
+
+
+SHORT = {"norm": "normalizations", "form": "forms", "seed": "seeds"}
+
+
+def chosen(found: dict[str, Any]) -> list[Axis]:
+    """The axes that a parser found.
+
+    Raises:
+        ValueError: see `vary.axis`; or an option that is there in two ways.
+    """
+    axes = [listed(f"--{name}s {found[f'{name}s']}", name, found[f"{name}s"]) for name in SHORT if found[f"{name}s"] is not None]
+    axes += [axis(text) for text in found["vary"]]
+    for i, a in enumerate(axes):
+        option = a.key.partition(".")[0]
+        if a.key in [b.key for b in axes[:i]]:
+            raise ValueError(f"{a.key} varies twice: put all of its values into one list")
+        if a.key == option and found[option] is not None:
+            plural = f"{flag(option)}s" if option in SHORT and found[f"{option}s"] is not None else f"--vary {option}"
+            raise ValueError(f"{flag(option)} and {plural}: use one of the two")
+    return axes
 
 
 if __name__ == "__main__":

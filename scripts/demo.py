@@ -7,8 +7,7 @@ parameters and batch, so that their agreement is rounding alone. Run it with ``m
 from __future__ import annotations
 
 import argparse
-import copy
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,32 +16,9 @@ import numpy as np
 from tqdm import tqdm
 
 import minigrad as mg
-from layers import BatchNorm2d
+from layers.verify.training import trained_side_by_side
 from minigrad import data, nn, optim
-from minigrad.check.relative import relative_error
 from models import tiny_cnn
-
-
-def with_form(model: nn.Module, form: str) -> nn.Module:
-    """The same network sharing the same parameters, with another form of batch norm and running statistics of its own."""
-    twin = copy.deepcopy(model)
-    for ours, theirs in zip(twin.modules(), model.modules(), strict=True):
-        if isinstance(ours, BatchNorm2d):
-            ours.form = form
-        for name, parameter in vars(theirs)["_parameters"].items():
-            setattr(ours, name, parameter)
-    return twin
-
-
-def gradients(model: nn.Module, images: mg.Tensor, labels: mg.Tensor) -> tuple[mg.Tensor, tuple[mg.Tensor, ...]]:
-    """The loss, and its gradient with respect to every parameter."""
-    loss = mg.cross_entropy(model(images), labels, label_smoothing=0.1)  # errors stay above rounding
-    return loss, mg.grad(loss, list(model.parameters()), retain_graph=True)
-
-
-def agreement(one: tuple[mg.Tensor, ...], other: tuple[mg.Tensor, ...]) -> list[float]:
-    """The relative error of each gradient."""
-    return [relative_error(a, b) for a, b in zip(one, other, strict=True)]
 
 
 def accuracy(model: nn.Module, images: Any, labels: Any) -> float:
@@ -58,32 +34,30 @@ def train(epochs: int, seed: int, dtype: str) -> dict[str, Any]:
     """Train both forms; returns losses, agreements, times and the two networks."""
     images, labels = data.digits("train")
     images = images.astype(dtype)
-    models = {}
-    for form in ("composed", "derived"):
+    forms = ("composed", "derived")
+
+    def network(form: str) -> nn.Module:
         mg.seed(seed)
-        models[form] = tiny_cnn(form=form).astype(dtype)
-    shadow = with_form(models["composed"], "derived")  # the derived form at the composed network's parameters
-    optimizers = {form: optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3) for form, model in models.items()}
-    result: dict[str, Any] = {"loss": {form: [] for form in models}, "time": {form: [] for form in models}, "agreement": [], "kept": {}, "models": models,
-                              "names": [name for name, _ in models["composed"].named_parameters()]}
+        return tiny_cnn(form=form).astype(dtype)
+
+    def batches() -> Iterator[tuple[Any, Any]]:
+        for epoch in range(epochs):
+            yield from data.batches(images, labels, 64, shuffle=True, seed=seed, epoch=epoch, drop_last=True)
+
+    networks = {form: network(form) for form in forms}
+    optimizers = {form: optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3) for form, model in networks.items()}
+    result: dict[str, Any] = {"loss": {form: [] for form in forms}, "time": {form: [] for form in forms}, "agreement": [], "kept": {}, "models": networks,
+                              "names": [name for name, _ in networks["composed"].named_parameters()]}
     per_epoch = len(data.batches(images, labels, 64, shuffle=True, seed=seed, drop_last=True))
     with tqdm(total=epochs * per_epoch, desc=f"digits, {dtype}", unit="step") as bar:
-        for epoch in range(epochs):
-            for x, t in data.batches(images, labels, 64, shuffle=True, seed=seed, epoch=epoch, drop_last=True):
-                _, reference = gradients(shadow, x, t)
-                for form, model in models.items():
-                    start = time.perf_counter()
-                    loss, found = gradients(model, x, t)
-                    result["time"][form].append(time.perf_counter() - start)
-                    result["kept"].setdefault(form, mg.tape(loss).kept_bytes)
-                    if form == "composed":
-                        result["agreement"].append(agreement(found, reference))
-                    for parameter, g in zip(model.parameters(), found, strict=True):
-                        parameter.grad = g
-                    optimizers[form].step()
-                    result["loss"][form].append(loss.item())
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}", agreement=f"{max(result['agreement'][-1]):.1e}", refresh=False)
+        for step in trained_side_by_side(networks, network("derived"), batches(), optimizers):
+            for form in forms:
+                result["time"][form].append(step.seconds[form])
+                result["kept"].setdefault(form, step.kept[form])
+                result["loss"][form].append(step.loss[form])
+            result["agreement"].append(step.differences)
+            bar.update()
+            bar.set_postfix(loss=f"{step.loss['derived']:.3f}", agreement=f"{np.max(step.differences):.1e}", refresh=False)
     return result
 
 
@@ -99,7 +73,7 @@ def figure(result: dict[str, Any], exact: dict[str, Any], path: Path) -> None:
         left.set(xlabel="step", ylabel="training loss", title="One seed, two batch norms: the same training")
         left.legend()
         for values, label in ((result["agreement"], "float32"), (exact["agreement"], "float64")):
-            right.semilogy([max(step) for step in values], ".", ms=4, label=label)
+            right.semilogy([np.max(step) for step in values], ".", ms=4, label=label)
         for bound, dtype in ((1e-5, "float32"), (1e-12, "float64")):
             right.axhline(bound, color="0.5", ls=":")
             right.annotate(f"bound for {dtype}", (1, bound), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4", fontsize=9)

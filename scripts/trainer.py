@@ -16,6 +16,7 @@ import csv
 import dataclasses
 import inspect
 import io
+import json
 import math
 import os
 import platform
@@ -39,7 +40,7 @@ from minigrad.files import remove_leftovers, write_atomically
 from minigrad.kernels.threads import num_threads
 
 from .lock import locked
-from .options import Options, problems
+from .options import OF_NETWORKS, Options, keywords, problems
 
 # What options, files, data and the machine can be wrong about. Anything else is a mistake in the program, and should be seen as one.
 FAILURES = (OSError, ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError)
@@ -61,9 +62,14 @@ def explained(e: BaseException) -> str:
 def load_data(options: Options) -> dict[str, tuple[Any, Any]]:
     """Images and labels of the splits "train" and "test", each channel normalized with the training set's statistics."""
     if options.dataset == "synthetic":
-        found = {"train": data.synthetic(2000, seed=0), "test": data.synthetic(500, seed=1)}
+        found = {"train": data.synthetic(options.train_images or 2000, seed=0, difficulty=options.difficulty),
+                 "test": data.synthetic(500, seed=1, difficulty=options.difficulty)}
     else:
         found = {split: getattr(data, options.dataset)(split) for split in ("train", "test")}
+    images, labels = found["train"]
+    if options.train_images and options.train_images > len(images):
+        raise ValueError(f"--train-images {options.train_images}: there are only {len(images)}")
+    found["train"] = images[:options.train_images], labels[:options.train_images]
     statistics = data.channel_statistics(found["train"][0])
     return {split: (data.normalize(images, *statistics).astype(options.dtype), labels) for split, (images, labels) in found.items()}
 
@@ -84,9 +90,13 @@ def initial_weights(path: str | os.PathLike[str], dtype: str) -> dict[str, Any]:
 
 def build_model(options: Options, channels: int, size: int) -> nn.Module:
     """The network with the options' norm, form, weights and modulation."""
-    sized = {"size": size} if "size" in inspect.signature(models.MODELS[options.model]).parameters else {}
+    own: dict[str, Any] = {name: getattr(options, name) for name in OF_NETWORKS if getattr(options, name) is not None}
+    if "size" in inspect.signature(models.MODELS[options.model]).parameters:
+        own["size"] = size
     model = models.build(options.model, norm=options.norm, form=options.form, weight=options.parametrization, width=options.width,
-                         in_channels=channels, slope=options.slope, modulation=options.modulation, **sized)
+                         in_channels=channels, slope=options.slope, activation=options.activation, placement=options.placement,
+                         norm_options=keywords("norm_options", options.norm_options),
+                         weight_options=keywords("weight_options", options.weight_options), modulation=options.modulation, **own)
     if options.init == "orthonormal":
         layers.orthonormal_init(model)
     model.astype(options.dtype)
@@ -393,7 +403,7 @@ class Trainer:
     def write(self, name: str, state: Any) -> None:
         """A checkpoint file, whole or not at all."""
         try:
-            checkpoint.save(self.folder / name, state, {"options": repr(self.options), "step": self.step})
+            checkpoint.save(self.folder / name, state, {"options": json.dumps(dataclasses.asdict(self.options)), "step": self.step})
         except OSError as e:
             raise TrainingError(self._cannot_write(name, e)) from e
 

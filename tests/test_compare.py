@@ -143,7 +143,7 @@ def test_a_failing_run_does_not_stop_the_others_and_a_failing_summary_loses_noth
         raise failure
     monkeypatch.setattr(Trainer, "train_step", failing)
     code, err = ended(capsys, *SMALL, "--norms", "none,batch_norm", "--out", tmp_path)
-    assert code == 1 and "none, seed 0 failed" in err and (tmp_path / "compare.md").exists() and (tmp_path / "compare.png").exists()
+    assert code == 1 and "no norm, seed 0 failed" in err and (tmp_path / "compare.md").exists() and (tmp_path / "compare.png").exists()
     monkeypatch.setattr(compare, "draw", full)
     code, err = ended(capsys, *SMALL, "--norms", "batch_norm", "--out", tmp_path)
     assert code == 1 and "the runs are trained and kept" in err

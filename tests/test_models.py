@@ -137,7 +137,7 @@ def test_a_plain_network_is_the_residual_one_without_shortcuts():
 def unfilled(monkeypatch):
     """Networks without initial values: np.empty takes address space, but hardly any memory or time."""
     monkeypatch.setattr(nn.layers, "_reset", lambda weight, bias: None)
-    monkeypatch.setattr(models.registry, "_initialize", lambda model, slope, mode: None)
+    monkeypatch.setattr(models.registry, "_initialize", lambda model, *how: None)
 
 
 @pytest.mark.parametrize("name, options, exact, published, unit", [

@@ -10,6 +10,7 @@ import pytest
 
 import layers
 import minigrad as mg
+import models
 from helpers import random_cotangent, relative_error, to_host
 from minigrad import nn, optim
 from minigrad.core.backend import generator
@@ -336,11 +337,53 @@ def test_summary_adds_up_and_changes_nothing(backend):
     state, lines = generator().bit_generator.state, [p._line for p in model.parameters()]
     rows = [line.split() for line in model.summary((4, 3, 8, 8)).splitlines()]
     assert generator().bit_generator.state == state and [p._line for p in model.parameters()] == lines
-    assert rows[-1] == ["total", "1,514", f"{mg.tape(model(x)).kept_bytes:,}"]
-    assert ["5", "Linear", "(4,", "10)", "1,290", f"{4 * 4 * 128:,}"] in rows
+    convolution, product = 4 * 8 * 64 * 27, 4 * 128 * 10  # multiply-adds; the image has no gradient
+    assert rows[-1] == ["total", "1,514", f"{convolution + product:,}", f"{convolution + 2 * product:,}", f"{mg.tape(model(x)).kept_bytes:,}"]
+    assert ["5", "Linear", "(4,", "10)", "1,290", f"{product:,}", f"{2 * product:,}", f"{4 * 4 * 128:,}"] in rows
     assert "total" in model.eval().summary(x)
     with pytest.raises(TypeError, match="shape"):
         model.summary(4)
+
+
+def multiply_adds(module, x):
+    """Forward and backward of the table's last line."""
+    words = module.summary(x).splitlines()[-1].split()
+    return tuple(int(w.replace(",", "")) for w in words[2:4])
+
+
+class Product(nn.Module):
+    def __init__(self, spec, *shape):
+        super().__init__()
+        self.spec, self.w = spec, nn.Parameter(mg.ones(shape))
+
+    def forward(self, x):
+        return mg.einsum(self.spec, x, self.w) if self.spec else x @ self.w
+
+
+@pytest.mark.parametrize(("module", "shape", "forward", "factors"), [
+    (lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), (2, 4, 8, 8), 2 * 6 * 16 * (2 * 9), 1),  # each output: 2 channels of its group, 9 pixels
+    (lambda: nn.Conv2d(3, 5, (1, 2), dilation=2, padding="same", bias=False), (1, 3, 4, 6), 5 * 24 * 6, 1),
+    (lambda: Product("bnk,bkm->bnm", 5, 3, 4), (5, 7, 3), 5 * 7 * 3 * 4, 1),
+    (lambda: Product(None, 3, 4), (5, 7, 3), 5 * 7 * 3 * 4, 1),
+    (lambda: nn.Sequential(nn.Linear(20, 30), nn.Linear(30, 10)), (64, 20), 64 * (600 + 300), None),
+    (lambda: layers.BatchNorm1d(5), (8, 5), 0, 1),
+])
+def test_summary_counts_multiply_adds_as_one_does_by_hand(module, shape, forward, factors, backend):
+    """Backward: once for the weights; and for the input, where that has a gradient."""
+    backward = 64 * (600 + 2 * 300) if factors is None else forward
+    assert multiply_adds(module(), shape) == (forward, backward)
+    x = data(*shape)
+    x.requires_grad = True
+    assert multiply_adds(module(), x) == (forward, 2 * forward)
+
+
+def test_summary_counts_a_network_as_its_table_of_layers_does():
+    """ResNet-20, a quarter of the width, on 8×8 images: 19 convolutions and one linear layer."""
+    stages = [(4, 4, 8, 6), (8, 8, 4, 5), (16, 16, 2, 5)]  # inputs, outputs, size, convolutions
+    inner = sum(n * inputs * outputs * 9 * size**2 for inputs, outputs, size, n in stages) + 4 * 8 * 9 * 16 + 8 * 16 * 9 * 4
+    first, last = 1 * 4 * 9 * 64, 16 * 10
+    model = models.build("resnet20", width=0.25, in_channels=1)
+    assert multiply_adds(model, (2, 1, 8, 8)) == (2 * (first + inner + last), 2 * (first + 2 * (inner + last)))
 
 
 def test_summary_does_not_train_a_running_statistic():

@@ -1,5 +1,6 @@
 """scripts/train.py: training, resuming bit for bit, and everything that can go wrong, each with its own clear end."""
 
+import inspect
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+import models
 from benchmarks import depth
 from minigrad import checkpoint
 from minigrad.kernels.threads import num_threads
@@ -324,7 +326,8 @@ def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_tes
 
 # -- options that make no sense ----------------------------------------------------------------------------------------------
 
-NUMBERS = {name: f for name, f in options_module.FIELDS.items() if type(f.default) in (int, float) or (f.default is None and "str" not in str(f.type))}
+NUMBERS = {name: f for name, f in options_module.FIELDS.items()
+           if type(f.default) in (int, float) or (f.default is None and not {"str", "bool"} & {*str(f.type).split()})}
 
 
 def ended(capsys, *arguments):
@@ -719,6 +722,60 @@ def test_another_machine_is_said(what, value, tmp_path, capsys):
     assert train.main(["--resume", str(last), "--max-steps", "5", "--quiet"]) == 0
     err = capsys.readouterr().err
     assert f"the run had {what} {value}, now " in err and "not bit for bit" in err
+
+
+# -- the network ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_argument_of_every_network_can_be_typed():
+    """All that models.build and the networks take, but what the data decide."""
+    taken = {name for constructor in models.MODELS.values() for name in inspect.signature(constructor).parameters}
+    assert taken - {"parts", "classes", "in_channels", "size"} == set(options_module.OF_NETWORKS)
+    other = {"name": "model", "weight": "parametrization"}
+    build = {other.get(n, n) for n in inspect.signature(models.build).parameters} - {"classes", "in_channels", "options"}
+    assert build | set(options_module.OF_NETWORKS) <= set(options_module.FIELDS)
+
+
+@pytest.mark.parametrize(("arguments", "seen"), [
+    (["--model", "resnext", "--depth", "11", "--cardinality", "4", "--base-width", "8", "--shortcut", "A"],
+     lambda m: m.layer1[0].conv2.groups == 4 and type(m.layer1[0].downsample).__name__ == "ZeroPadded"),
+    (["--model", "resnet", "--depth", "8", "--norm", "decorrelated_batch_norm", "--norm-options", "group_size=2, affine=off", "--placement", "all"],
+     lambda m: m.layer3[0].bn2.group_size == 2 and m.layer3[0].bn2.weight is None),
+    (["--model", "wide_resnet", "--depth", "10", "--k", "2", "--dropout", "0.25"], lambda m: m.layer1[0].dropout.p == 0.25 and m.fc.in_features == 32),
+    (["--model", "vgg_a", "--norm", "none", "--classifier-norm", "--activation", "tanh"],
+     lambda m: type(m.classifier[1]).__name__ == "BatchNorm1d" and type(m.features[2]).__name__ == "Tanh"),
+    (["--channels", "12", "--activation", "elu", "--norm", "inplace_abn"], lambda m: m[0].weight.shape[0] == 3 and m[1].activation == "elu"),
+    (["--parametrization", "centered_weight_norm", "--weight-options", "scale=off"], lambda m: len(list(m[0].parametrizations.weight.parameters())) == 1),
+], ids=lambda a: a[1] if isinstance(a, list) else "")
+def test_options_of_networks_reach_them(arguments, seen, tmp_path):
+    trainer = Trainer(train.parse([*SMALL, *arguments, "--out", str(tmp_path)])[0])
+    assert seen(trainer.model)
+    scores = trainer.model(next(trainer.batches(0))[0])
+    assert scores.shape == (32, 10) and np.isfinite(scores.numpy()).all()
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--depth", "44"], "--depth: tiny_cnn has no such option; it has --channels"),
+    (["--model", "resnet20", "--depth", "44"], "--depth 44: resnet20 means 20; leave it out, or choose --model resnet"),
+    (["--model", "plain20", "--depth", "44"], "choose --model plain"), (["--model", "wrn28_10", "--k", "4"], "choose --model wide_resnet"),
+    (["--model", "plain20", "--shortcut", "A"], "choose --model resnet20"), (["--model", "resnet", "--depth", "21"], "6n + 2"),
+    (["--norm-options", "group_size"], "needed is KEY=VALUE"), (["--norm-options", "eps=1,eps=2"], "eps is there twice"),
+    (["--norm-options", "group_size=8"], "group_size for batch_norm"), (["--weight-options", "scale=off"], "--weight-options needs a --parametrization"),
+    (["--parametrization", "weight_norm", "--weight-options", "nix=1"], "nix"), (["--norm-options", "eps=much"], "eps"),
+    (["--difficulty", "0.5"], "--difficulty is of --dataset synthetic"), (["--train-images", "2000"], "there are only 1437"),
+    (["--activation", "tanh", "--slope", "0.1"], "slope"), (["--activation", "tanh", "--norm", "inplace_abn"], "inplace_abn"),
+])
+def test_options_that_do_not_fit_the_network_are_refused(arguments, says, tmp_path, capsys):
+    code, err = ended(capsys, *SMALL, "--out", tmp_path / "run", *arguments)
+    assert code in (1, 2) and says in err and not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_only_the_first_training_images_are_used(tmp_path):
+    images = mg.data.digits("train")[0]
+    trainer = Trainer(train.parse([*SMALL, "--train-images", "100", "--out", str(tmp_path)])[0])
+    assert len(trainer.data["train"][0]) == 100 and len(trainer.data["test"][0]) == 360 and trainer.per_epoch == 3
+    np.testing.assert_allclose(trainer.data["train"][0].std(), 1, rtol=1e-5)
+    assert np.corrcoef(trainer.data["train"][0].ravel(), images[:100].ravel())[0, 1] > 0.9999
 
 
 def test_the_readme_has_the_table_of_all_options():

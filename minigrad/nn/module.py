@@ -330,7 +330,7 @@ class Module:
         return f"{type(self).__name__}(\n{textwrap.indent(inside, '  ')}\n)"
 
     def summary(self, example: Tensor | tuple[int, ...]) -> str:
-        """A table of all layers: output shapes, numbers of parameters, bytes kept for backward. See `nn.summary`."""
+        """A table of all layers: output shapes, parameters, multiply-adds, bytes kept for backward. See `nn.summary`."""
         from .summary import summary
         return summary(self, example)
 

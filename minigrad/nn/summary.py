@@ -1,14 +1,16 @@
-"""A table of what a network does with one input: shapes, parameters, and what the tape keeps for the backward pass."""
+"""A table of what a network does with one input: shapes, parameters, multiply-adds, and what the tape keeps for the backward pass."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..core import backend
 from ..core.engine import _recording, reachable
 from ..core.errors import describe, error
+from ..core.state import unwatch, watch
 from ..core.storage import tick
 from ..core.tensor import Tensor, state
 from .module import Module
@@ -21,6 +23,7 @@ class _Call:
         self.module, self.depth = module, depth
         self.first = self.last = tick()  # the tape lines of this call lie between these ticks
         self.output, self.parameters, self.kept = "", 0, 0
+        self.forward, self.backward = 0, 0  # multiply-adds
 
 
 def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
@@ -30,17 +33,21 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
     total. A shared parameter counts once. "kept" are the bytes that the tape holds for the backward pass, each buffer
     with the line that kept it first, parameters' own buffers apart: `minigrad.tape(y).kept_bytes`, layer by layer.
 
+    "forward" and "backward" are multiply-adds of the convolutions and matrix products among the ops. Padding counts as pixels. A product
+    has two in its backward pass, one for each factor, and only those are counted whose factor has a gradient: the network's input has none.
+    What a layer derived by hand multiplies inside its own op is not seen (whitening does; its composed form is counted).
+
     Args:
         example: an input, or its shape with the batch axis: then standard normal numbers of the parameters' dtype.
 
     >>> from minigrad import nn
     >>> print(summary(nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 10)), (64, 20)))
-    layer       output    parameters  kept
+    layer       output    parameters  forward  backward  kept
     Sequential  (64, 10)
-      0 Linear  (64, 30)         630   5,120
-      1 ReLU    (64, 30)               7,680
-      2 Linear  (64, 10)         310
-    total                        940  12,800
+      0 Linear  (64, 30)         630   38,400    38,400   5,120
+      1 ReLU    (64, 30)                                  7,680
+      2 Linear  (64, 10)         310   19,200    38,400
+    total                        940   57,600    76,800  12,800
     """
     twin = copy.deepcopy(module)
     x = _example(twin, example)
@@ -59,12 +66,20 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
         call.output = ", ".join(str(tuple(t.shape)) for t in _tensors(y))
         return y
 
+    def count(p: Any, inputs: Any, result: Any) -> None:
+        products = multiply_adds(p.name, inputs, result)
+        if open_calls and products:
+            open_calls[-1].forward += products
+            open_calls[-1].backward += products * sum(isinstance(a, Tensor) and a.requires_grad for a in inputs[:2])
+
     generator = backend.generator().bit_generator.state
     before, state.observers = state.observers, (*state.observers, observe)
+    watch(count)
     try:
         with _recording(True):
             y = twin(x)
     finally:
+        unwatch(count)
         state.observers = before
         backend.set_generator(dict(generator))
     _charge(calls, y)
@@ -75,6 +90,29 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
         call.parameters = sum(p.size for p in mine)
     idle = sum(p.size for p in twin.parameters() if id(p) not in counted)
     return _table(calls, {id(m): name for name, m in twin.named_modules()}, idle)
+
+
+def multiply_adds(op: str, inputs: Sequence[Any], result: Any) -> int:
+    """How many multiply-adds an op of this name takes: those of a convolution, a matrix product or a recorded einsum, else 0.
+
+    Args:
+        inputs: what the op was given, Tensors and arrays.
+        result: what it returned, a Tensor.
+
+    >>> import minigrad as mg
+    >>> multiply_adds("matmul", [mg.zeros(2, 3), mg.zeros(3, 4)], mg.zeros(2, 4))
+    24
+    """
+    if op == "conv2d":  # each output: inputs of its group times kernel
+        return math.prod(result.shape) * math.prod(inputs[1].shape[1:])
+    if op == "matmul":
+        return math.prod(result.shape) * int(inputs[0].shape[-1])
+    if op == "contract" and result._line is not None:
+        line = result._line
+        spec = dict(zip((name for name, *_ in line.plan.slots), line.saved, strict=True))["spec"]
+        left, right = spec.partition("->")[0].split(",")
+        return math.prod({**dict(zip(left, inputs[0].shape, strict=True)), **dict(zip(right, inputs[1].shape, strict=True))}.values())
+    return 0
 
 
 def _example(module: Module, example: Any) -> Tensor:
@@ -116,20 +154,22 @@ def _table(calls: list[_Call], names: dict[int, str], idle: int) -> str:
     def number(n: int) -> str:
         return f"{n:,}" if n else ""
 
-    rows = [("layer", "output", "parameters", "kept")]
+    rows: list[tuple[str, ...]] = [("layer", "output", "parameters", "forward", "backward", "kept")]
     for call in calls:
         name = names.get(id(call.module), "").rpartition(".")[2]
         layer = "  " * call.depth + f"{name} {type(call.module).__name__}".strip()
-        rows.append((layer, call.output, number(call.parameters), number(call.kept)))
+        rows.append((layer, call.output, *(number(n) for n in (call.parameters, call.forward, call.backward, call.kept))))
     if idle:
-        rows.append(("not called", "", number(idle), ""))
-    rows.append(("total", "", f"{sum(c.parameters for c in calls) + idle:,}", f"{sum(c.kept for c in calls):,}"))
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        rows.append(("not called", "", number(idle), "", "", ""))
+    sums = (sum(c.parameters for c in calls) + idle, *(sum(getattr(c, k) for c in calls) for k in ("forward", "backward", "kept")))
+    rows.append(("total", "", *(f"{n:,}" for n in sums)))
+    widths = [max(len(row[k]) for row in rows) for k in range(6)]
     lines = []
-    for k, (layer, output, parameters, kept) in enumerate(rows):
-        kept = kept.ljust(widths[3]) if not k else kept.rjust(widths[3])
-        lines.append(f"{layer:<{widths[0]}}  {output:<{widths[1]}}  {parameters:>{widths[2]}}  {kept}".rstrip())
+    for k, (layer, output, *numbers, kept) in enumerate(rows):
+        kept = kept.ljust(widths[5]) if not k else kept.rjust(widths[5])
+        middle = "  ".join(f"{n:>{w}}" for n, w in zip(numbers, widths[2:], strict=False))
+        lines.append(f"{layer:<{widths[0]}}  {output:<{widths[1]}}  {middle}  {kept}".rstrip())
     return "\n".join(lines)
 
 
-__all__ = ["summary"]
+__all__ = ["multiply_adds", "summary"]
