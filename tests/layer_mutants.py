@@ -46,7 +46,7 @@ EXPLICIT = [
     ("batch_norm", "staged", "eval formula", " + d_var * (2.0 / m) * (x - mu) + d_mu / m", ""),
     ("batch_norm", "staged", "variance of the sample", "d_var * (2.0 / m)", "d_var * (2.0 / (m - 1))"),
     ("batch_norm", "staged", "γ forgotten", "d_xhat = g * gamma_", "d_xhat = g * 1.0"),
-    ("batch_norm", "one_line", "eval formula", "-a * rstd * sum_gx / m, -a * sum_g / m", "0.0 * a, None"),
+    ("batch_norm", "one_line", "eval formula", "b=-a * rstd * sum_gx / m, c=-a * sum_g / m", "b=0.0 * a"),
     ("batch_norm", "one_line", "x for x̂", "-a * rstd * sum_gx", "-a * sum_gx"),
     ("batch_norm_eval", "one_line", "train formula",
      "return g * (gamma_ * rstd),",
@@ -56,9 +56,9 @@ EXPLICIT = [
      "-a * rstd * (r * sum_gx + d * sum_g) / m"),
     ("layer_norm", "one_line", "γ outside the means", "mg.paired_sums(g, rows, mu, 1, gamma_, rstd)",
      "mg.paired_sums(g, rows, mu, 1, None, rstd)"),
-    ("layer_norm", "one_line", "rms norm's formula", "-rstd * sum_h / m, gamma_", "None, gamma_"),
-    ("rms_norm", "one_line", "layer norm's formula", "-rrms * rrms * sum_hx / m, None",
-     "-rrms * rrms * sum_hx / m, -rrms * mg.mean(gamma_ * g, 1, keepdims=True)"),
+    ("layer_norm", "one_line", "rms norm's formula", "c=-rstd * sum_h / m, ", ""),
+    ("rms_norm", "one_line", "layer norm's formula", "b=-rrms * rrms * sum_hx / m",
+     "b=-rrms * rrms * sum_hx / m, c=-rrms * mg.mean(gamma_ * g, 1, keepdims=True)"),
     ("rms_norm", "one_line", "γ outside the mean", "mg.paired_sums(g, rows, None, 1, gamma_, rrms)",
      "mg.paired_sums(g, rows, None, 1, None, rrms)"),
     ("group_norm", "one_line", "γ outside the means", "sum_(gamma_ * sum_g, 2", "sum_(sum_g, 2"),
@@ -296,7 +296,7 @@ def ops_of(name: str, derivation: str) -> list[ByHand]:
 def mutants_of(name: str, derivation: str) -> Iterator[LayerMutant]:
     """Every mutant of one derivation, equivalent and broken ones among them."""
     for op in ops_of(name, derivation):
-        backward = op.joint.__globals__["backward"]
+        backward = op.backward
         parts = _parts(backward)
         for _, _, mistake, old, new in (row for row in EXPLICIT if row[:2] == (name, derivation)):
             holding = [f for f in parts if old in _source(f)[1]]

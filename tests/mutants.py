@@ -87,8 +87,7 @@ def replaced_rule(primitive: Primitive, name: str, rule: Callable[..., Any]) -> 
     before = dict(vars(primitive), rules=dict(primitive.rules))
     if isinstance(primitive, ByHand):
         assert name == "backward"
-        primitive.backward_names = primitive.parameters_of(rule, skip=2)
-        primitive.joint = primitive._joint(rule)
+        primitive.use(rule)
     else:
         primitive.rules[name] = rule
     primitive.plans.clear()

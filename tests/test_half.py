@@ -61,10 +61,10 @@ def test_computing_in_float16_is_rejected(name, monkeypatch):
 @pytest.mark.parametrize("name, derivation", [(n, d) for n in NAMES for d in layers.REGISTRY[n].derived if n != "batch_norm_eval"])  # has no statistics
 def test_statistics_in_float16_are_rejected(name, derivation, monkeypatch):
     p = layers.REGISTRY[name].derived[derivation].primitive
-    save = p.run_save
-    def in_half(d, m):
-        return tuple(a.astype("float16").astype("float32") if d[0].dtype == "float32" else a for a in save(d, m))
-    monkeypatch.setattr(p, "run_save", in_half)
+    save = p.saved_by
+    def in_half(inputs, meta):
+        return tuple(a.astype("float16").astype("float32") if next(iter(inputs.values())).dtype == "float32" else a for a in save(inputs, meta))
+    monkeypatch.setattr(p, "saved_by", in_half)
     assert rejected(name, derivation)
 
 

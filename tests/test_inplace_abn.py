@@ -349,6 +349,6 @@ def test_first_is_applied_before_and_then_after_and_out_may_be_the_input(shape, 
             np.testing.assert_allclose(to_host(found), to_host(wanted), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(to_host(mg.combine(g_, x_, *small, first=first)), to_host(expected[1]), rtol=1e-12, atol=1e-14)
     target = device[1].copy()
-    found = normalize.combine(xp, None, target, device[2], None, device[4], device[5], None, then=lambda t: xp.maximum(t, 0, out=t), out=target)
+    found = normalize.combine(xp, None, target, normalize.Coefficients(device[4], device[2], device[5]), then=lambda t: xp.maximum(t, 0, out=t), out=target)
     assert found is target
     np.testing.assert_allclose(to_host(target), np.maximum(b * (x - mu) + c, 0), rtol=1e-12, atol=1e-14)

@@ -27,6 +27,7 @@ from minigrad import optim
 from minigrad.kernels import normalize, select, threads
 from minigrad.kernels.cuda import launch, training
 from minigrad.kernels.cuda import normalize as planning
+from minigrad.kernels.normalize import Coefficients
 from minigrad.kernels.reduce import sum_over
 
 matmul = importlib.import_module("minigrad.kernels.matmul")
@@ -94,13 +95,13 @@ def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng,
     tolerance = 2e-6 if dtype == "float32" else 1e-14
     for _ in range(6):
         mu, a, b, c, w = (rng.normal(size=tuple(n if rng.random() < 0.5 else 1 for n in shape)).astype(dtype) for _ in range(5))
-        given = [to_device(xp, s) for s in (mu, a, b, c, w)]
-        found = normalize.combine(xp, to_device(xp, g), to_device(xp, x), *given)
+        given = Coefficients(*[to_device(xp, s) for s in (b, mu, c, a, w)])
+        found = normalize.combine(xp, to_device(xp, g), to_device(xp, x), given)
         np.testing.assert_allclose(to_host(found), a * w * g + b * (x - mu) + c, rtol=tolerance, atol=20 * tolerance)
-        found = normalize.combine(xp, None, to_device(xp, x), given[0], None, given[2], None, None)
+        found = normalize.combine(xp, None, to_device(xp, x), Coefficients(given.b, given.mu))
         np.testing.assert_allclose(to_host(found), b * (x - mu), rtol=tolerance, atol=20 * tolerance)
         out = to_device(xp, x)
-        assert normalize.combine(xp, to_device(xp, g), out, None, given[1], given[2], None, None, out=out) is out
+        assert normalize.combine(xp, to_device(xp, g), out, Coefficients(given.b, a=given.a), out=out) is out
         np.testing.assert_allclose(to_host(out), a * g + b * x, rtol=tolerance, atol=20 * tolerance)
     assert {name for name, _ in emulation.seen} == {"combine"}
 
@@ -195,7 +196,7 @@ def test_what_kernels_are_not_made_for_is_left_to_array_operations(fake_device, 
     if change != "mixed":
         assert planning.moments(xp, x, axes if change != "interleaved" else ()) is None
     assert change == "interleaved" or planning.paired_sums(xp, x, x, mu, None, None, axes) is None
-    assert change == "interleaved" or planning.combine(xp, None, x, mu, None, mu, None, None, None) is None
+    assert change == "interleaved" or planning.combine(xp, None, x, Coefficients(mu, mu), None) is None
 
 
 def test_the_tables_of_python_and_cuda_are_alike():

@@ -51,7 +51,7 @@ def batch_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any
     axes, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
     refuse_constant_channels("batch_norm", var, eps, x=x, axes=axes)
-    return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
+    return mg.scale_shift(x, mu, gamma / sqrt(var + eps), beta)
 
 
 def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
@@ -77,7 +77,7 @@ def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> 
     rstd = 1.0 / sqrt(var + eps)                                       # (1, C, 1, 1)
     sum_g, sum_gx = mg.paired_sums(g, x, mu, axes, r=rstd)             # Σ g, Σ g·xhat: one pass over g and x
     a = gamma_ * rstd
-    dx = mg.combine(g, x, mu, a, -a * rstd * sum_gx / m, -a * sum_g / m)
+    dx = mg.combine(g, x, mu, a=a, b=-a * rstd * sum_gx / m, c=-a * sum_g / m)
     return dx, mg.reshape(sum_gx, (-1,)), mg.reshape(sum_g, (-1,))
 
 

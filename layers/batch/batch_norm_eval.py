@@ -37,7 +37,7 @@ def no_statistics(x: Any) -> tuple[Any, ...]:
 def batch_norm_eval(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
     """a·(x − rm) + β in one pass, with a = γ/√(rv + ε)."""
     _, (gamma, beta, rm, rv) = per_channel("batch_norm_eval", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    return mg.combine(None, x, rm, None, gamma / sqrt(rv + eps), beta)
+    return mg.scale_shift(x, rm, gamma / sqrt(rv + eps), beta)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, running_var: Any, eps: float) -> tuple[Any, Any, Any]:

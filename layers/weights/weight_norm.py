@@ -47,7 +47,7 @@ def weight_norm(xp: Any, v: Any, gain: Any, *, saved: Any) -> Any:
     """(gain/‖v‖)·v in one pass."""
     _, _, (gain_,) = per_filter("weight_norm", v, gain=gain)
     (rnorm,) = saved
-    return mg.combine(None, v, None, None, gain_ * rnorm, None)
+    return mg.scale_shift(v, None, gain_ * rnorm)
 
 
 def backward(g: Any, saved: Any, v: Any, gain: Any) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ def backward(g: Any, saved: Any, v: Any, gain: Any) -> tuple[Any, Any]:
     (rnorm,) = saved
     _, along = mg.paired_sums(g, v, None, axes, r=rnorm)               # u·g: (out, 1, ...)
     a = gain_ * rnorm
-    dv = mg.combine(g, v, None, a, -a * rnorm * along, None)           # like v    eq 3
+    dv = mg.combine(g, v, None, a=a, b=-a * rnorm * along)             # like v    eq 3
     return dv, reshape(along, (-1,))
 
 

@@ -55,7 +55,7 @@ def not_zero(a: Any, eps: float, iterations: int) -> Any:
     if eps < 0:
         raise error(ValueError, NAME, got=f"eps={eps}", needs="eps of at least 0", fix="eps=1e-5")
     size = expand_dims(trace(a, 0, -2, -1), (-2, -1))
-    raw = getattr(size, "_data", size)
+    raw: Any = getattr(size, "_data", size)
     if eps == 0 and backend.name_of(raw) == "numpy" and (raw == 0).any():
         raise error(ValueError, NAME, got="a group of constant channels and eps=0", needs="some spread in every group, or eps > 0",
                     fix="use eps=1e-5")

@@ -1,7 +1,7 @@
 """The documentation as a web site: ``python -m lectures.site.docs [DEST] [--mathjax FILE]`` (``make docs``; ``make site`` builds the lectures too).
 
 Sphinx makes it from the Markdown in this repository, and from pages that are written here: the API reference from the docstrings, the
-homework, the equation ledger as it measures now, and the catalogue of errors. It works from a folder, with search, and needs no network.
+homework, the source documents as the ledger measures them now, and the catalogue of errors. It works from a folder, with search, and needs no network.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from lectures.build import sources, syllabus
 from lectures.release import strip
 from minigrad.files import new_folder
 
+from . import reading
 from .check import problems
-from .docstrings import code, fenced
+from .docstrings import code, escaped, fenced
 from .mathjax import NAME as MATHJAX_FILE
 from .mathjax import NoMathJax, mathjax
 
@@ -139,29 +140,6 @@ def homeworks(folder: Path = LECTURES / "homework") -> dict[str, str]:
     return made | {"homework/index.md": listed(text, [Path(page).stem for page in made])}
 
 
-def ledger() -> str:
-    """Every equation of the documents with what it measures, now and here."""
-    from lectures.equations import DOCUMENTS, measure
-    from lectures.equations.__main__ import rows
-    made = ["# The equation ledger", "Every gradient equation of the five [source documents](guides/references.md), as printed, and what it measures: a "
-            "verdict, and its relative error against the tape and central differences. `python -m lectures.equations` measures again; `lectures/equations` "
-            "holds the equations and says what the verdicts mean."]
-    for document in DOCUMENTS.values():
-        made += [f"## {document.short}", f"*{document.title}.* Notation: {escaped(document.notation)}."]
-        table = ["| equation | verdict | error | form |", "|---|---|---|---|"]
-        for entry in document.entries:
-            for number, verdict, error, form in rows(measure(entry)):
-                word = f"**{verdict}**" if verdict == "misprint" else verdict
-                table.append(f"| {escaped(number)} | {word} | {error} | {escaped(form.strip())} |")
-        made.append("\n".join(table))
-    return "\n\n".join(made) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Plain text, in a cell of a table too; a word of TeX, which is named and not meant, is code."""
-    return "".join(code(part) if i % 2 else re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", part) for i, part in enumerate(re.split(r"(\\[a-z]+)", text)))
-
-
 def errors(text: str) -> str:
     """The catalogue of mistakes, from the snapshot of their texts."""
     made = ["# What errors say", "Every text says what the op got, what it needs, and the usual fix. These are mistakes that people make, and what minigrad "
@@ -181,7 +159,7 @@ def contents(made: dict[str, str]) -> str:
     """The tree of the site, for the end of its first page."""
     titles = {"guides/students": "For students"}  # their README has the title that it needs by itself
     guides = [f"{titles[name]} <{name}>" if name in titles else name for name in (page.removesuffix(".md") for page in made if page.startswith("guides/"))]
-    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "ledger"], "Reference": ["api/index", "errors"],
+    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "documents/index"], "Reference": ["api/index", "errors"],
              "Measured": ["experiments/index", "benchmarks/index", "datasets/digits"]}
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in trees.items()) + "\n"
 
@@ -196,7 +174,7 @@ def written(root: Path = ROOT) -> dict[str, str]:
         texts |= {f"api/{name}": text for name, text in Reference().pages().items()}
     except DeadName as names:
         raise NotBuilt(str(names)) from None
-    texts |= homeworks() | {"ledger.md": ledger(), "errors.md": errors(ERRORS.read_text("utf-8"))}
+    texts |= homeworks() | reading.pages() | {"errors.md": errors(ERRORS.read_text("utf-8"))}
     texts["experiments/index.md"] = listed("# Experiments\n\nThe documents' tables, figures and claims, measured; `python -m experiments NAME` measures again.",
                                            [Path(page).stem for page in made if page.startswith("experiments/")])
     texts["benchmarks/index.md"] = listed("# Benchmarks\n\nWhat was measured, on which machine; `make bench` measures again.",

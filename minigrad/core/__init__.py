@@ -8,7 +8,9 @@
     tensor.py        a value and the tape line that made it
     donation.py      an op that may overwrite its input's memory
     plan.py          what a tape line of an op keeps
-    primitive.py     an op beside its rules: the decorator, and calling an op
+    inputs.py        what an op takes, and what it says of the rest
+    calls.py         calling an op: the general way, and the shorter ones
+    primitive.py     an op beside its rules: the decorator
     by_hand.py       ops with one backward for all inputs, derived by hand
                      (here ../ops/: every op beside its derivative, a page of calculus each)
     engine.py        backward, grad: the tape walked back, and freed

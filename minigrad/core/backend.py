@@ -17,6 +17,7 @@ from ..kernels.cuda.find import import_cupy
 from .errors import BackendError, describe, error
 
 Array = Any  # an array of any registered backend: numpy.ndarray, cupy.ndarray, ...
+Namespace = Any  # the module that works on it: numpy, cupy, ...
 DType = np.dtype
 
 NAMES: dict[str, Any] = {}  # "numpy" -> module
@@ -33,6 +34,7 @@ _here = _ThreadBackend()
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")
 default_dtype: DType = float32
+REAL = frozenset(np.dtype(c) for c in "?bBhHiIlLqQefd")  # what a tensor may hold (long double, and another byte order, too, but seldom)
 
 
 def register(name: str, module: Any) -> None:
@@ -168,7 +170,7 @@ def read_only_view(array: Array) -> Array:
     return view
 
 
-def broadcast_view(xp: Any, array: Array, shape: tuple[int, ...]) -> Array:
+def broadcast_view(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
     """``xp.broadcast_to``; on NumPy, where that takes longer than a small op, made from strides directly."""
     if xp is not np or not array.flags.c_contiguous:
         return xp.broadcast_to(array, shape)

@@ -70,6 +70,8 @@ def fixture(probe: Probe, line: LineSpec, name: str) -> Any:
     target = str(line.target)
     if name.startswith("d_") and name[2:] in probe.lines:
         value = name[2:]
+        if target not in probe.lines:
+            raise ArgumentError(f"{name} cannot be used: this line predicts a number, from sizes alone")
         below = probe.downstream(target)
         allowed = below if line.adjoints is None else set(line.adjoints)
         if value == target and target != probe.output:

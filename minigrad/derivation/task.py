@@ -76,6 +76,7 @@ class Task:
         given: further arguments for the lines: name -> function of all values by name, for example the number of elements.
         hints: name of a line -> hints, from weak to strong.
         source: document and equations.
+        measured: for lines that predict a number instead of an adjoint: name of the line -> function of all values by name that measures it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Task:
     given: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
     source: str = ""
+    measured: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
 
     def line(self, name: str) -> LineSpec:
         """The line of this name, complete."""
