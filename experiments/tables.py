@@ -164,7 +164,7 @@ def readme(experiments: Mapping[str, Experiment], results: Path) -> str:
             path = results / e.name / f"{stem}.json"
             if path.exists():
                 found = json.loads(path.read_text(encoding="utf-8"))
-                data, page = f" ({stem})" if len(e.datasets) > 1 else "", f"[`{e.name}`](experiments/results/{e.name}/{stem}.md)"
+                data, page = f" ({stem})" if len(e.datasets) > 1 else "", f"[{e.name}](experiments/results/{e.name}/{stem}.md)"
                 rows += [(found["document"], r["quantity"] + data, number(r["document"]), r["shown"], r["verdict"], page)
                          for r in found["rows"] if r["headline"]]
     return "\n".join(markdown_table(README_HEAD, rows))

@@ -330,7 +330,7 @@ def test_the_table_has_the_documents_number_ours_and_the_verdict(toy, tmp_path):
 def test_the_readmes_table_is_made_of_the_headlines(toy, tmp_path):
     tables.write(toy, run(toy, tmp_path / "toy"), dataset=None, folder=tmp_path / "toy", stem="table", command="")
     lines = tables.readme({"toy": toy}, tmp_path).splitlines()
-    assert len(lines) == 3 and lines[2].startswith("| cwn, figure 1 | b - a | 1 | 1") and "`toy`" in lines[2]
+    assert len(lines) == 3 and lines[2].startswith("| cwn, figure 1 | b - a | 1 | 1") and "[toy](experiments/results/toy/" in lines[2]
 
 
 def test_the_readme_has_the_committed_results():

@@ -17,7 +17,7 @@ from minigrad.kernels import half, normalize, reduce
 FORMS = [(name, form) for name, layer in layers.REGISTRY.items() for form in ("composed", *layer.derived)]
 LOOKED_AT_ONCE = ("batch_norm", "group_norm", "layer_norm", "weight_norm")  # the others: make test-more
 SCALES = [(0.0, 1e-3), (0.0, 1.0), (0.0, 300.0), (0.0, 3000.0), (1000.0, 1.0)]  # mean, deviation
-WHITENING = ("decorrelated_batch_norm", "iter_norm", "orthogonal_weight_norm")
+WHITENING = ("decorrelated_batch_norm", "pca_whitening", "iter_norm", "orthogonal_weight_norm")
 
 
 def drawn(name, form, parameters, scales=SCALES):

@@ -359,7 +359,7 @@ def test_one_sample_whitens_to_zero():
 # -- what is kept -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "small"), [("decorrelated_batch_norm", 2 * 36 + 2 * 6), ("iter_norm", 12 * 36 + 6 + 1)])
+@pytest.mark.parametrize(("name", "small"), [("decorrelated_batch_norm", 2 * 36 + 2 * 6), ("pca_whitening", 2 * 36 + 2 * 6), ("iter_norm", 12 * 36 + 6 + 1)])
 def test_derived_keeps_x_and_small_matrices_only(name, small):
     """small: μ, Σ, D, λ; μ, Σ, tr A and the iterates. Composed keeps at least twice x in float64."""
     layer = layers.REGISTRY[name]
@@ -380,7 +380,7 @@ def test_a_training_step_never_waits_for_the_device(fake_device, size):
     v = mg.tensor(np.random.default_rng(0).normal(size=(8, 5)), requires_grad=True, backend="fake")
     g = mg.tensor(np.random.default_rng(1).normal(size=(8, 5)), backend="fake")
     with mg.use("fake"):
-        modules = [cls(5, size, dtype="float64") for cls in (layers.DecorrelatedBatchNorm1d, layers.IterNorm1d)]
+        modules = [cls(5, size, dtype="float64") for cls in MODULES]
     with fake_device.no_sync():
         for module in modules:
             module(v).backward(g)
@@ -423,7 +423,7 @@ def test_the_coupled_iteration_is_the_printed_one_and_survives_float32():
 
 # -- Modules ------------------------------------------------------------------------------------------------------------
 
-MODULES = [layers.DecorrelatedBatchNorm1d, layers.IterNorm1d]
+MODULES = [layers.DecorrelatedBatchNorm1d, layers.PCAWhitening1d, layers.IterNorm1d]
 
 
 def batch(seed, m, d):
@@ -456,7 +456,7 @@ def test_evaluation_uses_what_was_averaged(cls, inference, size, backend):
     if inference == "projection":
         assert relative(y, trained) < 1e-12
     else:  # the covariance is larger by m/(m − 1)
-        plain = WHITENING[cls.layer](x, eps=1e-5 * 11 / 12, group_size=size)
+        plain = layers.REGISTRY[cls.layer].form("derived")(x, eps=1e-5 * 11 / 12, group_size=size)
         assert relative(y, plain * (11 / 12) ** 0.5) < 1e-12
 
 

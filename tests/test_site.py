@@ -90,11 +90,12 @@ def test_every_guide_is_a_page_of_the_site_and_its_links_lead_somewhere():
     made = docs.pages()
     assert {f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")} <= set(made.values())
     assert {f"benchmarks/results/{p.name}" for p in (ROOT / "benchmarks" / "results").glob("*.md")} <= set(made.values())
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "experiments" / "results").glob("*/*.md")} <= set(made.values())
     for page, file in made.items():
         text = docs.moved((ROOT / file).read_text("utf-8"), page, made)  # raises NotBuilt
         for target in re.findall(r"\]\((?!here:|https?:)([^)#\s]+\.md)", "".join(docs.CODE.split(text)[::2])):
             place = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
-            assert place in made or place == "benchmarks/index.md", (page, target)
+            assert place in made or place in ("benchmarks/index.md", "experiments/index.md"), (page, target)
     tree = docs.contents(made)
     assert all(page.removesuffix(".md") in tree for page in made if page.startswith("guides/"))
 
@@ -105,6 +106,9 @@ def test_links_are_those_of_the_site():
     assert moved == "[a](guides/a.md#top) ![d](images/demo.png) [b](here:../01_tape.html) l [[ioffe2017]](guides/references.md#ioffe2017)\n"
     assert docs.moved("[r](../README.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`", "guides/a.md", made) == \
         "[r](../index.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`"
+    made["experiments/e-digits.md"] = "experiments/results/e/digits.md"
+    assert docs.moved("![e](digits.png) [r](../../../README.md)", "experiments/e-digits.md", made) == "![e](../images/e-digits.png) [r](../index.md)"
+    assert docs.moved("[e](experiments/results/e/digits.md)", "index.md", made) == "[e](experiments/e-digits.md)"
     with pytest.raises(docs.NotBuilt, match=r"docs/a\.md links to b\.md, which is not there"):
         docs.moved("[b](b.md)", "guides/a.md", made)
 

@@ -23,7 +23,7 @@ from ..registry import REGISTRY, Case, Form, Layer
 
 Results = list[Any]  # float NumPy arrays; None where nothing depends on an input
 
-WHITENING = {"decorrelated_batch_norm", "iter_norm", "orthogonal_weight_norm"}
+WHITENING = {"decorrelated_batch_norm", "iter_norm", "pca_whitening", "orthogonal_weight_norm"}
 NO_QUOTIENT = "mean 1e4"  # a case where the difference quotient, not the layer, loses its digits
 
 

@@ -9,7 +9,7 @@ One file per document; `ledger` holds the few lines of machinery. `printed` list
 claims; `homes` finds where they live. The exit status is 0 when every verdict is the expected one, and everything has a home.
 """
 
-from . import bn_jacobian, bn_lecture, cwn, dbn, inplace_abn
+from . import bn_jacobian, bn_lecture, cwn, dbn, dbn_cost, inplace_abn
 from .ledger import Document, Entry, Result, measure
 
 DOCUMENTS: dict[str, Document] = {d.short: d for d in (dbn.DBN, bn_lecture.LECTURE, bn_jacobian.JACOBIAN, inplace_abn.INPLACE, cwn.CWN)}

@@ -70,6 +70,8 @@ def pages(root: Path = ROOT) -> dict[str, str]:
     """{page of the site: file of the repository} of all Markdown that becomes a page as it is."""
     more = {f"guides/{p.name}": f"docs/{p.name}" for p in sorted((root / "docs").glob("*.md"))}
     more |= {f"benchmarks/{p.name}": f"benchmarks/results/{p.name}" for p in sorted((root / "benchmarks" / "results").glob("*.md"))}
+    results = root / "experiments" / "results"
+    more |= {f"experiments/{p.parent.name}-{p.name}": p.relative_to(root).as_posix() for p in sorted(results.glob("*/*.md"))}
     return PAGES | {page: file for page, file in more.items() if page not in PAGES}
 
 
@@ -80,7 +82,7 @@ def moved(text: str, page: str, made: dict[str, str], root: Path = ROOT) -> str:
     """
     file = made[page]
     places = {source: place for place, source in made.items()} | {"datasets": "datasets/digits.md", "benchmarks/results": "benchmarks/index.md",
-                                                                  "benchmarks": "benchmarks/index.md"}
+                                                                  "benchmarks": "benchmarks/index.md", "experiments": "experiments/index.md"}
 
     def link(m: re.Match[str]) -> str:
         mark, label, target, anchor = m.groups()
@@ -107,8 +109,9 @@ def cited(text: str, references: str) -> str:
 
 
 def image(path: str) -> str:
-    """Where an image of the repository lies among the sources."""
-    return f"images/{posixpath.basename(path)}"
+    """Where an image of the repository lies among the sources. Figures of experiments have the names of their data: the experiment's comes before."""
+    place = posixpath.relpath(path, "experiments/results")
+    return f"images/{posixpath.basename(path) if place.startswith('..') else place.replace('/', '-')}"
 
 
 # -- pages that are written here ---------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ def contents(made: dict[str, str]) -> str:
     titles = {"guides/students": "For students"}  # their README has the title that it needs by itself
     guides = [f"{titles[name]} <{name}>" if name in titles else name for name in (page.removesuffix(".md") for page in made if page.startswith("guides/"))]
     trees = {"Guides": guides, "Course": ["lectures", "homework/index", "documents/index"], "Reference": ["api/index", "errors"],
-             "Measured": ["benchmarks/index", "datasets/digits"]}
+             "Measured": ["experiments/index", "benchmarks/index", "datasets/digits"]}
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in trees.items()) + "\n"
 
 
@@ -173,6 +176,8 @@ def written(root: Path = ROOT) -> dict[str, str]:
     except DeadName as names:
         raise NotBuilt(str(names)) from None
     texts |= homeworks() | reading.pages() | {"errors.md": errors(ERRORS.read_text("utf-8"))}
+    texts["experiments/index.md"] = listed("# Experiments\n\nThe documents' tables, figures and claims, measured; `python -m experiments NAME` measures again.",
+                                           [Path(page).stem for page in made if page.startswith("experiments/")])
     texts["benchmarks/index.md"] = listed("# Benchmarks\n\nWhat was measured, on which machine; `make bench` measures again.",
                                           [Path(page).stem for page in made if page.startswith("benchmarks/")])
     return texts
@@ -194,9 +199,10 @@ def build(dest: Path, program: str, root: Path = ROOT) -> int:
         for page, text in written(root).items():
             (source / page).parent.mkdir(parents=True, exist_ok=True)
             (source / page).write_text(text, "utf-8")
-        for file in [*(root / "docs").glob("*.png"), *(root / "benchmarks" / "results").glob("*.png")]:
+        figures = ("docs/*.png", "benchmarks/results/*.png", "experiments/results/*/*.png")
+        for file in (file for pattern in figures for file in root.glob(pattern)):
             (source / "images").mkdir(exist_ok=True)
-            shutil.copy(file, source / image(file.name))
+            shutil.copy(file, source / image(file.relative_to(root).as_posix()))
         (source / "_static").mkdir()
         (source / "_static" / MATHJAX_FILE).write_text(program, "utf-8")
         shutil.copy(HERE / "sphinx" / "docs.css", source / "_static")

@@ -13,7 +13,7 @@ Which layer uses which kernel, in its default form:
     group_norm instance_norm centered_weight_norm weight_standardization    moments_parts combine     paired_parts combine
     weight_norm                                                             paired_parts combine      paired_parts combine
     layer_norm rms_norm                                                     rows_forward              rows_backward
-    decorrelated_batch_norm iter_norm whiten_eval                           -                         -
+    decorrelated_batch_norm pca_whitening iter_norm whiten_eval             -                         -
     orthogonal_weight_norm spectral_norm orthonormality_penalty             -                         -
 
 The last two rows are products of matrices and eigendecompositions, for which CuPy has libraries. Where a channel is cut into parts,
