@@ -49,7 +49,7 @@ def principal_axes(sigma: Any, *, eps: float) -> tuple[Any, Any]:
     Raw arrays or Tensors; a sign is a constant for the derivative.
     """
     lam, d = eigh(sigma)
-    raw = getattr(d, "_data", d)
+    raw: Any = getattr(d, "_data", d)
     backwards = raw.max(-2, keepdims=True) + raw.min(-2, keepdims=True) < 0                # (G, 1, d)
     return maximum(lam, 0.0) + eps, d * backend.namespace(raw).where(backwards, -1.0, 1.0)
 
