@@ -20,7 +20,7 @@ from .registry import Row, Runs, experiment
 from .statistics import exact, mean, median_ratio, near
 from .timing import inference, interleaved, random_batch, training_step
 
-TRAINING = {"BN": 163.68, "G8": 707.47, "G16": 466.92, "G64": 297.25, "G256": 440.88, "G512": 1004.0}  # seconds an epoch
+TRAINING = {"BN": 163.68, "G8": 707.47, "G16": 466.92, "G64": 297.25, "G256": 440.88, "G512": 1004.0}  # seconds per epoch
 INFERENCE = {"BN": 11.47, "G8": 15.50, "G16": 14.41, "G64": 13.70, "G256": 13.64, "G512": 13.68}
 CHANNELS = (64, 128, 256, 256, 512, 512, 512, 512)
 

@@ -17,7 +17,7 @@ from .registry import Row, Runs, experiment
 from .statistics import mean, median_ratio, near
 from .timing import inference, interleaved, random_batch, training_step
 
-TRAINING = {"Res-20": (25.97, 42.87), "Res-32": (40.36, 57.47), "Res-44": (55.03, 72.06), "Res-56": (69.53, 86.80),  # BN, DBN-scale: seconds an epoch
+TRAINING = {"Res-20": (25.97, 42.87), "Res-32": (40.36, 57.47), "Res-44": (55.03, 72.06), "Res-56": (69.53, 86.80),  # BN, DBN-scale: seconds per epoch
             "WideRes-28": (440.0, 457.0), "WideRes-40": (643.94, 659.55)}
 INFERENCE = {"Res-20": (1.94, 2.44), "Res-32": (2.80, 3.33), "Res-44": (3.65, 4.36), "Res-56": (4.57, 5.12),
              "WideRes-28": (36.56, 38.10), "WideRes-40": (25.69, 26.08)}

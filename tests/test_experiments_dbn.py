@@ -59,7 +59,7 @@ def runs_of(found, results, **sizes):
 
 
 def test_the_documents_own_times_agree_with_themselves():
-    """Rows made of the document's numbers, in eight turns: every one agrees, but for groups that no one said anything of."""
+    """Rows made of the document's numbers, in eight turns: every one agrees, except for groups that no one said anything of."""
     def turns(times, names):
         return {name: [times[name] * (1 + 0.001 * i) for i in range(8)] for name in names}
     groups = ("G8", "G16", "G64", "G256", "G512")
