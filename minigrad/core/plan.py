@@ -126,6 +126,8 @@ class Plan:
                 return lambda g, s: rule(g, s[i])
             case [i, j]:
                 return lambda g, s: rule(g, s[i], s[j])
+            case [i, j, k]:
+                return lambda g, s: rule(g, s[i], s[j], s[k])
         return lambda g, s: rule(g, *[s[i] for i in at])
 
     def _slot(self, name: str, kind: str, key: Any) -> int:
