@@ -35,7 +35,7 @@ from . import checkpoint, data, derivation, elsewhere, nn, optim  # noqa: E402
 
 Tensor.__getattr__ = elsewhere.attribute  # type: ignore[attr-defined]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if not TYPE_CHECKING:  # type checkers read the lines above, and complain about names that do not exist
     __all__ = sorted([
