@@ -25,7 +25,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
+.PHONY: help demo test test-more test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ demo: $(VENV)/.demo  ## train a small network and show what the tape knows about
 
 test: $(VENV)/.test  ## the fast tests and every example in a docstring, on all backends that this machine has
 	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS)
+
+test-more: $(VENV)/.test  ## further cases of what the fast tests look at once: every op in all dtypes, every layer in both orders
+	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m "more and not slow"
 
 test-slow: $(VENV)/.test  ## the slow tier: trainings, mutants, an installed wheel
 	@$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS) -m slow
@@ -63,7 +66,7 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 	@MINIGRAD_LECTURE_BACKEND=cupy $(PYTEST) $(PYTEST_ARGS) -m notebook
 
 cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC and run them on the CPU; needs no GPU
-	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) tests/test_kernels_cuda.py
+	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) -m "not slow" tests/test_kernels_cuda.py
 
 torch-oracle: $(VENV)/.test  ## compare all ops, layers and optimizers with PyTorch on the samples of its own tests; installs PyTorch and expecttest
 	@$(PY) -c "import torch, expecttest" 2>/dev/null || { $(call install,.[oracle]); } || :

@@ -26,6 +26,7 @@ import numpy as np
 import layers
 import minigrad as mg
 import models
+from minigrad.check.relative import relative_error, worst
 
 from . import _reference_step
 
@@ -128,10 +129,9 @@ def forward_backward(form: Any, arrays: list[Any], cotangent: Any, keywords: dic
     return lambda: mg.grad(form(*inputs, **keywords), inputs, v)
 
 
-def worst(found: tuple[Any, ...], reference: tuple[Any, ...]) -> float:
-    """Largest relative difference of two tuples of gradients."""
-    return max(float(np.linalg.norm(a.numpy().astype("f8") - b.numpy().astype("f8")) / (np.linalg.norm(b.numpy().astype("f8")) or 1))
-               for a, b in zip(found, reference, strict=True))
+def off(found: tuple[Any, ...], reference: tuple[Any, ...]) -> float:
+    """The largest relative error of some gradients."""
+    return worst(relative_error(a, b) for a, b in zip(found, reference, strict=True))
 
 
 def torch_norm(name: str, shape: tuple[int, ...], parameter: tuple[int, ...], keywords: dict[str, Any]) -> Callable[[Any], Step]:
@@ -166,7 +166,7 @@ def norms(backend: str, clock: Clock, torch: Torch, small: bool, bandwidth: floa
         host = [np.random.default_rng(i).normal(1, 1, s).astype("float32") for i, s in enumerate((little, *[parameter(little)] * (1 + beta), little))]
         with_double = forward_backward(layer.composed, [a.astype("float64") for a in host[:-1]], host[-1].astype("float64"), keywords)()
         there = [mg.backend.from_numpy(a, backend) for a in host]
-        error = worst(forward_backward(layer.form("derived"), there[:-1], there[-1], keywords)(), with_double)
+        error = off(forward_backward(layer.form("derived"), there[:-1], there[-1], keywords)(), with_double)
         shape = little if small else large
         arrays = [normal(s, backend, i) for i, s in enumerate((shape, *[parameter(shape)] * (1 + beta)))]
         v = normal(shape, backend, 9)
@@ -198,7 +198,7 @@ def whitening(backend: str, clock: Clock, torch: Torch, small: bool) -> list[dic
             layer, keywords = layers.REGISTRY[name], {"eps": 1e-3, "group_size": size}
             few = x[:4, :, :6, :6].copy()
             host = mg.backend.to_numpy(few).astype("float64")
-            error = worst(forward_backward(layer.form("derived"), [few], few, keywords)(), forward_backward(layer.form("derived"), [host], host, keywords)())
+            error = off(forward_backward(layer.form("derived"), [few], few, keywords)(), forward_backward(layer.form("derived"), [host], host, keywords)())
             ms = clock(forward_backward(layer.form("derived"), [x], v, keywords))
             rows.append({"layer": name, "group size": size, "error": error, "ms": ms, "times our convolution": ms / convolution,
                          "times PyTorch's": None if theirs is None else ms / theirs})

@@ -15,6 +15,7 @@ import numpy as np
 import layers
 import minigrad as mg
 import models
+from minigrad.check.relative import relative_error
 from minigrad.core.backend import Array
 from scripts.options import Options
 
@@ -33,7 +34,7 @@ def error(x: Array, eps: float, *, normalized: bool = True) -> tuple[float, floa
     gram = np.array([[m, xhat.sum()], [xhat.sum(), xhat @ xhat]])                        # of e and x̂; U = B Bᵀ, gram = BᵀB
     lam = np.maximum(np.linalg.eigvalsh(gram), 0)                                        # U's two eigenvalues, λ₂ first
     other = min(lam, key=lambda v: abs(v - xhat @ xhat)) if normalized else lam[0]       # the one of x̂
-    return float(np.linalg.norm(lam * lam - m * lam) / np.linalg.norm(m * lam)), float(abs(1 - other / m))
+    return relative_error(lam * lam, m * lam), float(abs(1 - other / m))
 
 
 @experiment("jacobian_batch_size", document="bn-jacobian, eq 10", claim="U² ≈ mU for relatively large batches of Gaussian data: the error falls with m",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minigrad.files import write_atomically
 from scripts.curves import STYLE
 from scripts.trainer import machine
 
@@ -60,10 +61,10 @@ def write(found: Experiment, runs: Runs, *, dataset: str | None, folder: Path, s
     assert found.rows is not None
     rows = list(found.rows(runs))
     try:
-        replace(folder / f"{stem}.json", as_json(found, rows, runs, dataset, command).encode())
+        write_atomically(folder / f"{stem}.json", as_json(found, rows, runs, dataset, command).encode())
         with figure(folder / f"{stem}.png") as fig:
             (found.draw or (lambda fig, runs: forest(fig, rows, found.name)))(fig, runs)
-        replace(folder / f"{stem}.md", as_markdown(found, rows, runs, dataset, stem, command).encode())
+        write_atomically(folder / f"{stem}.md", as_markdown(found, rows, runs, dataset, stem, command).encode())
     except OSError as e:
         raise ExperimentError(f"cannot write the table into {folder}: {e.strerror or e}. All runs are in its journal: make room, and the same command "
                               "writes the table without running anything") from e
@@ -128,26 +129,15 @@ def figure(path: Path) -> Iterator[Any]:
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with plt.style.context(STYLE):
         fig = plt.figure(layout="constrained")
         try:
             yield fig
-            fig.savefig(temporary, format="png", metadata={"Software": None})
-            os.replace(temporary, path)
+            picture = io.BytesIO()
+            fig.savefig(picture, format="png", metadata={"Software": None})
+            write_atomically(path, picture.getbuffer())
         finally:
             plt.close(fig)
-            temporary.unlink(missing_ok=True)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file: whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def listing(experiments: Mapping[str, Experiment]) -> str:

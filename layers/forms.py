@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 
 
-class _Here(threading.local):
+class _ThreadForm(threading.local):
     form = "derived"  # of the modules that this thread creates
 
     def __init__(self) -> None:
         self.outer: list[str] = []  # forms outside each `use_form` that is open
 
 
-_here = _Here()
+_here = _ThreadForm()
 
 
 def chosen_form() -> str:
@@ -22,6 +22,8 @@ def chosen_form() -> str:
 
 class use_form:
     """Modules created inside this block, in this thread, use this form: "composed", "derived", or a derivation's name.
+
+    Only a ``with`` block has an effect: the call alone changes nothing.
 
     >>> import layers
     >>> with layers.use_form("composed"):

@@ -11,6 +11,13 @@ from minigrad.kernels import normalize
 from minigrad.ops.elementwise import require_floating
 
 
+def _missing(layer: str, name: str, shape: Any) -> Exception:
+    """The error for a parameter that is None: a module makes its own, a function has no default for them."""
+    made = f"minigrad.{'ones' if name in ('gamma', 'running_var') else 'zeros'}"
+    return error(TypeError, layer, got=f"{name}=None", needs=f"a Tensor{f' of shape {tuple(shape)}' if shape else ''}",
+                 fix=f"{name}={made}({tuple(shape) if shape else 'shape'}), or the module, which makes its parameters itself")
+
+
 def one_dtype(layer: str, x: Any, **parameters: Any) -> tuple[Any, ...]:
     """The parameters and statistics in the dtype of x, which integers follow. (Where x is float16, all are float32 here.)
 
@@ -18,6 +25,8 @@ def one_dtype(layer: str, x: Any, **parameters: Any) -> tuple[Any, ...]:
         TypeError: one is of another floating dtype than x.
     """
     for name, p in parameters.items():
+        if p is None:
+            raise _missing(layer, name, ())
         if p.dtype != x.dtype and p.dtype.kind == x.dtype.kind == "f":
             raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {x.dtype}",
                         needs="one floating dtype (float32 also beside float16 x): nothing is converted silently", fix=f"{name}.astype('{x.dtype}')")
@@ -37,6 +46,8 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
         raise error(ValueError, layer, got=describe(x), needs=f"x of shape (N, C, *spatial){'' if spatial else ' or (N, C)'}",
                     fix="reshape x; the batch axis comes first, then channels")
     for name, p in parameters.items():
+        if p is None:
+            raise _missing(layer, name, (x.shape[1],))
         if tuple(p.shape) != (x.shape[1],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
@@ -62,8 +73,10 @@ def trailing(layer: str, x: Any, **parameters: Any) -> tuple[tuple[int, ...], tu
     """
     if x.dtype.kind != "f":
         require_floating(layer, x=x, **parameters)
-    ndim = next(iter(parameters.values())).ndim
+    ndim = getattr(next(iter(parameters.values())), "ndim", 0)
     for name, p in parameters.items():
+        if p is None:
+            raise _missing(layer, name, x.shape[1:])
         if not 0 < ndim <= x.ndim or tuple(x.shape[-ndim:]) != tuple(p.shape) or not p.size:
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
                         needs="the shape of x's last axes, the ones to normalize over", fix="give every parameter one shape, x.shape[k:]")

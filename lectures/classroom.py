@@ -28,6 +28,7 @@ import minigrad as mg
 import models
 from layers.verify.training import trained_side_by_side
 from minigrad import data, derivation, nn, optim
+from minigrad.check.relative import relative_error, worst
 
 HOMEWORK = Path(__file__).resolve().parent / "homework"
 FAST = os.environ.get("MINIGRAD_LECTURE") == "fast"  # fewer steps, the same story
@@ -45,12 +46,6 @@ if "matplotlib_inline" in sys.modules:  # in a notebook: figures with twice the 
 
 def _on_the_host(value: Any) -> Any:
     return np.asarray(value.numpy() if isinstance(value, mg.Tensor) else value, dtype=np.float64)
-
-
-def relative_error(ours: Any, reference: Any) -> float:
-    """‖ours − reference‖ / ‖reference‖ of two arrays or Tensors; ‖ours‖ where the reference is zero."""
-    a, b = _on_the_host(ours), _on_the_host(reference)
-    return float(np.linalg.norm(a - b) / (np.linalg.norm(b) or 1.0))
 
 
 def agree(name: str, ours: Any, reference: Any, within: float = 1e-13) -> None:
@@ -183,7 +178,7 @@ def train_tiny_cnn(norm: str = "batch_norm", forms: tuple[str, str] = ("composed
                 times[form].append(step.seconds[form])
                 result.kept.setdefault(form, step.kept[form])
                 result.loss[form].append(step.loss[form])
-            result.agreement.append(max(step.differences))
+            result.agreement.append(worst(step.differences))
         result.seconds = {form: median(spent) for form, spent in times.items()}
         result.accuracy = {form: _accuracy(model, dtype) for form, model in result.models.items()}
     return result

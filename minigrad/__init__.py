@@ -33,6 +33,8 @@ Tensor.backward = backward  # type: ignore[method-assign, assignment]
 
 from . import checkpoint, data, derivation, elsewhere, nn, optim  # noqa: E402
 
+Tensor.__getattr__ = elsewhere.attribute  # type: ignore[attr-defined]
+
 __version__ = "0.1.0"
 
 if not TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there

@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib
 import json
@@ -30,6 +29,7 @@ from typing import Any
 from .core.backend import current_name, is_array, to_numpy
 from .core.errors import describe, error
 from .core.tensor import Tensor, tensor
+from .files import StrPath, remove_leftovers, write_atomically
 
 _HEADER = "minigrad"  # name of our entry in the header's __metadata__
 _DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
@@ -43,8 +43,6 @@ _OTHERS = (
     (b"\x89HDF", "an HDF5 file", "read it with h5py, and save its arrays with checkpoint.save"),
     (b"\x1f\x8b", "a gzip-compressed file", "decompress it first: gunzip"),
 )
-
-StrPath = str | os.PathLike[str]
 
 
 # -- saving -----------------------------------------------------------------------------------------------------------
@@ -110,52 +108,15 @@ def _digest(header: bytes, place: str, payload: Any) -> str:
 
 def _write(path: Path, *parts: Any) -> None:
     """Replace the file by one with this content, whole or not at all."""
-    path = Path(os.path.realpath(path))  # through a link: the file changes, not the link
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    outcome = "the file that was there is untouched" if os.path.exists(path) else "no file was made"
     try:
-        with open(temporary, "xb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())  # the content is on the disk before it has its name
-        os.replace(temporary, path)
-        outcome = "the new file is there, but a power cut may still undo that"
-        _sync_folder(path.parent)
+        write_atomically(path, *parts)
     except OSError as e:
         size = sum(map(len, parts))
-        failure = error(type(e), "checkpoint.save", got=f"{e.strerror or e}, for {path} of {size:,} bytes; {outcome}",
+        failure = error(type(e), "checkpoint.save", got=f"{e.strerror or e}, for {os.path.realpath(path)} of {size:,} bytes; {e.__notes__[-1]}",
                         needs="a folder in which files can be made, with space for the old file and the new one",
                         fix="free some space, check the folder and its permissions, or save to another one")
         failure.errno = e.errno
         raise failure from e
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows
-        return
-    handle = os.open(folder, os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as e:
-        if e.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that have no such thing
-            raise
-    finally:
-        os.close(handle)
-
-
-def remove_leftovers(path: StrPath) -> list[Path]:
-    """Delete the unfinished files that killed calls of ``save(path, ...)`` left beside it, and return their names.
-
-    Only when no other process is saving to `path` now.
-    """
-    path = Path(os.path.realpath(path))
-    found = [p for p in path.parent.glob("*.tmp") if p.name.startswith(f".{path.name}.")]
-    for leftover in found:
-        leftover.unlink(missing_ok=True)
-    return found
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------

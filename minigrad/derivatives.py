@@ -86,6 +86,8 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     tensor([[2., 0.],
             [0., 4.]], dtype=float32)
     """
+    if not isinstance(x, Tensor):
+        raise error(TypeError, "jacobian", got=f"x: {describe(x)}", needs="one Tensor", fix="one input at a time: jacobian(lambda a: f(a, b), a)")
     (variable,), y = _call_on_variables(f, [x], False)
     xp = NAMESPACES[type(y._data)]
     rows = xp.zeros((y.size, *variable.shape), dtype=variable.dtype)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import sys
+from typing import Any
 
+from .core import backend
 from .core.errors import error, op_named
 
 _OPS = {"cat": "concatenate", "clamp": "clip", "div": "divide", "mul": "multiply", "neg": "negative", "pow": "power", "sub": "subtract",
@@ -26,6 +28,38 @@ _SAID = {
     "device": "minigrad.use('cupy'), or x.to('cupy')", "cuda": "minigrad.use('cupy'), or x.to('cupy')",
     **{name: f"dtype={name!r}" for name in ("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64")},
     "bool_": "dtype='bool'", "half": "dtype='float16'", "float": "dtype='float32'", "double": "dtype='float64'", "long": "dtype='int64'",
+}
+_ABSENT = {  # not here, and near in spelling to what is: what to write instead
+    "BCELoss": "nn.BCEWithLogitsLoss() on the logits, without the sigmoid", "L1Loss": "minigrad.abs(x - target).mean()",
+    "SmoothL1Loss": "minigrad.where(d < 1, 0.5 * d * d, d - 0.5) of d = minigrad.abs(x - target)",
+    "HuberLoss": "as SmoothL1Loss: minigrad.where of two branches", "KLDivLoss": "(p * (minigrad.log(p) - log_q)).sum(axis=1).mean()", "CTCLoss": "",
+    "ReLU6": "minigrad.clip(x, 0, 6)", "relu6": "minigrad.clip(x, 0, 6)", "Hardtanh": "minigrad.clip(x, -1, 1)", "hardtanh": "minigrad.clip(x, -1, 1)",
+    "PReLU": "minigrad.where(x > 0, x, slope * x) with a Parameter slope", "SELU": "1.0507 * minigrad.elu(x, 1.67326)",
+    "Mish": "x * minigrad.tanh(minigrad.softplus(x))", "GLU": "a * minigrad.sigmoid(b) of a, b = minigrad.split(x, 2, axis=1)",
+    "Conv1d": "nn.Conv2d with a kernel of (1, k), on x[:, :, None]", "Conv3d": "", "ConvTranspose2d": "",
+    "AvgPool1d": "nn.AvgPool2d((1, k)) on x[:, :, None]", "MaxPool1d": "nn.MaxPool2d((1, k)) on x[:, :, None]", "AvgPool3d": "", "MaxPool3d": "",
+    "Softmax2d": "nn.Softmax(1)", "Upsample": "minigrad.repeat(x, 2, axis=2), then axis=3", "Dropout2d": "nn.Dropout", "LSTM": "", "GRU": "", "RNN": "",
+    "MultiheadAttention": "", "Transformer": "", "LocalResponseNorm": "", "allclose": "numpy.allclose(a.numpy(), b.numpy())",
+    "isclose": "numpy.isclose(a.numpy(), b.numpy())", "array_equal": "numpy.array_equal(a.numpy(), b.numpy())",
+    "logaddexp": "minigrad.logsumexp(minigrad.stack([a, b]), axis=0)", "hypot": "minigrad.sqrt(a * a + b * b)", "median": "minigrad.sort(x)[x.size // 2]",
+    "topk": "minigrad.argsort(-x)[:k]", "svd": "minigrad.eigh(x.T @ x)",
+}
+# Attributes of PyTorch's and NumPy's arrays and modules, and what stands for them here.
+_OF_TENSORS = {
+    "view": "x.reshape(2, 3)", "permute": "x.transpose(1, 0)", "t": "x.T", "dim": "x.ndim", "numel": "x.size", "nelement": "x.size",
+    "half": "x.astype('float16')", "float": "x.astype('float32')", "double": "x.astype('float64')", "long": "x.astype('int64')", "int": "x.astype('int32')",
+    "type": "x.astype('float32')", "cpu": "x.to('numpy')", "cuda": "x.to('cupy')", "device": "x.backend", "is_cuda": "x.backend == 'cupy'",
+    "contiguous": "x itself: ops take any layout", "requires_grad_": "x.requires_grad = True", "zero_": "x[...] = 0 under minigrad.no_grad()",
+    "fill_": "x[...] = value under minigrad.no_grad()", "add_": "x += y under minigrad.no_grad()", "sub_": "x -= y under minigrad.no_grad()",
+    "mul_": "x *= y under minigrad.no_grad()", "div_": "x /= y under minigrad.no_grad()", "copy_": "x[...] = y under minigrad.no_grad()",
+    "copy": "x.clone()", "new_zeros": "minigrad.zeros(shape, dtype=x.dtype)", "masked_fill": "minigrad.where(mask, value, x)",
+    "expand": "minigrad.broadcast_to(x, shape)", "unsqueeze": "minigrad.expand_dims(x, axis)", "grad_fn": "minigrad.tape(x)",
+    "retain_graph": "x.backward(retain_graph=True)", "ravel": "x.reshape(-1)", "nbytes": "x.data.nbytes", "strides": "x.data.strides",
+}
+_OF_MODULES = {
+    "cuda": "model.to('cupy')", "cpu": "model.to('numpy')", "half": "model.astype('float16')", "float": "model.astype('float32')",
+    "double": "model.astype('float64')", "type": "model.astype('float32')", "bfloat16": "model.astype('float16')",
+    "device": "the backend of a parameter: next(model.parameters()).backend", "fit": "a loop: optimizer.zero_grad(), loss.backward(), optimizer.step()",
 }
 _LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm InPlaceABN "
            "InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm RMSNorm batch_norm batch_norm_eval batch_renorm centered_weight_norm "
@@ -50,9 +84,38 @@ def missing(name: str, module: str = "minigrad") -> AttributeError:
     if found is None and name in _LAYERS:
         found = f"import layers; layers.{name}"
     if found is None and not name.startswith("_"):
-        found = _in_a_room(name) or " or ".join(f"{module}.{near}" for near in difflib.get_close_matches(name, dir(sys.modules[module]), 3))
+        found = _in_a_room(name)
+    if found is None and (name in _ABSENT or hasattr(backend.np, name)):  # a name of its own, not a misspelt one
+        found = f"there is none: {_ABSENT.get(name) or f'compose it from what dir({module}) has'}"
+    if found is None and not name.startswith("_"):
+        found = " or ".join(f"{module}.{near}" for near in difflib.get_close_matches(name, dir(sys.modules[module]), 2, 0.8))
     return error(AttributeError, module, got=f"the name {name!r}", needs=f"one of the names in dir({module})",
                  fix=found or f"help({module}) and the README say what there is")
+
+
+def attribute(x: Any, name: str) -> Any:
+    """The end of a Tensor's attributes: always an AttributeError, which says what stands for ``x.name`` here.
+
+    >>> import minigrad as mg
+    >>> mg.ones(2, 3).view(3, 2)
+    Traceback (most recent call last):
+        ...
+    AttributeError: Tensor: got the attribute 'view', which it does not have
+      needs: one of the names in dir(x)
+      fix:   x.reshape(2, 3)
+    """
+    if name.startswith("__"):  # protocols that Python and NumPy ask for
+        raise AttributeError(name)
+    found = _OF_TENSORS.get(name)
+    if found is None and (op := _OPS.get(name, name)) in sys.modules["minigrad"].ops.__all__:
+        found = f"minigrad.{op}(x, ...)"
+    raise error(AttributeError, "Tensor", got=f"the attribute {name!r}, which it does not have", needs="one of the names in dir(x)",
+                fix=found or " or ".join(f"x.{near}" for near in difflib.get_close_matches(name, dir(x), 2, 0.8)) or "help(minigrad.Tensor) says what there is")
+
+
+def of_module(name: str) -> str | None:
+    """What stands for ``model.name`` of PyTorch here, if that is known."""
+    return _OF_MODULES.get(name)
 
 
 def _in_a_room(name: str) -> str | None:

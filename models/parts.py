@@ -88,7 +88,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 }
 
 
-class Stack(nn.Sequential):
+class ModulatedSequential(nn.Sequential):
     """A Sequential with the modulation around each of its blocks. The names in its state are those of a Sequential.
 
     Attributes:
@@ -184,10 +184,10 @@ class Parts:
         return nn.LeakyReLU(self.slope) if self.slope else ACTIVATIONS[self.activation_name][0]()
 
     def modulated(self, stack: nn.Sequential, lengths: Sequence[int] | None = None) -> nn.Sequential:
-        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `Stack`."""
+        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `ModulatedSequential`."""
         if not self.modulation:
             return stack
-        found = Stack(stack._modules)
+        found = ModulatedSequential(stack._modules)
         found.strength, found.lengths = self.modulation, lengths
         return found
 

@@ -25,6 +25,7 @@ import numpy as np
 
 import minigrad as mg
 from layers.verify.training import compared
+from minigrad.check.relative import worst
 from minigrad.kernels.threads import num_threads
 
 from .curves import drawing, series
@@ -64,7 +65,7 @@ class Compared(Trainer):
     def train_step(self, x: Any, t: Any) -> None:
         """The worst parameter's relative difference of the two forms' gradients, then the step. The run's own running statistics are left alone."""
         self.copy.load_state_dict(self.model.state_dict())
-        self.differences.append((self.step + 1, max(compared(self.copy, self.twin, x, t, self.smooth))))
+        self.differences.append((self.step + 1, worst(compared(self.copy, self.twin, x, t, self.smooth))))
         super().train_step(x, t)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import minigrad as mg
+from minigrad.files import write_atomically
 
 from .trainer import FAILURES, explained, read_log
 
@@ -37,16 +39,15 @@ def drawing(figure: Path, columns: int, size: tuple[float, float]) -> Iterator[A
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    temporary = figure.with_name(f".{figure.name}.{os.getpid()}.tmp")
     with plt.style.context(STYLE):
         fig, axes = plt.subplots(1, columns, figsize=size, layout="constrained")
         try:
             yield axes
-            fig.savefig(temporary, format="png")
-            os.replace(temporary, figure)
+            picture = io.BytesIO()
+            fig.savefig(picture, format="png")
+            write_atomically(figure, picture.getbuffer())
         finally:
             plt.close(fig)
-            temporary.unlink(missing_ok=True)
 
 
 def _draw(log: Path, axes: Any, title: str) -> None:

@@ -57,7 +57,7 @@ def train(epochs: int, seed: int, dtype: str) -> dict[str, Any]:
                 result["loss"][form].append(step.loss[form])
             result["agreement"].append(step.differences)
             bar.update()
-            bar.set_postfix(loss=f"{step.loss['derived']:.3f}", agreement=f"{max(step.differences):.1e}", refresh=False)
+            bar.set_postfix(loss=f"{step.loss['derived']:.3f}", agreement=f"{np.max(step.differences):.1e}", refresh=False)
     return result
 
 
@@ -73,7 +73,7 @@ def figure(result: dict[str, Any], exact: dict[str, Any], path: Path) -> None:
         left.set(xlabel="step", ylabel="training loss", title="One seed, two batch norms: the same training")
         left.legend()
         for values, label in ((result["agreement"], "float32"), (exact["agreement"], "float64")):
-            right.semilogy([max(step) for step in values], ".", ms=4, label=label)
+            right.semilogy([np.max(step) for step in values], ".", ms=4, label=label)
         for bound, dtype in ((1e-5, "float32"), (1e-12, "float64")):
             right.axhline(bound, color="0.5", ls=":")
             right.annotate(f"bound for {dtype}", (1, bound), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4", fontsize=9)

@@ -15,6 +15,7 @@ import contextlib
 import csv
 import dataclasses
 import inspect
+import io
 import json
 import math
 import os
@@ -35,6 +36,7 @@ import layers
 import minigrad as mg
 import models
 from minigrad import backend, checkpoint, data, nn, optim
+from minigrad.files import remove_leftovers, write_atomically
 from minigrad.kernels.threads import num_threads
 
 from .lock import locked
@@ -369,7 +371,7 @@ class Trainer:
         """See `own_folder`."""
         log, last = self.folder / "log.csv", self.folder / "last.safetensors"
         for name in ("last.safetensors", "best.safetensors", "log.csv", "curves.png"):
-            checkpoint.remove_leftovers(self.folder / name)
+            remove_leftovers(self.folder / name)
         if last.exists() and (self.resumed is None or not os.path.samefile(last, self.resumed)):
             raise TrainingError(f"{self.folder} holds a run already: --resume {last} to go on with it, or --out another folder")
         if self.resumed is not None and last.exists() and self._version(last) != self._read:
@@ -377,17 +379,11 @@ class Trainer:
         if log.exists() and not is_log(log):
             raise TrainingError(f"{log} is not the log of a training, and would be overwritten: --out another folder")
         rows = [row for row in read_log(log) if int(row["step"]) <= self.step] if log.exists() else []
-        temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, log)
-        finally:
-            temporary.unlink(missing_ok=True)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(log, text.getvalue())
 
     def log(self, split: str, loss: float, accuracy: float, speed: float) -> None:
         """One more row of the log, on the disk when this returns."""

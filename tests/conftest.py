@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -27,6 +28,8 @@ fake_cuda.TWINS.update(TWINS)  # in the place of minigrad's CUDA kernels
 
 BACKENDS = ("numpy", "fake", "cupy")
 SELECTED = pytest.StashKey[dict]()  # backend name -> why it is left out, or None
+LEFT = pytest.StashKey[Counter]()  # tier -> tests that were found and belong to it, when another tier runs
+TIERS = {"torch_oracle": "torch-oracle", "notebook": "lectures", "slow": "test-slow", "more": "test-more"}  # marker -> make target
 
 # Derandomized: the same examples in every run. Fixtures are made once for all examples of a test, so draw a seed from
 # Hypothesis where the data should vary; `rng` alone would carry its state from one example to the next.
@@ -43,6 +46,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.stash[LEFT] = Counter()
     config.stash[SELECTED] = select(config.getoption("backend"), why_no_cupy)
 
 
@@ -79,6 +83,26 @@ def pytest_report_header(config):
 def pytest_terminal_summary(terminalreporter, config):
     if any(config.stash[SELECTED].values()):
         terminalreporter.write_line(describe(config.stash[SELECTED]), yellow=True)
+    if left := config.stash[LEFT]:
+        terminalreporter.write_line("not run: " + ", ".join(f"{n:,} tests of make {TIERS[tier]}" for tier, n in left.items()))
+
+
+def pytest_deselected(items):
+    """Count what belongs to another tier than the one that runs (a test of two counts for the slower one)."""
+    for item in items:
+        tier = next((tier for tier in TIERS if item.get_closest_marker(tier)), None)
+        if tier:
+            item.config.stash[LEFT][tier] += 1
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # in a process of pytest-xdist
+        session.config.workeroutput["left"] = dict(session.config.stash[LEFT])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[LEFT] |= Counter(getattr(node, "workeroutput", {}).get("left", {}))  # all processes find the same
 
 
 def pytest_generate_tests(metafunc):

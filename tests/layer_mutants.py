@@ -27,7 +27,7 @@ from layers.verify.agreement import NO_QUOTIENT, bound, cases_of, derivatives, o
 from minigrad.core.by_hand import ByHand
 
 
-class Mutant(NamedTuple):
+class LayerMutant(NamedTuple):
     """One mistake: where it is, what it is, and the backward that makes it."""
 
     layer: str
@@ -290,7 +290,7 @@ def ops_of(name: str, derivation: str) -> list[ByHand]:
     return [p for p in dict.fromkeys(found) if p.forward.__module__.startswith("layers.")]
 
 
-def mutants_of(name: str, derivation: str) -> Iterator[Mutant]:
+def mutants_of(name: str, derivation: str) -> Iterator[LayerMutant]:
     """Every mutant of one derivation, equivalent and broken ones among them."""
     for op in ops_of(name, derivation):
         backward = op.joint.__globals__["backward"]
@@ -301,7 +301,7 @@ def mutants_of(name: str, derivation: str) -> Iterator[Mutant]:
             (part,) = holding
             tree = ast.parse(_source(part)[1].replace(old, new))
             line = next((s for s in tree.body[0].body if new and new in ast.unparse(s)), None)
-            yield Mutant(name, derivation, op, mistake, ast.unparse(line).splitlines()[0] if line else f"without {old}", _compiled(backward, part, tree))
+            yield LayerMutant(name, derivation, op, mistake, ast.unparse(line).splitlines()[0] if line else f"without {old}", _compiled(backward, part, tree))
         for part in parts:
             tree, _ = _source(part)
             seen = {ast.unparse(tree)}
@@ -315,7 +315,7 @@ def mutants_of(name: str, derivation: str) -> Iterator[Mutant]:
                     try:
                         if ast.unparse(tree) not in seen:
                             seen.add(ast.unparse(tree))
-                            yield Mutant(name, derivation, op, mistake, ast.unparse(statement).splitlines()[0], _compiled(backward, part, tree))
+                            yield LayerMutant(name, derivation, op, mistake, ast.unparse(statement).splitlines()[0], _compiled(backward, part, tree))
                     finally:
                         if i is None:
                             setattr(parent, field, node)
@@ -348,7 +348,7 @@ def _probes_and_truth(name: str, derivation: str) -> list[Any]:
     return [(*probe, derivatives(form, *probe, "numpy", 11)) for probe in probes(name, derivation)]
 
 
-def effect(mutant: Mutant) -> str:
+def effect(mutant: LayerMutant) -> str:
     """"changes" the gradient, is "equivalent", or is "broken": raises, or returns another shape or dtype."""
     form = layers.REGISTRY[mutant.layer].derived[mutant.derivation]
     known = _probes_and_truth(mutant.layer, mutant.derivation)
@@ -369,7 +369,7 @@ def _cases_and_truth(name: str, derivation: str) -> list[Any]:
     return [(*case, derivatives(composed, *case[1:], "numpy", 1)) for case in cases_of(name, derivation)]
 
 
-def rejected_by(mutant: Mutant) -> str:
+def rejected_by(mutant: LayerMutant) -> str:
     """The first of the layer's cases in which derived and composed disagree, as in test_layers.py; empty if the mutant passes."""
     form = layers.REGISTRY[mutant.layer].derived[mutant.derivation]
     with replaced_rule(mutant.op, "backward", mutant.backward), np.errstate(all="ignore"):
@@ -394,7 +394,7 @@ def _gradients_of_the_sum_of(name: str, derivation: str) -> list[Any]:
     return [(*case[1:], _gradients_of_the_sum(composed, *case[1:])) for case in cases_of(name, derivation)]
 
 
-def accepted_with_ones(mutant: Mutant) -> bool:
+def accepted_with_ones(mutant: LayerMutant) -> bool:
     """Does the mutant pass the check that everybody writes first: ``y.sum().backward()`` and `numpy.allclose`, in all cases?"""
     form = layers.REGISTRY[mutant.layer].derived[mutant.derivation]
     with replaced_rule(mutant.op, "backward", mutant.backward), np.errstate(all="ignore"), suppress(Exception):

@@ -24,7 +24,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Row(NamedTuple):
+class Combination(NamedTuple):
     """A Python and the NumPy to test with it: a version, or "newest" for the newest that this Python takes."""
 
     python: str
@@ -36,8 +36,8 @@ class Row(NamedTuple):
         return ROOT / "build" / "matrix" / f"python{self.python}-numpy{self.numpy}"
 
 
-ROWS = (Row("3.11", "2.0.0", lowest=True), Row("3.11", "newest"), Row("3.12", "newest"), Row("3.13", "2.1.0"), Row("3.13", "newest"),
-        Row("3.14", "newest"))
+ROWS = (Combination("3.11", "2.0.0", lowest=True), Combination("3.11", "newest"), Combination("3.12", "newest"), Combination("3.13", "2.1.0"),
+        Combination("3.13", "newest"), Combination("3.14", "newest"))
 
 # What differs between interpreters and NumPys: reference counts, writing through views, the order of release, syntax trees, signatures and
 # frames, files and processes.
@@ -69,7 +69,7 @@ def lower_bounds(config: str) -> dict[str, str]:
     return dict(line.split(">=") for line in parser["options"]["install_requires"].split())
 
 
-def requirements(row: Row, smoke: bool) -> list[str]:
+def requirements(row: Combination, smoke: bool) -> list[str]:
     """What pip installs into the row's environment."""
     bounds = lower_bounds((ROOT / "setup.cfg").read_text(encoding="utf-8"))
     pinned = [f"{name}=={version}" for name, version in bounds.items() if name != "numpy"] if row.lowest else []
@@ -77,7 +77,7 @@ def requirements(row: Row, smoke: bool) -> list[str]:
     return ["-e", ".", *SMOKE_NEEDS, *pinned] if smoke else ["-e", ".[test]", *pinned]
 
 
-def environment(row: Row, python: str, smoke: bool) -> Path:
+def environment(row: Combination, python: str, smoke: bool) -> Path:
     """The python of the row's environment, which is made, or brought up to date, if need be.
 
     Raises:
@@ -100,7 +100,7 @@ def environment(row: Row, python: str, smoke: bool) -> Path:
     return program
 
 
-def run(row: Row, smoke: bool, workers: int, arguments: list[str]) -> str:
+def run(row: Combination, smoke: bool, workers: int, arguments: list[str]) -> str:
     """Run the row's tests; what came of it, in words that begin with "passed", "failed" or "not run"."""
     python = interpreter(row.python)
     if python is None:

@@ -45,6 +45,25 @@ def test_the_row_is_true(row, backend, rng):
     np.testing.assert_allclose(g, np.array(eval(gradient, NAMES), float) * spread, rtol=1e-12)
 
 
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} at {row[1]}".replace("-", "−").replace("[", "(").replace("]", ")"))
+def test_a_gradient_is_linear_in_its_cotangent_at_these_points_too(row, backend, rng):
+    """⟨w, gradient⟩ has the derivative w·slope in the cotangent: finite wherever the slope is (at a NaN, nothing is promised)."""
+    expression, at, _, gradient = row
+    ops = {name: getattr(mg, name) for name in mg.ops.__dict__ if not name.startswith("_") and hasattr(mg, name)}
+    x, slope = variable(eval(at, NAMES), backend), np.array(eval(gradient, NAMES), float)
+    y = eval(expression, {**ops, **NAMES, "tensor": lambda values: mg.tensor(np.array(values), backend=backend), "x": x})
+    if y.shape != x.shape or slope.shape != x.shape or y.size == 1 or not y.requires_grad:
+        return
+    c = variable(rng.uniform(1, 2, y.shape), backend)
+    (g,) = mg.grad(y, [x], c, create_graph=True)
+    if not g.requires_grad:
+        return
+    w = rng.uniform(1, 2, g.shape)
+    (dc,) = mg.grad(g, [c], mg.tensor(w, backend=backend), allow_unused=True)
+    finite = np.isfinite(slope) & ~np.isnan(to_host(x))
+    np.testing.assert_allclose((np.zeros(x.shape) if dc is None else to_host(dc))[finite], (w * slope)[finite], rtol=1e-12)
+
+
 # -- in second order, and for derivatives at 0 everywhere -------------------------------------------------------------------
 
 

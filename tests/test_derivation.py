@@ -11,7 +11,7 @@ import pytest
 
 import minigrad as mg
 from minigrad import derivation
-from minigrad.derivation import Limits, Line, Task
+from minigrad.derivation import Limits, LineSpec, Task
 
 HOMEWORK = Path(__file__).resolve().parents[1] / "lectures" / "homework"
 
@@ -33,8 +33,8 @@ def cases(rng, dtype):
 
 
 TASK = Task("toy", forward, cases, {
-    "d_gamma": 1, "d_xhat": 1, "d_var": Line(points=2, adjoints=("xhat",)), "d_x": Line(points=2, adjoints=("xhat", "var", "mu")),
-    "d_x_one_line": Line(target="x", points=3, adjoints=("y",), hints=("weak", "strong"))}, given={"m": lambda values: len(values["x"])})
+    "d_gamma": 1, "d_xhat": 1, "d_var": LineSpec(points=2, adjoints=("xhat",)), "d_x": LineSpec(points=2, adjoints=("xhat", "var", "mu")),
+    "d_x_one_line": LineSpec(target="x", points=3, adjoints=("y",), hints=("weak", "strong"))}, given={"m": lambda values: len(values["x"])})
 
 RIGHT = {
     "d_gamma": "def d_gamma(d_y, xhat): return np.sum(d_y * xhat, axis=0)",

@@ -535,3 +535,14 @@ def test_a_training_step_on_the_device_neither_syncs_nor_transfers(xp, rng, back
         step()
     assert (counted.syncs, counted.h2d, counted.d2h) == (0, 0, 0)
     assert counted.launches > 50
+
+
+@pytest.mark.parametrize("end", [lambda handle: handle(), lambda handle: handle.remove()], ids=["called", "remove"])
+def test_a_hook_ends_with_its_handle(end, backend):
+    x, seen = mg.tensor([1.0, 2.0], requires_grad=True, backend=backend), []
+    handles = [x.register_hook(lambda g, i=i: seen.append(i)) for i in range(2)]
+    (x * x).backward(mg.tensor([1.5, -0.5], backend=backend))
+    end(handles[0])
+    end(handles[0])  # once more changes nothing
+    (x * x).backward(mg.tensor([1.5, -0.5], backend=backend))
+    assert seen == [0, 1, 1]

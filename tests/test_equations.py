@@ -12,7 +12,7 @@ import pytest
 import minigrad as mg
 from lectures.equations import DOCUMENTS, measure
 from lectures.equations.__main__ import main, table
-from lectures.equations.ledger import EXACT, WRONG, Document, Probe, Values, differences, equation, relative_error, text
+from lectures.equations.ledger import EXACT, WRONG, Document, DocumentProbe, Values, differences, distance, equation, text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -137,7 +137,7 @@ def test_the_module_runs_as_a_program():
 # -- and it has power: on a document of one equation, y = x³ at two probes ----------------------------------------------
 
 
-class Cube(Probe):
+class Cube(DocumentProbe):
     def __init__(self, seed, power=3):
         super().__init__()
         rng = np.random.default_rng(seed)
@@ -210,11 +210,11 @@ def test_an_unexpected_verdict_is_marked_and_fails_the_command(monkeypatch, caps
 
 def test_an_equation_does_not_broadcast():
     with pytest.raises(ValueError, match="shapes"):
-        relative_error(np.ones((3, 1)), np.ones(3))
+        distance(np.ones((3, 1)), np.ones(3))
 
 
 def test_differences_have_six_digits_to_spare():
     x = np.array([[0.3, 1.1], [0.7, -0.4]])
     slopes = differences(lambda x: np.sin(x) @ np.ones(2), x)  # (2,) + (2, 2)
     truth = np.einsum("ia,ij->ija", np.eye(2), np.cos(x)).transpose(2, 0, 1)
-    assert relative_error(slopes, truth) < 1e-12  # rounding ε/h with h = 2⁻⁸
+    assert distance(slopes, truth) < 1e-12  # rounding ε/h with h = 2⁻⁸

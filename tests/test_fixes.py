@@ -300,7 +300,7 @@ def test_assigning_to_a_computed_weight_has_a_fix_that_works(backend):
         assert float(to_host(model.weight)[0, 2]) == 4.0
 
 
-class Foreign:
+class ForeignTensor:
     """A tensor of another framework: no array, but it says how to become NumPy's."""
 
     def __init__(self, array, problem=None):
@@ -310,10 +310,10 @@ class Foreign:
         return self
 
     def cpu(self):
-        return Foreign(self.array)
+        return ForeignTensor(self.array)
 
     def float(self):
-        return Foreign(self.array.astype("float32"))
+        return ForeignTensor(self.array.astype("float32"))
 
     def numpy(self):
         if self.problem:
@@ -324,16 +324,16 @@ class Foreign:
 def test_load_state_dict_takes_the_tensors_of_another_framework(backend, rng):
     model = nn.Sequential(nn.Conv2d(3, 2, 3), layers.BatchNorm2d(2))
     values = {k: np.asarray(rng.normal(size=v.shape)).astype(v.dtype) for k, v in model.state_dict().items()}
-    model.load_state_dict({k: Foreign(v) for k, v in values.items()})
+    model.load_state_dict({k: ForeignTensor(v) for k, v in values.items()})
     for k, v in model.state_dict().items():
         np.testing.assert_array_equal(to_host(v), values[k])
     values["0.bias"] = values["0.bias"] + 1
-    model.load_state_dict({k: Foreign(v) for k, v in values.items()})
+    model.load_state_dict({k: ForeignTensor(v) for k, v in values.items()})
     np.testing.assert_array_equal(to_host(model[0].bias), values["0.bias"])
     values["0.bias"][...] = 7.0  # copied, not shared
     assert not (to_host(model[0].bias) == 7.0).any()
     with pytest.raises(RuntimeError, match=r"0\.bias"):
-        model.load_state_dict({**{k: Foreign(v) for k, v in values.items()}, "0.bias": Foreign(np.zeros(5, "float32"))})
+        model.load_state_dict({**{k: ForeignTensor(v) for k, v in values.items()}, "0.bias": ForeignTensor(np.zeros(5, "float32"))})
 
 
 @pytest.mark.parametrize("problem", [
@@ -341,7 +341,7 @@ def test_load_state_dict_takes_the_tensors_of_another_framework(backend, rng):
     TypeError("unsupported ScalarType BFloat16")])
 def test_a_foreign_tensor_that_gives_no_array_has_a_fix_that_works(problem, backend, rng):
     model = nn.Linear(3, 2)
-    state = {k: Foreign(rng.normal(size=v.shape).astype("float32"), problem) for k, v in model.state_dict().items()}
+    state = {k: ForeignTensor(rng.normal(size=v.shape).astype("float32"), problem) for k, v in model.state_dict().items()}
     before = {k: to_host(v).copy() for k, v in model.state_dict().items()}
     text = text_of(lambda: model.load_state_dict(state), TypeError)
     assert str(problem) in text and "{k: v.detach().cpu().float().numpy() for k, v in state.items()}" in text

@@ -1,6 +1,8 @@
 """What stands behind ``minigrad.``: the public names, errors for names that stand elsewhere, and the creation functions."""
 
+import copy
 import inspect
+import re
 import types
 
 import numpy as np
@@ -63,6 +65,96 @@ def test_the_fix_for_a_name_that_stands_elsewhere_names_what_exists(name):
     ("shape", "x.shape, or minigrad.reshape(x, (2, 3))"), ("zzz", "help(minigrad) and the README say what there is")])
 def test_the_fix_is_the_place(name, fix):
     assert fix_for(name).startswith(fix)
+
+
+# -- attributes of PyTorch's and NumPy's arrays and modules ---------------------------------------------------------------
+
+
+def unable(holder, name):
+    with pytest.raises(AttributeError, match=re.escape(f"got the attribute {name!r}, which it does not have")) as caught:
+        getattr(holder, name)
+    return str(caught.value).partition("fix:   ")[2]
+
+
+EXPRESSIONS = {name: text.partition(" under ")[0] for name, text in elsewhere._OF_TENSORS.items()
+               if name not in ("contiguous", "cuda", "is_cuda", "retain_graph", "grad_fn")}
+
+
+@pytest.mark.parametrize("name", [*elsewhere._OF_TENSORS, *elsewhere._OPS, "softplus", "norm", "reshap"])
+def test_an_attribute_that_a_tensor_lacks_is_explained_by_one_that_works(name, backend):
+    x = mg.tensor(np.arange(6.0).reshape(3, 2), requires_grad=True, backend=backend)
+    if hasattr(type(x), name):
+        return
+    fix = unable(x, name)
+    assert fix.startswith(("x", "minigrad.", "help(")) and not list(unknown(fix))
+    if name in EXPRESSIONS:
+        with mg.no_grad():
+            exec(EXPRESSIONS[name], {"minigrad": mg, "x": x.clone(), "y": 2.0, "value": 1.0, "shape": (3, 2), "axis": 0, "mask": x > 0})
+
+
+def test_what_protocols_ask_of_a_tensor_is_not_disturbed():
+    x = mg.ones(2)
+    assert not hasattr(x, "__cuda_array_interface__") and not hasattr(x, "nothing") and getattr(x, "view", None) is None
+    assert copy.deepcopy(x).numpy().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", [name for name in elsewhere._OF_MODULES if not hasattr(nn.Module, name)])
+def test_an_attribute_that_a_module_lacks_is_explained(name):
+    model = nn.Linear(2, 3)
+    fix = unable(model, name)
+    if fix.startswith("model.") and "cupy" not in fix:
+        assert eval(fix, {"model": model}) is model
+
+
+@pytest.mark.parametrize("name", elsewhere._ABSENT)
+def test_a_name_that_is_near_to_another_thing_is_not_taken_for_a_misspelling(name):
+    with pytest.raises(AttributeError) as caught:
+        getattr(nn if name[0].isupper() else mg, name)
+    fix = str(caught.value).partition("fix:   ")[2]
+    assert fix.startswith("there is none: ")
+    assert not list(unknown(fix.replace("numpy.", "")))
+
+
+@pytest.mark.parametrize("name, there", [("ReLU6", lambda x, t: mg.clip(x, 0, 6)), ("SELU", lambda x, t: 1.0507 * mg.elu(x, 1.67326)),
+                                         ("Mish", lambda x, t: x * mg.tanh(mg.softplus(x))), ("Hardtanh", lambda x, t: mg.clip(x, -1, 1))])
+def test_what_is_to_be_written_instead_is_the_same(name, there):
+    torch = pytest.importorskip("torch")
+    values = np.linspace(-8, 8, 41)
+    expected = getattr(torch.nn, name)()(torch.tensor(values)).numpy()
+    np.testing.assert_allclose(there(mg.tensor(values), None).numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, fix", [("cuda", "'cupy'"), ("cuda:0", "'cupy'"), ("cpu", "'numpy'"), ("float16", "astype"), ("nupmy", "check the spelling")])
+def test_a_device_of_another_framework_is_explained_wherever_a_backend_is_named(name, fix):
+    for f in (mg.use, mg.ones(2).to, nn.Linear(2, 2).to):
+        with pytest.raises(mg.BackendError, match=f"fix:   .*{fix}"):
+            f(name)
+
+
+@pytest.mark.parametrize("f, fix", [
+    (lambda x: mg.zeros(x), "zeros_like(x)"), (lambda x: mg.full(x, 1), "full_like(x)"), (lambda x: mg.permutation(x), "x[permutation(len(x))]"),
+    (lambda x: mg.full(3, [1, 2, 3]), "broadcast_to(minigrad.tensor([1, 2, 3]), (2, 3))"), (lambda x: mg.cross_entropy(x, [0, 1]), "minigrad.tensor([0, 1])"),
+    (lambda x: nn.Embedding(3, 2)([0, 1]), "minigrad.tensor([0, 1])"), (lambda x: mg.jacobian(lambda a, b: a * b, (x, x)), "jacobian(lambda a: f(a, b), a)")])
+def test_the_fix_fits_what_was_given(f, fix, backend):
+    with pytest.raises((TypeError, ValueError), match=re.escape(fix)):
+        f(mg.tensor(np.ones((2, 3)), backend=backend))
+
+
+PARAMETERS = {"batch_norm": ("gamma", "beta"), "group_norm": ("gamma", "beta"), "instance_norm": ("gamma", "beta"), "layer_norm": ("gamma", "beta"),
+              "rms_norm": ("gamma",), "inplace_abn": ("gamma", "beta")}
+
+
+@pytest.mark.parametrize("layer", PARAMETERS)
+@pytest.mark.parametrize("form", ["composed", "derived"])
+def test_a_layer_without_its_parameters_says_what_they_are(layer, form, backend):
+    x = mg.tensor(np.ones((4, 3, 2), "float32"), backend=backend)
+    keywords = {"eps": 1e-5, **({"groups": 1} if layer == "group_norm" else {"activation": "identity", "slope": 1.0} if layer == "inplace_abn" else {})}
+    shape = (2,) if layer in ("layer_norm", "rms_norm") else (3,)
+    for i, name in enumerate(PARAMETERS[layer]):
+        given = [mg.ones(shape, backend=backend) for _ in PARAMETERS[layer]]
+        given[i] = None
+        with pytest.raises(TypeError, match=f"{layer}: got {name}=None"):
+            layers.REGISTRY[layer].form(form)(x, *given, **keywords)
 
 
 def test_every_layer_is_found():

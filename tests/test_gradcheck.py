@@ -202,6 +202,7 @@ RIGHT = [
 ]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("order, seeds, dtype", [
     (1, 500, "float64"), (2, 60, "float64"), (1, 100, "float32"), (2, 30, "float32")])
 def test_right_functions_of_random_shapes_are_never_called_wrong(order, seeds, dtype):

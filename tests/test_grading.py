@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lectures.grading import grade, gradebook, guard, sandbox, submissions
-from lectures.grading.gradebook import Row
+from lectures.grading.gradebook import GradebookRow
 from lectures.tools import release
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,7 +231,7 @@ def test_seeds_differ_by_student_and_are_those_of_a_repeated_check(graded, place
 def test_the_csv_file_has_a_row_each_and_no_formula(graded, place):
     with open(place / "grades.csv", encoding="utf-8-sig", newline="") as f:
         rows = list(csv.DictReader(f))
-    assert list(rows[0]) == list(Row._fields)
+    assert list(rows[0]) == list(GradebookRow._fields)
     assert len(rows) == len(graded)
     assert not [c for row in rows for c in row.values() if c.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert {"'=1+1", "'-x", "'@user", "'+49", "two lines", "O'Neil, \"Zoë\""} <= {row["student"] for row in rows}
@@ -255,13 +255,13 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
     before = table.read_bytes()
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
     with pytest.raises(OSError, match="no"):
-        gradebook.write(table, [Row("a", "b", "ok", 1, 1, "", "", "", 0)])
+        gradebook.write(table, [GradebookRow("a", "b", "ok", 1, 1, "", "", "", 0)])
     assert table.read_bytes() == before and list(tmp_path.iterdir()) == [table]
 
 
 def test_the_summary_counts_students_not_lines():
-    rows = [Row("a", "01_toy", "ok", 1, 3, "", "d_x: sign; d_y: sign", "", 0), Row("b", "01_toy", "ok", 2, 3, "", "d_y: missing path", "", 0),
-            Row("c", "01_toy", "ok", 2, 3, "", "d_y: sign", "", 0), Row("d", "01_toy", "missing", 0, 3, "", "", "", 0)]
+    rows = [GradebookRow("a", "01_toy", "ok", 1, 3, "", "d_x: sign; d_y: sign", "", 0), GradebookRow("b", "01_toy", "ok", 2, 3, "", "d_y: missing path", "", 0),
+            GradebookRow("c", "01_toy", "ok", 2, 3, "", "d_y: sign", "", 0), GradebookRow("d", "01_toy", "missing", 0, 3, "", "", "", 0)]
     assert gradebook.summary(rows) == """01_toy: 4 students, on average 1.2 of 3 points
   3 ok, 1 missing
   to explain again             students  lines
@@ -276,7 +276,7 @@ def one(place, text, seconds, megabytes=1024):
     """The outcome of a check of this file, in the sandbox."""
     with temporary_folder(place):
         return sandbox.check(CHECKER, lambda folder: [str(place / "homework" / HOMEWORK), str(folder / "lines.py"), "--json"],
-                             lambda folder: (folder / "lines.py").write_text(text) and None, limits=sandbox.Limits(seconds, megabytes))
+                             lambda folder: (folder / "lines.py").write_text(text) and None, limits=sandbox.SandboxLimits(seconds, megabytes))
 
 
 def alive(mark):
@@ -333,7 +333,7 @@ BLANK = {"task": "01_toy", "seed": 5, "status": "blank", "message": "", "points"
 
 
 def outcome_of(report, awake=True, **more):
-    return sandbox.Outcome(**{"report": report, "failure": "", "timed_out": False, "refused": [], "awake": awake, "output": "", "seconds": 0.1, **more})
+    return sandbox.SandboxOutcome(**{"report": report, "failure": "", "timed_out": False, "refused": [], "awake": awake, "output": "", "seconds": 0.1, **more})
 
 
 def reported(**changes):
@@ -365,7 +365,7 @@ def test_a_report_counts_only_if_the_guard_was_awake():
     ("1 / 0", "the checker gave no report but: ZeroDivisionError"), ("import os\nos.write(1, b'{\"nonce\": \"\"}')", "gave no report but: nothing")])
 def test_a_checker_without_an_answer_is_said_to_be(program, said, tmp_path):
     (tmp_path / "checker.py").write_text(program)
-    outcome = sandbox.check(str(tmp_path / "checker.py"), lambda _: [], lambda _: None, limits=sandbox.Limits(30, 1024))
+    outcome = sandbox.check(str(tmp_path / "checker.py"), lambda _: [], lambda _: None, limits=sandbox.SandboxLimits(30, 1024))
     assert outcome.report is None and said in outcome.failure
 
 
@@ -387,7 +387,7 @@ def test_a_student_who_writes_to_every_descriptor_neither_forges_nor_breaks_the_
     (tmp_path / "checker.py").write_text(FORKING)
     scribble = "import os\nfor fd in range(256):\n    try:\n        os.write(fd, b'{\"nonce\": 1}\\n')\n    except OSError:\n        pass\nopen('/x', 'w')\n"
     outcome = sandbox.check(str(tmp_path / "checker.py"), lambda folder: [str(folder / "lines.py")],
-                            lambda folder: (folder / "lines.py").write_text(scribble) and None, limits=sandbox.Limits(30, 1024))
+                            lambda folder: (folder / "lines.py").write_text(scribble) and None, limits=sandbox.SandboxLimits(30, 1024))
     assert outcome.report == {"status": 0}, outcome
     assert outcome.awake and [text for text in outcome.refused if "/x at line 7 of lines.py" in text]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matrix
 import pytest
-from matrix import ROWS, SMOKE, Row, interpreter, lower_bounds, requirements
+from matrix import ROWS, SMOKE, Combination, interpreter, lower_bounds, requirements
 
 import minigrad
 
@@ -72,7 +72,7 @@ def test_every_package_has_a_lower_bound_and_the_first_row_installs_them_all():
     assert set(bounds) == {"numpy", "matplotlib", "tqdm", "safetensors", "threadpoolctl"}
     lowest = requirements(ROWS[0], smoke=False)
     assert set(lowest[2:]) == {f"{name}=={ROWS[0].numpy if name == 'numpy' else version}" for name, version in bounds.items()}
-    assert ROWS[0].numpy.startswith(bounds["numpy"]) and requirements(Row("3.13", "newest"), smoke=False) == ["-e", ".[test]"]
+    assert ROWS[0].numpy.startswith(bounds["numpy"]) and requirements(Combination("3.13", "newest"), smoke=False) == ["-e", ".[test]"]
 
 
 def test_rows_have_folders_of_their_own_and_the_smoke_files_are_there():

@@ -38,7 +38,7 @@ def rejected(name, form, parameters="float32"):
             return True
 
 
-@pytest.mark.parametrize("parameters", ["float16", "float32"])
+@pytest.mark.parametrize("parameters", [pytest.param("float16", marks=pytest.mark.more), "float32"])
 @pytest.mark.parametrize("name, form", FORMS)
 def test_every_form_of_float16_is_float64_rounded_once(name, form, parameters, backend):
     for case in drawn(name, form, parameters):

@@ -5,6 +5,7 @@ repository, and on a small wrong one that it must not accept.
 """
 
 import ast
+import functools
 import re
 import subprocess
 from functools import cache
@@ -35,7 +36,7 @@ IMPORT_ORDER = [
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},
-    {"minigrad.downloads"},
+    {"minigrad.downloads", "minigrad.files"},
     {"minigrad.elsewhere"},
     {"minigrad.core.engine"},
     {"minigrad.ops"},
@@ -63,6 +64,7 @@ MAY_BORROW_NUMPY = {
     "layers/verify/agreement.py": "compares on the host, in float64",
     "layers/verify/report.py": "compares on the host, in float64",
     "minigrad/check/gradcheck.py": "compares on the host, in float64",
+    "minigrad/check/relative.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",
@@ -75,6 +77,8 @@ MAY_BORROW_NUMPY = {
 }
 MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled", "tests/test_fixes.py": "the same of Modules"}
+
+SAME_NAME: dict[str, str] = {}  # class -> why two of this name are one thing, or never meet
 
 MAX_LINES_OF_A_FILE = 500
 MAX_CODE_LINES_OF_THE_ENGINE = 1500  # minigrad/core; blank lines, comments and docstrings are free
@@ -270,6 +274,16 @@ def engine_over_budget(root):
     return [f"{total} code lines, more than {MAX_CODE_LINES_OF_THE_ENGINE}: {lines}"]
 
 
+def names_of_several_classes(root):
+    """Classes at the top level of their files whose name stands for something else in another file."""
+    places = {}
+    for source in python_files(root):
+        for node in source.tree.body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(source.at(node, f"class {node.name}"))
+    return [f"{found[1]} is also {found[0].split(': ')[0]}" for name, found in places.items() if len(found) > 1 and name not in SAME_NAME]
+
+
 def code_lines(source):
     """Number of lines that hold code: neither blank, nor comment, nor docstring."""
     docstrings = set()
@@ -285,7 +299,12 @@ def python_files(root):
     for path in carried_files(root):
         if path.endswith(".py") and (root / path).is_file():
             text = (root / path).read_text(encoding="utf-8")
-            yield Source(path, ast.parse(text, path), text)
+            yield Source(path, _parsed(text, path), text)
+
+
+@functools.cache
+def _parsed(text, path):
+    return ast.parse(text, path)
 
 
 def carried_files(root):
@@ -299,7 +318,7 @@ def carried_files(root):
 
 
 RULES = [imports_that_point_up, array_libraries_in_the_wrong_place, pickles, machine_paths, missing_docstrings, checks_without_power, long_files,
-         engine_over_budget]
+         engine_over_budget, names_of_several_classes]
 
 
 # -- this repository keeps them ----------------------------------------------------------------------------------------
@@ -432,6 +451,11 @@ def test_missing_docstrings_are_found(house):
     ("(y * w).sum(1).backward()", 1), ("y.backward(g)", 0), ("loss(y).backward()", 0), ("y.sum()", 0)])
 def test_checks_without_power_are_found(house, statement, found):
     assert len(checks_without_power(house({"tests/test_x.py": statement}))) == found
+
+
+def test_a_name_of_two_classes_is_found(house):
+    root = house({"minigrad/a.py": "class Row: pass\nclass Line: pass", "tests/test_a.py": "class Row:\n    class Line: pass"})
+    assert names_of_several_classes(root) == ["tests/test_a.py:1: class Row is also minigrad/a.py:1"]
 
 
 def test_long_files_and_a_large_engine_are_found(house):

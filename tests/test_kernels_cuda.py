@@ -105,6 +105,7 @@ def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng,
     assert {name for name, _ in emulation.seen} == {"combine"}
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", list(layers.REGISTRY))

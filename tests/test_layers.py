@@ -24,7 +24,7 @@ def test_derived_equals_composed(name, derivation, order, backend):
 
 
 @pytest.mark.parametrize(("name", "derivation"), [(n, d) for n, layer in layers.REGISTRY.items() for d in ("composed", *layer.derived)])
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.more)])
 def test_every_form_agrees_with_central_differences(name, derivation, order):
     powerful = 0
     for case in cases_of(name, derivation, order=order):

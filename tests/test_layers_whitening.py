@@ -18,14 +18,11 @@ from layers.whitening.channel_groups import stacks
 from layers.whitening.degenerate_whitening import as_markdown, degenerate_comparison, reference
 from layers.whitening.iter_norm import iterates
 from layers.whitening.square_roots import eigenbasis, inverse_root, root_lyapunov, whitener
+from minigrad.check.relative import relative_error as relative
 
 ZCA, ITER, EVAL = (layers.REGISTRY[name] for name in ("decorrelated_batch_norm", "iter_norm", "whiten_eval"))
 STABLE = ZCA.derived["stable"]
 WHITENING = {"decorrelated_batch_norm": STABLE, "iter_norm": ITER.derived["one_line"]}
-
-
-def relative(a, b):
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 def value_and_gradient(form, x, g, backend="numpy", **keywords):

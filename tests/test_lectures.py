@@ -135,7 +135,7 @@ def course(tmp_path, jupytext):
     (tmp_path / "01_small.py").write_text(GOOD, "utf-8")
     (tmp_path / "README.md").write_text(f"Above.\n{build.BEGIN}\nold\n{build.END}\nBelow.\n", "utf-8")
     for path, text in build.built(tmp_path).items():
-        build.write(path, text)
+        path.write_text(text, "utf-8", newline="\n")
     return tmp_path
 
 

@@ -265,9 +265,9 @@ def test_modulation_keeps_the_norm_of_the_gradient_across_every_block_and_the_na
 
 
 def test_modulation_is_off_unless_asked_for_and_of_a_strength():
-    assert not any(isinstance(m, parts.Stack) for m in small("plain").modules())
+    assert not any(isinstance(m, parts.ModulatedSequential) for m in small("plain").modules())
     copied = copy.deepcopy(small("plain", modulation=0.5))
-    assert [(m.strength, m.limit) for m in copied.modules() if isinstance(m, parts.Stack)] == [(0.5, 100.0)] * 3
+    assert [(m.strength, m.limit) for m in copied.modules() if isinstance(m, parts.ModulatedSequential)] == [(0.5, 100.0)] * 3
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="modulation"):
             small("plain", modulation=wrong)

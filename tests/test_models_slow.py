@@ -22,30 +22,18 @@ def forms(layer):
     return list(layers.REGISTRY[layer].derived) if layer in layers.REGISTRY else ["derived"]
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind, layer", [*(("norm", norm) for norm in NORMS), *(("weight", weight) for weight in WEIGHTS)])
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_all_forms_of_a_norm_train_alike(dtype, name, norm):
+def test_all_forms_of_a_layer_train_alike(dtype, name, kind, layer):
     """Five steps. dbn's eqs 7-13 and 14 divide by differences of eigenvalues, and are held to their own rounding."""
-    bound = rounding(name, dtype, draws=4, norm=norm, steps=5)
-    composed = loss_curve(name, dtype, norm=norm, form="composed", steps=5)
+    chosen = {kind: layer}
+    bound = rounding(name, dtype, draws=4, steps=5, **chosen)
+    composed = loss_curve(name, dtype, form="composed", steps=5, **chosen)
     assert np.all(np.isfinite(composed))
-    for form in forms(norm):
-        derived = loss_curve(name, dtype, norm=norm, form=form, steps=5)
-        print(f"{dtype} {name} {norm} {form}: {worst(derived, composed):.1e}, bound {bound:.1e}")
-        assert worst(derived, composed) <= bound, form
-
-
-@pytest.mark.parametrize("weight", WEIGHTS)
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_all_forms_of_a_weight_train_alike(dtype, name, weight):
-    bound = rounding(name, dtype, draws=4, weight=weight, steps=5)
-    composed = loss_curve(name, dtype, weight=weight, form="composed", steps=5)
-    assert np.all(np.isfinite(composed))
-    for form in forms(weight):
-        derived = loss_curve(name, dtype, weight=weight, form=form, steps=5)
-        print(f"{dtype} {name} {weight} {form}: {worst(derived, composed):.1e}, bound {bound:.1e}")
+    for form in forms(layer):
+        derived = loss_curve(name, dtype, form=form, steps=5, **chosen)
+        print(f"{dtype} {name} {layer} {form}: {worst(derived, composed):.1e}, bound {bound:.1e}")
         assert worst(derived, composed) <= bound, form
 
 

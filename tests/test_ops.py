@@ -20,8 +20,22 @@ EPS = {name: float(np.finfo(name).eps) for name in ("float64", "float32", "float
 OPS = {name: op for name, op in vars(mg.ops).items() if inspect.isfunction(op) and op.__module__.startswith("minigrad.ops.")}
 
 
+def sampled(cases, *others):
+    """Parameters (case, other): the first case of each op as they are, with each of the others; the rest are for `make test-more`."""
+    seen, found = set(), []
+    for case in cases:
+        for other in others or [None]:
+            marks = [pytest.mark.more] * ((case.op, other) in seen)
+            seen.add((case.op, other))
+            if other is None:
+                found.append(pytest.param(case, id=case.id, marks=marks))
+            elif other != "float16" or case.half:
+                found.append(pytest.param(case, other, id=f"{case.id}-{other}", marks=marks))
+    return found
+
+
 def by_id(cases):
-    return pytest.mark.parametrize("case", cases, ids=[c.id for c in cases])
+    return pytest.mark.parametrize("case", sampled(cases))
 
 
 def tensors(arrays, backend, requires_grad=True):
@@ -81,10 +95,7 @@ def test_the_case_runs_the_op_it_is_named_after(case):
 # -- values -------------------------------------------------------------------------------------------------------------
 
 
-WITH_DTYPE = [pytest.param(c, d, id=f"{c.id}-{d}") for c in [*CASES, *CONSTANTS] for d in EPS if c.half or d != "float16"]
-
-
-@pytest.mark.parametrize("case, dtype", WITH_DTYPE)
+@pytest.mark.parametrize("case, dtype", sampled([*CASES, *CONSTANTS], *EPS))
 def test_value_shape_and_dtype_are_numpys(case, dtype, backend):
     """Within 8 roundings of the result (measured: 4.9), times the case's conditioning; integers and booleans exactly."""
     arrays = case.arrays(dtype)
@@ -177,9 +188,6 @@ def test_both_derivatives_on_a_device_are_numpys(case, backend):
         assert relative_error(there, here) <= 1e-13 * case.condition
 
 
-LOW = [pytest.param(c, d, id=f"{c.id}-{d}") for c in CASES for d in ("float32", "float16") if c.half or d == "float32"]
-
-
 def gradients(case, arrays, gs, backend):
     """The case's first-order gradients as NumPy arrays (zeros where an input has no influence)."""
     xs = tensors(arrays, backend)
@@ -188,7 +196,7 @@ def gradients(case, arrays, gs, backend):
     return [np.zeros_like(a) if g is None else to_host(g) for a, g in zip(arrays, found, strict=True)]
 
 
-@pytest.mark.parametrize("case, dtype", LOW)
+@pytest.mark.parametrize("case, dtype", sampled(CASES, "float32", "float16"))
 def test_low_precision_gradients_agree_with_their_float64_twins(case, dtype, backend, rng):
     """Both at the same rounded inputs, so they differ by the roundings of one forward and one backward of a dozen
     operations, amplified by the case's conditioning: 8 ε (measured: 2.1), in the norm of all gradients together."""

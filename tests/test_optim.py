@@ -313,7 +313,7 @@ X, Y = mg.tensor([1.0], requires_grad=True), mg.tensor([2.0], requires_grad=True
     (lambda: optim.SGD([{"params": [X], "beta": 1}]), ValueError, "beta"),
     (lambda: optim.SGD([X], lr=-0.1), ValueError, "lr=-0.1"),
     (lambda: optim.SGD([X], lr=math.nan), ValueError, "lr=nan"),
-    (lambda: optim.SGD([X], lr=mg.tensor(0.1)), ValueError, "Python number"),
+    (lambda: optim.SGD([X], lr=mg.tensor(0.1)), ValueError, "a number of at least 0"),
     (lambda: optim.SGD([X], momentum=-1), ValueError, "momentum"),
     (lambda: optim.SGD([X], weight_decay=-1), ValueError, "weight_decay"),
     (lambda: optim.SGD([X], nesterov=True), ValueError, "nesterov"),
@@ -594,3 +594,51 @@ def test_a_norm_that_is_not_finite(backend):
     assert x.grad.tolist() == [math.inf, 1.0]
     x.grad = None
     assert optim.clip_grad_norm_(x, 1.0).item() == 0.0
+
+
+def test_a_closure_computes_the_loss_and_its_result_is_returned(backend, rng):
+    for name, options in [(name, several[0]) for name, several in CASES.items()]:
+        results = []
+        for closed in (False, True):
+            (p,) = variables(np.random.default_rng(0), shapes=[(3, 4)])
+            optimizer = getattr(optim, name)([p], **{"lr": 0.1, **options})
+
+            def closure(p=p, optimizer=optimizer):
+                optimizer.zero_grad()
+                loss = (p * p * p).sum()
+                loss.backward()
+                return loss
+            for _ in range(3):
+                loss = optimizer.step(closure) if closed else closure()
+                if not closed:
+                    assert optimizer.step() is None
+            results.append((to_host(p), loss.item()))
+        assert (results[0][0] == results[1][0]).all() and results[0][1] == results[1][1]
+    with pytest.raises(TypeError, match=r"RMSprop: got step\(the float 0.1\)"):
+        optimizer.step(0.1)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.1), np.float16(0.1), np.int64(1)])
+def test_numpys_scalars_are_numbers_and_change_no_dtype(number, backend, rng):
+    (p,), (q,) = variables(np.random.default_rng(0), shapes=[(3, 4)]), variables(np.random.default_rng(0), shapes=[(3, 4)])
+    for variable, momentum in ((p, number), (q, number.item())):
+        optimizer = optim.SGD([variable], lr=momentum, momentum=momentum)
+        json.dumps(optimizer.state_dict()["param_groups"])
+        for _ in range(2):
+            set_gradients([variable], 1)
+            optimizer.step()
+    assert p.dtype == "float32" and (to_host(p) == to_host(q)).all()
+
+
+@pytest.mark.parametrize("size, dtype", [(1e25, "float32"), (3e37, "float32"), (6e4, "float16"), (1e-30, "float32")])
+@pytest.mark.parametrize("norm_type", [2.0, 3.0])
+def test_clipping_knows_the_norm_of_any_finite_gradient(size, dtype, norm_type, backend):
+    (p,) = variables(np.random.default_rng(0), dtype, [(3, 4)])
+    direction = np.random.default_rng(1).uniform(-1, 1, (3, 4))
+    p.grad = mg.tensor((size * direction).astype(dtype), backend=backend)
+    exact = to_host(p.grad).astype("float64")
+    expected = (np.abs(exact) ** norm_type).sum() ** (1 / norm_type)
+    norm = optim.clip_grad_norm_([p], 1.0, norm_type)
+    assert norm.dtype == "float32" and abs(norm.item() / expected - 1) < 1e-6
+    tolerance = 2e-3 if dtype == "float16" else 1e-6
+    np.testing.assert_allclose(to_host(p.grad).astype("float64"), exact * min(1, 1 / (expected + 1e-6)), rtol=tolerance, atol=1e-4 * (dtype == "float16"))

@@ -11,7 +11,7 @@ import pytest
 import layers
 import minigrad as mg
 from minigrad import derivation
-from minigrad.derivation import Limits, Line, Task, TaskError, diagnose, inputs, repair
+from minigrad.derivation import Limits, LineSpec, Task, TaskError, diagnose, inputs, repair
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMEWORK = ROOT / "lectures" / "homework"
@@ -34,8 +34,8 @@ def cases(rng, dtype):
         yield {"x": rng.normal(0.7, 1.3, (m, c)), "gamma": rng.uniform(0.5, 2.0, c), "beta": rng.normal(size=c)}, {"eps": 0.1}
 
 
-TASK = Task("toy", forward, cases, {"d_z": 1, "d_y": 2, "d_gamma": 1, "d_xhat": 1, "d_var": Line(points=2, adjoints=("xhat",)),
-                                    "d_x": Line(points=2, adjoints=("xhat", "var", "mu"))}, given={"m": lambda values: len(values["x"])})
+TASK = Task("toy", forward, cases, {"d_z": 1, "d_y": 2, "d_gamma": 1, "d_xhat": 1, "d_var": LineSpec(points=2, adjoints=("xhat",)),
+                                    "d_x": LineSpec(points=2, adjoints=("xhat", "var", "mu"))}, given={"m": lambda values: len(values["x"])})
 
 
 def judge(code, line, task=TASK, **options):
@@ -144,7 +144,7 @@ def test_a_line_that_is_right_needs_no_edit(tmp_path):
     file = tmp_path / "lines.py"
     file.write_text("import numpy as np\n\n\ndef d_gamma(d_y, xhat):\n    return np.sum(d_y * xhat, axis=0)\n")
     probes = list(derivation.judge._probes(TASK, np.random.default_rng(0)))
-    with derivation.student.Submission(str(file), TASK, probes, Limits()) as submission:
+    with derivation.student.LineFunctions(str(file), TASK, probes, Limits()) as submission:
         assert repair.repair(submission, "d_gamma", probes[:2], [1.0, 1.0]) is None
 
 

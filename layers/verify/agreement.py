@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import minigrad as mg
+from minigrad.check.relative import relative_error, worst
 from minigrad.core.backend import np
 
 from ..registry import REGISTRY, Case, Form, Layer
@@ -81,14 +82,8 @@ def relative_errors(found: Results, expected: Results) -> list[float]:
         elif f.shape != e.shape or f.dtype != e.dtype:
             errors.append(float("inf"))
         else:
-            off, size = float(np.linalg.norm(f - e)), max(float(np.linalg.norm(e)), 1e-3 * scale)
-            errors.append(off / size if size else off if off == 0 or off != off else float("inf"))
+            errors.append(relative_error(f, e, max(float(np.linalg.norm(e)), 1e-3 * scale)))
     return errors
-
-
-def worst(errors: Sequence[float]) -> float:
-    """The largest; NaN, which no bound allows, if there is one."""
-    return float(np.max(errors, initial=0.0))
 
 
 def float32_errors(layer: Layer, derivation: str, case: Case, backend: str = "numpy", order: int = 1) -> list[tuple[float, float]]:

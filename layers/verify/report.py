@@ -30,7 +30,7 @@ from minigrad.core.backend import np
 from minigrad.core.errors import BackendError
 
 from ..registry import REGISTRY, Case, Layer
-from ..whitening.degenerate_whitening import Row, degenerate_comparison
+from ..whitening.degenerate_whitening import MedianError, degenerate_comparison
 from .agreement import (
     bound,
     derivatives,
@@ -226,7 +226,7 @@ def degenerate(dtypes: Sequence[str]) -> list[Degenerate]:
     torch = _torch()
     rows = degenerate_comparison(more={PYTORCH: _through(torch)} if torch else None)
     if not torch:
-        rows += [Row(*key, PYTORCH, math.nan) for key in dict.fromkeys((row.batch, row.dtype) for row in rows)]
+        rows += [MedianError(*key, PYTORCH, math.nan) for key in dict.fromkeys((row.batch, row.dtype) for row in rows)]
     allowed = {"float64": bound(WHITENING, 1), "float32": 64 * float(np.finfo("float32").eps)}
     held = REGISTRY[WHITENING].default
     return [Degenerate(row.batch, row.dtype, row.method, None if row.method == PYTORCH and not torch else row.error,

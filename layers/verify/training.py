@@ -2,7 +2,7 @@
 
     networks = {form: ... for form in ("composed", "derived")}     # built from one seed
     for step in trained_side_by_side(networks, twin, batches, optimizers, loss):
-        print(step.loss, max(step.differences))
+        print(step.loss, worst(step.differences))
 
 Two networks that train by themselves drift apart, because rounding grows. So at every step the second form's gradient is also taken
 at the parameters and running statistics of the first network, by a third network, the twin: what it differs by is rounding, or a mistake
@@ -18,6 +18,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import nn, optim
+from minigrad.check.relative import relative_error, worst
 
 Loss = Callable[[nn.Module, Any, Any], Any]
 
@@ -48,18 +49,9 @@ def differences(ours: Sequence[Any], reference: Sequence[Any]) -> list[float]:
     The gradient of a parameter that the loss does not depend on, such as a bias in front of a norm, is rounding alone. So a norm
     ‖b‖ below a millionth of the largest one counts as that.
     """
-    a, b = ([_flat(g) for g in gradients] for gradients in (ours, reference))
-    sizes = [_norm(g) for g in b]
-    floor = 1e-6 * max(sizes, default=0.0)
-    return [_norm(p - q) / (max(size, floor) or 1.0) for p, q, size in zip(a, b, sizes, strict=True)]
-
-
-def _flat(g: Any) -> Any:
-    return g.numpy().astype("float64").ravel()
-
-
-def _norm(values: Any) -> float:
-    return float((values @ values) ** 0.5)
+    sizes = [relative_error(g, 0 * g, 1.0) for g in reference]  # ‖b‖
+    floor = 1e-6 * worst(sizes)
+    return [relative_error(a, b, max(size, floor)) for a, b, size in zip(ours, reference, sizes, strict=True)]
 
 
 def compared(model: nn.Module, twin: nn.Module, x: Any, t: Any, loss: Loss = smooth_cross_entropy) -> list[float]:

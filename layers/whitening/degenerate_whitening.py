@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import minigrad as mg
 from minigrad import backend
+from minigrad.check.relative import relative_error
 
 from ..registry import REGISTRY
 from .decorrelated_batch_norm import composed_through_eigh
@@ -25,7 +26,7 @@ Method = Callable[[Any, Any, float], Any]  # (x (m, d), cotangent, eps) -> dx, o
 CHANNELS, SAMPLES, EPS = 5, 32, 1e-5
 
 
-class Row(NamedTuple):
+class MedianError(NamedTuple):
     """The median relative error of dx over some batches of a kind; NaN counts as larger than any number."""
 
     batch: str
@@ -82,7 +83,7 @@ def reference(x: Any, g: Any, eps: float) -> Any:
     return ((xc @ (z / np.sqrt(size)) * g).sum((1, 2)).imag / h).reshape(m, d)
 
 
-def degenerate_comparison(*, trials: int = 5, seed: int = 0, more: Mapping[str, Method] | None = None) -> list[Row]:
+def degenerate_comparison(*, trials: int = 5, seed: int = 0, more: Mapping[str, Method] | None = None) -> list[MedianError]:
     """Relative errors of dx for every kind of batch, in float64 and float32, of each of our forms, and of `more` methods."""
     np = backend.get("numpy")
     found: dict[tuple[str, str, str], list[float]] = {}
@@ -95,12 +96,12 @@ def degenerate_comparison(*, trials: int = 5, seed: int = 0, more: Mapping[str, 
                 exact = reference(x_.astype("float64"), g_.astype("float64"), EPS)
                 for name, method in {**methods(), **(more or {})}.items():
                     with np.errstate(all="ignore"):
-                        error = float(np.linalg.norm(method(x_, g_, EPS) - exact) / np.linalg.norm(exact))
+                        error = relative_error(method(x_, g_, EPS), exact)
                     found.setdefault((kind, dtype, name), []).append(error)
-    return [Row(*key, float(np.sort(errors)[len(errors) // 2])) for key, errors in found.items()]
+    return [MedianError(*key, float(np.sort(errors)[len(errors) // 2])) for key, errors in found.items()]
 
 
-def as_markdown(rows: list[Row]) -> str:
+def as_markdown(rows: list[MedianError]) -> str:
     """One line a kind of batch and dtype, one column a method."""
     names = list(dict.fromkeys(row.method for row in rows))
     lines = ["| batch | dtype | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]

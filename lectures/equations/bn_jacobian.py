@@ -8,10 +8,10 @@ import numpy as np
 
 import minigrad as mg
 
-from .ledger import Array, Document, Probe, Values, equation
+from .ledger import Array, Document, DocumentProbe, Values, equation
 
 
-class Batch(Probe):
+class Batch(DocumentProbe):
     """Batch normalization of d components over m samples, with its whole Jacobian by the tape.
 
     `any_vector`: x̂ is replaced by an arbitrary vector, to see which equations are algebra and which need a normalized x̂.

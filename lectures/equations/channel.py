@@ -9,10 +9,10 @@ import numpy as np
 
 import minigrad as mg
 
-from .ledger import Array, Probe
+from .ledger import Array, DocumentProbe
 
 
-class Channel(Probe):
+class Channel(DocumentProbe):
     """y = γ x̂ + β with x̂ = (x − μ)/√(σ² + ε) at random data x (m,), and the true gradient of every intermediate.
 
     `shift`: μ is not the mean, but the mean and a constant. Then Σ (x − μ) is not 0, and what was multiplied by it shows.

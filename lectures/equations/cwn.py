@@ -8,10 +8,10 @@ import numpy as np
 
 import minigrad as mg
 
-from .ledger import Array, Document, Probe, Values, equation, text
+from .ledger import Array, Document, DocumentProbe, Values, equation, text
 
 
-class Weight(Probe):
+class Weight(DocumentProbe):
     """A proxy v (d,), its weight w = length·v̂/‖v̂‖ and the true ∂L/∂v; inputs h with mean μ1 and covariance σ²I.
 
     Expectations are exact: h takes 2d equally likely values ±σ√d qᵢ + μ1, the qᵢ orthonormal. Propositions and proofs

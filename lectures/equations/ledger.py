@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import minigrad as mg
+from minigrad.check.relative import relative_error
 
 Array = Any
 EXACT = 1e-12  # some thousand roundings: the probes are well conditioned
@@ -45,7 +46,7 @@ AGREE = 1e-9  # tape against central differences of order h⁶, h = 2⁻⁸: tru
 # -- probes -------------------------------------------------------------------------------------------------------------
 
 
-class Probe:
+class DocumentProbe:
     """One point, with numbers of order 1. Subclasses set `cotangent` and the intermediates, and define `forward`."""
 
     cotangent: Array
@@ -77,7 +78,7 @@ class Probe:
 
     def confirmed(self, exact: Array, slopes: Array) -> Array:
         """`exact`, after noting how far the difference quotients are from it."""
-        self.disagreement = max(self.disagreement, relative_error(slopes, exact, size=max(float(np.linalg.norm(exact)), 1e-3)))
+        self.disagreement = max(self.disagreement, distance(slopes, exact, size=max(float(np.linalg.norm(exact)), 1e-3)))
         return exact
 
 
@@ -93,14 +94,10 @@ def differences(f: Callable[[Array], Array], at: Array, h: float = 2.0**-8) -> A
     return np.stack(columns, axis=-1).reshape((*columns[0].shape, *at.shape))
 
 
-def relative_error(a: Array, b: Array, size: float | None = None) -> float:
-    """‖a − b‖ / ‖b‖, or / `size`; infinite where it is not a number."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape:
-        raise ValueError(f"an equation compares the shapes {a.shape} and {b.shape}")
-    error = float(np.linalg.norm(a - b))
-    size = float(np.linalg.norm(b)) if size is None else float(size)
-    return 0.0 if error == 0 else error / size if size and math.isfinite(error) else math.inf
+def distance(a: Array, b: Array, size: float | None = None) -> float:
+    """The relative error, infinite where it is NaN: a range of errors has a largest one."""
+    error = relative_error(a, b, size)
+    return error if math.isfinite(error) else math.inf
 
 
 # -- documents and their equations --------------------------------------------------------------------------------------
@@ -239,14 +236,14 @@ def measure(entry: Entry) -> Result:
             errors = []
             for p in entry.document.probes(regime):
                 v = entry.values(p)
-                errors.append(relative_error(v.printed, v.reference, v.size))
+                errors.append(distance(v.printed, v.reference, v.size))
                 if regime not in entry.setting:
                     continue
                 vacuous |= v.size is None and float(np.linalg.norm(v.reference)) < WRONG
                 if v.corrected is not None:
-                    corrected.append(relative_error(v.corrected, v.reference if v.corrected_reference is None else v.corrected_reference, v.size))
+                    corrected.append(distance(v.corrected, v.reference if v.corrected_reference is None else v.corrected_reference, v.size))
                 for words, reading in v.readings.items():
-                    readings.setdefault(words, []).append(relative_error(*reading(), v.size))
+                    readings.setdefault(words, []).append(distance(*reading(), v.size))
             regimes[regime] = _range(errors)
     verdict, reason = ("unclear", "no power: the truth is 0 at some probe") if vacuous else _judge(entry, regimes, corrected)
     return Result(entry, verdict, regimes, max(corrected) if corrected else None, {k: _range(e) for k, e in readings.items()}, reason)

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from . import gradebook, sandbox, submissions
-from .gradebook import Row
-from .sandbox import ROOT, Limits
+from .gradebook import GradebookRow
+from .sandbox import ROOT, SandboxLimits
 
 CHECKER = "minigrad.derivation"
 HOMEWORKS = ROOT / "lectures" / "homework"
@@ -38,13 +38,14 @@ class Grader:
         also_hidden: more that student code must not read.
     """
 
-    def __init__(self, root: Path, homeworks: dict[str, Path], *, seed: int, limits: Limits, checker: str = CHECKER, also_hidden: Sequence[Path] = ()) -> None:
+    def __init__(self, root: Path, homeworks: dict[str, Path], *, seed: int, limits: SandboxLimits, checker: str = CHECKER,
+                 also_hidden: Sequence[Path] = ()) -> None:
         self.root, self.homeworks, self.seed, self.limits, self.checker = root, homeworks, seed, limits, checker
         self.hidden = [root, ROOT / "lectures", *homeworks.values(), *also_hidden]
         self.shown = [ROOT / "lectures" / "grading", *(folder / "task.py" for folder in homeworks.values())]
         self.blank = {name: self._blank(name) for name in homeworks}
 
-    def _check(self, homework: str, file: str, seed: int, fill: Any) -> sandbox.Outcome:
+    def _check(self, homework: str, file: str, seed: int, fill: Any) -> sandbox.SandboxOutcome:
         return sandbox.check(self.checker, lambda folder: [str(self.homeworks[homework]), str(folder / file), "--json", "--seed", str(seed)], fill,
                              limits=self.limits, hidden=self.hidden, shown=self.shown)
 
@@ -56,7 +57,7 @@ class Grader:
             raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{outcome.output}".rstrip())
         return outcome.report
 
-    def grade(self, student: str, homework: str) -> Row:
+    def grade(self, student: str, homework: str) -> GradebookRow:
         """The row of one student and homework; whatever was handed in, there is one."""
         seed, blank = submissions.seed_of(self.seed, student, homework), self.blank[homework]
         without_file = partial(gradebook.without_file, student, homework, seed, blank=blank)
@@ -71,7 +72,7 @@ class Grader:
             return without_file("not graded", f"{type(reason).__name__}: {reason}")
         return gradebook.row(student, homework, seed, outcome, blank)
 
-    def rows(self, jobs: int) -> list[Row]:
+    def rows(self, jobs: int) -> list[GradebookRow]:
         """All rows, by student and homework, whatever order they are finished in."""
         pairs = [(student, homework) for student in submissions.students(self.root) for homework in self.homeworks]
         with ThreadPoolExecutor(jobs) as pool:
@@ -95,7 +96,7 @@ def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str,
     return {name: found[name] for name in dict.fromkeys(names)} if names else found
 
 
-def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, below: Path = HOMEWORKS) -> list[Row]:
+def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, below: Path = HOMEWORKS) -> list[GradebookRow]:
     """Grade, write the table, print the summary."""
     parser = argparse.ArgumentParser(prog="python -m lectures.grade", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("submissions", type=Path, help="the folder with one folder a student")
@@ -103,8 +104,8 @@ def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, belo
     parser.add_argument("--homework", action="extend", nargs="+", metavar="NAME", help="grade only these (default: all)")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="files checked at the same time (default: half the cores)")
     parser.add_argument("--seed", type=int, default=0, help="each student's probes are drawn from this and the name (default: 0)")
-    parser.add_argument("--seconds", type=float, default=Limits().seconds, help="for one file (default: %(default)g)")
-    parser.add_argument("--memory", type=int, default=Limits().megabytes, metavar="MB", help="for one file (default: %(default)d)")
+    parser.add_argument("--seconds", type=float, default=SandboxLimits().seconds, help="for one file (default: %(default)g)")
+    parser.add_argument("--memory", type=int, default=SandboxLimits().megabytes, metavar="MB", help="for one file (default: %(default)d)")
     options = parser.parse_args(arguments)
     if not options.submissions.is_dir():
         parser.error(f"{options.submissions} is not a folder")
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, belo
         parser.error("--jobs must be at least 1, --seconds positive, and --memory at least 256")
     root = options.submissions.resolve()
     try:
-        grader = Grader(root, homeworks(options.homework, below), seed=options.seed, limits=Limits(options.seconds, options.memory),
+        grader = Grader(root, homeworks(options.homework, below), seed=options.seed, limits=SandboxLimits(options.seconds, options.memory),
                         checker=checker, also_hidden=[options.csv.absolute()])
     except (ValueError, CheckerFailed) as reason:
         parser.error(str(reason))

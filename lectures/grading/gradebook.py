@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .sandbox import Outcome
+from minigrad.files import write_atomically
+
+from .sandbox import SandboxOutcome
 
 LONGEST_CELL = 500
 RIGHT = ("right", "rounding")
@@ -21,7 +21,7 @@ STATUSES = ("missing", "ambiguous", "link", "not copied", "stopped", "no report"
 FORMULA = "=+-@＝＋－＠"  # what a spreadsheet takes for the beginning of one
 
 
-class Row(NamedTuple):
+class GradebookRow(NamedTuple):
     """One student and one homework. The fields are the columns of the CSV file, in order."""
 
     student: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     seed: int      # python -m minigrad.derivation HOMEWORK FILE --seed SEED repeats the check
 
 
-def row(student: str, homework: str, seed: int, outcome: Outcome, blank: dict[str, Any]) -> Row:
+def row(student: str, homework: str, seed: int, outcome: SandboxOutcome, blank: dict[str, Any]) -> GradebookRow:
     """The row of a submission that was checked. `blank` is the checker's report on an empty file: the lines and points."""
     report, status, message = outcome.report, "", ""
     if report is not None and not fits(report, blank, seed):
@@ -54,12 +54,12 @@ def row(student: str, homework: str, seed: int, outcome: Outcome, blank: dict[st
     judged = report["lines"] if report is not None else []
     earned = {line["line"]: line["earned"] for line in judged}
     codes = "; ".join(f"{line['line']}: {line['code']}" for line in judged if line["code"])
-    return Row(student, homework, status, sum(earned.values()), blank["points"], per_line(blank, earned), codes, message, seed)
+    return GradebookRow(student, homework, status, sum(earned.values()), blank["points"], per_line(blank, earned), codes, message, seed)
 
 
-def without_file(student: str, homework: str, seed: int, status: str, message: str, blank: dict[str, Any]) -> Row:
+def without_file(student: str, homework: str, seed: int, status: str, message: str, blank: dict[str, Any]) -> GradebookRow:
     """The row of a submission that could not be checked at all."""
-    return Row(student, homework, status, 0, blank["points"], per_line(blank, {}), "", message, seed)
+    return GradebookRow(student, homework, status, 0, blank["points"], per_line(blank, {}), "", message, seed)
 
 
 def per_line(blank: dict[str, Any], earned: dict[str, float]) -> str:
@@ -114,30 +114,19 @@ def cell(value: object) -> str:
     return re.sub(rf"(^|;)(\s*)(?=[{re.escape(FORMULA)}])", lambda at: f"{at[1]}'{at[2]}" if not at[1] else f"{at[1]}{at[2]}'", text)
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
+def write(path: Path, rows: Sequence[GradebookRow]) -> None:
     """Write the table in one step: whoever reads `path` sees the old file or the whole new one."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(Row._fields)
+    writer.writerow(GradebookRow._fields)
     writer.writerows([[cell(value) for value in r] for r in rows])
-    data = text.getvalue().encode("utf-8-sig")  # with the mark by which spreadsheets know UTF-8
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        if temporary.read_bytes() != data:
-            raise OSError(f"{temporary} does not hold what was written")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text.getvalue().encode("utf-8-sig"))  # with the mark by which spreadsheets know UTF-8
 
 
 # -- the summary -------------------------------------------------------------------------------------------------------
 
 
-def summary(rows: Sequence[Row]) -> str:
+def summary(rows: Sequence[GradebookRow]) -> str:
     """A table for each homework: how it went, and how many students have each misconception, on which lines."""
     blocks = []
     for homework in dict.fromkeys(r.homework for r in rows):

@@ -26,14 +26,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_ANSWER, MOST_OUTPUT = 4 << 20, 20_000  # bytes
 
 
-class Limits(NamedTuple):
+class SandboxLimits(NamedTuple):
     """What one check may use."""
 
     seconds: float = 120.0  # of wall time, and of processor time in each process
     megabytes: int = 4096   # of address space, in each process
 
 
-class Outcome(NamedTuple):
+class SandboxOutcome(NamedTuple):
     """What came of a check: the checker's report, or why there is none."""
 
     report: dict[str, Any] | None
@@ -45,8 +45,8 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def check(checker: str, arguments: Callable[[Path], Sequence[str]], fill: Callable[[Path], None], *, limits: Limits,
-          hidden: Sequence[Path] = (), shown: Sequence[Path] = ()) -> Outcome:
+def check(checker: str, arguments: Callable[[Path], Sequence[str]], fill: Callable[[Path], None], *, limits: SandboxLimits,
+          hidden: Sequence[Path] = (), shown: Sequence[Path] = ()) -> SandboxOutcome:
     """Run the checker on a folder that `fill` makes.
 
     Args:
@@ -83,7 +83,7 @@ def environment(scratch: Path, policy: Path) -> dict[str, str]:
     return found | {name: os.environ[name] for name in ("SYSTEMROOT", "SYSTEMDRIVE") if name in os.environ}  # Python needs them on Windows
 
 
-def _run(folder: Path, log: Path, orders: dict[str, Any], variables: dict[str, str], seconds: float) -> Outcome:
+def _run(folder: Path, log: Path, orders: dict[str, Any], variables: dict[str, str], seconds: float) -> SandboxOutcome:
     start = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", "from lectures.grading import guard; guard.main()"], cwd=folder, env=variables,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
@@ -113,7 +113,7 @@ def _run(folder: Path, log: Path, orders: dict[str, Any], variables: dict[str, s
     report, failure = (None, "") if timed_out else _report(bytes(answer), orders["nonce"], process.returncode, here)
     if timed_out:
         failure = f"not finished after {seconds:g} s"
-    return Outcome(report, failure, timed_out, refused, any(kind == "awake" for kind, _ in notes),
+    return SandboxOutcome(report, failure, timed_out, refused, any(kind == "awake" for kind, _ in notes),
                    bytes(output).decode("utf-8", "replace"), time.monotonic() - start)
 
 

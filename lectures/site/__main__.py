@@ -6,8 +6,6 @@ import argparse
 import html
 import os
 import re
-import secrets
-import shutil
 import sys
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -22,11 +20,13 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from lectures.tools.build import HERE as LECTURES
-from lectures.tools.build import Syllabus, notebook, sources, syllabus, write
+from lectures.tools.build import Syllabus, notebook, sources, syllabus
 from lectures.tools.release import strip_notebook
+from minigrad.files import new_folder
 
 from . import browser, docs
 from .check import problems
+from .docs import NotBuilt
 from .mathjax import NoMathJax, mathjax
 
 HERE = Path(__file__).resolve().parent
@@ -39,10 +39,6 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 MATHJAX_OPTIONS = r"""MathJax = {
   tex: {inlineMath: [["$", "$"], ["\\(", "\\)"]], displayMath: [["$$", "$$"], ["\\[", "\\]"]], packages: {"[-]": ["autoload", "require"]}},
   options: {enableMenu: false}, svg: {fontCache: "global"}}"""
-
-
-class NotBuilt(Exception):
-    """The site was not built; the text says why."""
 
 
 # -- one page ----------------------------------------------------------------------------------------------------------
@@ -153,13 +149,11 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
     """
     paths = sources()
     lectures = [syllabus(path) for path in paths]
-    tree, old = (dest.with_name(f".{dest.name}.{secrets.token_hex(4)}.{end}") for end in ("tmp", "old"))
-    tree.mkdir(parents=True)
-    try:
+    with new_folder(dest) as tree:
         for path, lecture in zip(paths, lectures, strict=True):
             print(f"{lecture.number:2} · {lecture.title}", flush=True)
-            write(tree / f"{lecture.name}.html", page(executed(path, fast, solutions=False), lectures, lecture, program))
-        write(tree / "index.html", index(lectures, program))
+            (tree / f"{lecture.name}.html").write_text(page(executed(path, fast, solutions=False), lectures, lecture, program), "utf-8", newline="\n")
+        (tree / "index.html").write_text(index(lectures, program), "utf-8", newline="\n")
         wrong = [f"{file.name} would fetch {what}" for file in tree.glob("*.html") for what in loads(file.read_text("utf-8"))]
         print("the documentation", flush=True)
         docs.build(tree / "docs", program)
@@ -171,13 +165,6 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
             print("no Chromium here: formulas were not looked at as a browser sets them")
         if wrong:
             raise NotBuilt("\n".join(wrong))
-        if dest.exists():
-            os.replace(dest, old)
-        os.replace(tree, dest)
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
-        if dest.exists():
-            shutil.rmtree(old, ignore_errors=True)
     return names
 
 
@@ -194,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         pages = build(dest, mathjax(ROOT / "build" / "mathjax", options.mathjax), options.fast)
-    except (NotBuilt, docs.NotBuilt, NoMathJax, ValueError) as reason:
+    except (NotBuilt, NoMathJax, ValueError) as reason:
         print(f"No site was built.\n{reason}", file=sys.stderr)
         return 1
     print(f"{len(pages)} pages and the documentation: open {dest / 'index.html'}")

@@ -11,7 +11,6 @@ import importlib.util
 import os
 import posixpath
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 from lectures.build import HERE as LECTURES
 from lectures.build import sources, syllabus
 from lectures.release import strip
+from minigrad.files import new_folder
 
 from .check import problems
 from .docstrings import code, fenced
@@ -203,7 +203,7 @@ def written(root: Path = ROOT) -> dict[str, str]:
 
 
 def build(dest: Path, program: str, root: Path = ROOT) -> int:
-    """Make the documentation in the folder `dest`, which must not be there yet; returns the number of pages.
+    """Make the documentation in the folder `dest`, new or empty; returns the number of pages.
 
     Raises:
         NotBuilt: a page names or links to what is not there, or Sphinx complains.
@@ -245,21 +245,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if dest.exists() and not (dest / "searchindex.js").is_file() and (not dest.is_dir() or any(dest.iterdir())):
         print(f"{dest} exists and is no earlier documentation: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
-    tree = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}.tmp")
     try:
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        count = build(tree, mathjax(ROOT / "build" / "mathjax", options.mathjax))
-        # The lectures' pages lie beside the documentation once `make site` has made them.
-        lectures = frozenset((tree.parent / f"{syllabus(path).name}.html").resolve() for path in sources())
-        if wrong := list(problems(tree, elsewhere=lectures)):
-            raise NotBuilt("\n".join(wrong))
-        shutil.rmtree(dest, ignore_errors=True)
-        os.replace(tree, dest)
+        with new_folder(dest) as tree:
+            count = build(tree, mathjax(ROOT / "build" / "mathjax", options.mathjax))
+            # The lectures' pages lie beside the documentation once `make site` has made them.
+            lectures = frozenset((tree.parent / f"{syllabus(path).name}.html").resolve() for path in sources())
+            if wrong := list(problems(tree, elsewhere=lectures)):
+                raise NotBuilt("\n".join(wrong))
     except (NotBuilt, NoMathJax, ValueError) as reason:
         print(f"No documentation was built.\n{reason}", file=sys.stderr)
         return 1
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
     print(f"{count} pages: open {dest / 'index.html'}")
     return 0
 

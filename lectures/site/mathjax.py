@@ -7,7 +7,6 @@ holds the same file. Whatever the way, its SHA-256 decides.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+
+from minigrad.files import write_atomically
 
 VERSION = "3.2.2"
 SHA256 = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"  # of es5/tex-svg.js
@@ -63,9 +64,7 @@ def mathjax(cache: Path, given: Path | None = None) -> str:
             reasons.append(f"  {package}: {reason or 'no such file in it'}")
             continue
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = cache / f".{NAME}.{os.getpid()}"
-        temporary.write_bytes(content)
-        os.replace(temporary, kept)
+        write_atomically(kept, content)
         return text
     raise NoMathJax("\n".join([f"formulas need MathJax {VERSION}, which could not be downloaded:", *reasons,
                                f"Get es5/{NAME} of the npm package mathjax@{VERSION} in any way, and name it: make site MATHJAX=path/to/{NAME}"]))

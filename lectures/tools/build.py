@@ -7,12 +7,13 @@ have no outputs, and cells are numbered in their order, so that two builds give 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from minigrad.files import write_atomically
 
 HERE = Path(__file__).resolve().parents[1]  # lectures/
 BEGIN, END = "<!-- lectures: python -m lectures.build -->", "<!-- end of lectures -->"
@@ -103,19 +104,6 @@ def drifted(folder: Path = HERE) -> list[str]:
     return wrong + [path.name for path in sorted(folder.glob("*.ipynb")) if not path.with_suffix(".py").is_file()]
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; with --check, 1 if something would change."""
     parser = argparse.ArgumentParser(prog="python -m lectures.build", description=(__doc__ or "").splitlines()[0])
@@ -127,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if wrong else 0
     for path, text in built().items():
         if not path.is_file() or path.read_text("utf-8") != text:
-            write(path, text)
+            write_atomically(path, text)
             print(f"lectures/{path.name}")
     return 0
 

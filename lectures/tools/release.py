@@ -25,14 +25,14 @@ import json
 import os
 import re
 import runpy
-import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import MagicMock
+
+from minigrad.files import new_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("minigrad", "layers", "models", "datasets", "setup.cfg", "pyproject.toml", "LICENSE", "CITATION.cff")
@@ -156,8 +156,6 @@ def write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb") as f:
         f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
 
 
 def contents(tree: Path) -> str:
@@ -280,25 +278,11 @@ def release(dest: Path, *, root: Path = ROOT, checker: Sequence[str] = CHECKER) 
         raise NotReleased(f"{dest}: lies in the source tree, or holds it; take another folder, or one in build/")
     if dest.exists() and not (dest / CONTENTS).is_file() and (not dest.is_dir() or any(dest.iterdir())):
         raise NotReleased(f"{dest}: exists and is no earlier release; take another folder or delete it yourself")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    tree, old = (dest.with_name(f".{dest.name}.{secrets.token_hex(4)}.{end}") for end in ("tmp", "old"))
-    try:
-        tree.mkdir()
+    with new_folder(dest) as tree:
         gone = make(root, tree)
         if problems := verify(root, tree, gone, checker):
             raise NotReleased("\n".join(problems))
         write(tree / CONTENTS, contents(tree).encode())
-        if dest.exists():
-            os.replace(dest, old)
-        try:
-            os.replace(tree, dest)
-        except OSError:
-            if old.exists():
-                os.replace(old, dest)
-            raise
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return dest
 
 

@@ -57,7 +57,7 @@ RUNGS = (1.0, 2.0**-5, 2.0**-10, 2.0**5, 2.0**-20)  # steps to try, in units of 
 
 
 @dataclass(frozen=True)
-class Row:
+class GradcheckRow:
     """One input at one order. `index` is its place among the inputs, None for a cotangent (second order)."""
 
     name: str
@@ -71,10 +71,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class GradcheckReport:
     """What `gradcheck` found: `rows` for programs, ``print(report)`` for people. Truthy if every row is "right"."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[GradcheckRow, ...]
     note: str = ""
 
     def __bool__(self) -> bool:
@@ -287,7 +287,7 @@ class _Judge:
 
 
 def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int = 1, seed: int = 0, *,
-              tolerance: float | None = None, max_elements: int = 64) -> Report:
+              tolerance: float | None = None, max_elements: int = 64) -> GradcheckReport:
     """Compare the tape's derivatives of `f` with difference quotients, for all floating inputs, and say what is known.
 
     `f` is called many times, on fresh variables with the values of `inputs`: their ``.grad`` and hooks are untouched,
@@ -308,7 +308,7 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int 
         max_elements: larger inputs are probed along random directions, and at a quarter as many elements.
 
     Returns:
-        A `Report`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose
+        A `GradcheckReport`. It is falsy not only for "wrong": "rounding" and "no power" say that nothing was shown. Choose
         another point then, or make an input that `f` ignores a constant. An empty input is "right": there is nothing to
         check.
 
@@ -337,7 +337,7 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, order: int 
         state.checking = before
 
 
-def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_elements: int) -> Report:
+def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_elements: int) -> GradcheckReport:
     xs = [Tensor(fn.inputs[i]._data) for i in fn.at]  # the very arrays of the caller, with their strides
     for x in xs:
         x.requires_grad = True
@@ -349,7 +349,7 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
     elif y.shape != again.shape or np.linalg.norm(y - again) > 1e3 * eps * np.linalg.norm(y):
         why = "not deterministic: two calls of f gave different values"
     if why:
-        return Report(tuple(Row(name, i, 1, x.shape, np.nan, np.nan, "no power", why)
+        return GradcheckReport(tuple(GradcheckRow(name, i, 1, x.shape, np.nan, np.nan, "no power", why)
                             for name, i, x in zip(fn.names, fn.at, xs)))
 
     vs = [fn.leaf(rng.standard_normal(t.shape), t.dtype) for t in ys]
@@ -368,7 +368,7 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
     names = [*fn.names, *(["v"] if m == 1 else [f"v[{j}]" for j in range(m)])]
 
     def rows(order: int, count: int, value: Callable[[Tensors], Vector], weights: Vector,
-             tape: Callable[[Tensors], Gradients], graph: Gradients) -> list[Row]:
+             tape: Callable[[Tensors], Gradients], graph: Gradients) -> list[GradcheckRow]:
         """Check the first `count` variables of ``value(variables)``, whose vjp at `weights` is ``tape(variables)``."""
 
         def shifted() -> Gradients:
@@ -400,7 +400,7 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
             size = float(np.linalg.norm(weights * value(fine)))
         except Exception as e:  # a rule that raises is a wrong rule
             broken = f"backward raised {_headline(e)}"
-        return [Row(names[k], fn.at[k] if k < n else None, order, own[k].shape,
+        return [GradcheckRow(names[k], fn.at[k] if k < n else None, order, own[k].shape,
                     *((np.inf, np.nan, "wrong", broken) if broken else result(k))) for k in range(count)]
 
     graph: Gradients = []
@@ -414,7 +414,7 @@ def _check(fn: _Function, order: int, rng: Any, tolerance: float | None, max_ele
     if order == 2:
         found += rows(2, n + m, lambda ts: _flat(fn.pull(ts[:n], ts[n:n + m]), xs), _flat(ws, xs),
                       lambda ts: fn.pull_twice(ts[:n], ts[n:n + m], ts[n + m:]), [])
-    return Report(tuple(found), note)
+    return GradcheckReport(tuple(found), note)
 
 
 def _eps(tensors: Tensors) -> float:

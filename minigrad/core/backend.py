@@ -24,11 +24,11 @@ NAMESPACES: dict[type, Any] = {}  # array type -> module: how an op finds its na
 _NAME_OF_TYPE: dict[type, str] = {}
 
 
-class _Here(threading.local):
+class _ThreadBackend(threading.local):
     name = "numpy"  # where this thread makes new arrays
 
 
-_here = _Here()
+_here = _ThreadBackend()
 
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")
@@ -45,6 +45,9 @@ def register(name: str, module: Any) -> None:
 register("numpy", np)
 
 
+_MEANT = {"cuda": "'cupy' is the backend on a GPU", "gpu": "'cupy' is the backend on a GPU", "cpu": "'numpy' is the backend on the CPU"}
+
+
 def get(name: str) -> Any:
     """The array module called `name`; imports CuPy on first demand.
 
@@ -54,7 +57,8 @@ def get(name: str) -> Any:
     if name not in NAMES:
         if name != "cupy":
             raise error(BackendError, "backend", got=f"the name {name!r}", needs=f"one of {sorted({*NAMES, 'cupy'})}",
-                        fix="check the spelling, or call minigrad.backend.register(name, module) first")
+                        fix=_MEANT.get(str(name).split(":")[0]) or ("astype() converts to a dtype" if str(name) in ("float16", "float32", "float64") else
+                                                      "check the spelling, or call minigrad.backend.register(name, module) first"))
         register("cupy", import_cupy())
     return NAMES[name]
 

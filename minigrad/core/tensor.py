@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import backend, ownership, storage
 from .backend import Array
@@ -92,6 +92,21 @@ if TYPE_CHECKING:
     from ..ops.signatures import Methods
 else:
     Methods = object
+
+
+class Hook(NamedTuple):
+    """What `Tensor.register_hook` returns."""
+
+    hooks: list[Any]
+    hook: Callable[[Any], Any]
+
+    def remove(self) -> None:
+        """Call the hook no more."""
+        if self.hook in self.hooks:
+            self.hooks.remove(self.hook)
+
+    def __call__(self) -> None:
+        self.remove()
 
 
 class Tensor(Methods):
@@ -242,11 +257,11 @@ class Tensor(Methods):
             line.note("retained", weakref.ref(self))
         return self
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Hook:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned Tensor replaces it.
 
         The hook's argument is a copy of its own: what the hook writes into it becomes this tensor's gradient, and no other's.
-        Returns a function that removes the hook. A hook that changes the gradient makes it something else than the
+        Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something else than the
         derivative: gradient checks will (rightly) fail.
         """
         line = self._need_line("register_hook")
@@ -254,7 +269,7 @@ class Tensor(Methods):
         if hooks is None:
             line.note("hooks", hooks := [])
         hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        return Hook(hooks, hook)
 
     def _need_line(self, what: str) -> Line:
         if self._line is None:

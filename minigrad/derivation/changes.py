@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from ..core.backend import Array, np
-from ..core.tensor import Line as TapeLine
+from ..core.tensor import Line
 from .probe import Edge, Probe, Term
 
 NOTHING = np.zeros((0,))  # of a shape that no answer has
@@ -284,6 +284,6 @@ def _with_epsilon(t: Trial, keyword: str, how: str) -> list[Term] | None:
     return t.probe.twins[key]
 
 
-def _end(t: Trial) -> TapeLine:
+def _end(t: Trial) -> Line:
     edge = t.terms[0].paths[0][-1]
     return edge.line.parents[edge.position]  # type: ignore[return-value]

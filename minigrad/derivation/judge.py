@@ -19,8 +19,8 @@ from .inputs import own_cases
 from .probe import Probe
 from .repair import repair
 from .report import LineReport, Report
-from .student import MOVES, Outcome, Submission
-from .task import Case, Line, Task, TaskError, is_judged, nearest
+from .student import MOVES, LineFunctions, LineRun
+from .task import Case, LineSpec, Task, TaskError, is_judged, nearest
 
 PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them
 POWER = 1e-3  # of the size of the terms: a probe whose answer nearly vanishes tells nothing
@@ -89,7 +89,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     probes = list(_probes(task, np.random.default_rng(seed)))
     for name in names:
         _fit_to_judge(task, name, probes)
-    with Submission(file or functions, task, probes, limits or Limits()) as submission:
+    with LineFunctions(file or functions, task, probes, limits or Limits()) as submission:
         report.printed = submission.printed
         if submission.failure is not None:
             report.status, report.message, at = submission.failure
@@ -176,7 +176,7 @@ def _odd(a: Array) -> str:
     return "NaN" if np.isnan(a).any() else "Inf"
 
 
-def _judge(task: Task, name: str, submission: Submission) -> LineReport:
+def _judge(task: Task, name: str, submission: LineFunctions) -> LineReport:
     line = task.line(name)
     outcome = student.run(submission, name, range(len(submission.probes)))
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
@@ -200,7 +200,7 @@ def _bound32(probe: Probe) -> float:
     return min(MOST_ROUNDING, FLOAT32 * max(1, max((a.size for a in probe.arrays.values()), default=1)) ** 0.5)
 
 
-def _compare(report: LineReport, name: str, line: Line, outcome: Outcome, submission: Submission) -> LineReport:
+def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, submission: LineFunctions) -> LineReport:
     target, probes = str(line.target), submission.probes
     sources = [a[2:] for a in outcome.arguments if a.startswith("d_") and a[2:] in probes[0].adjoints and a[2:] != target]
     trials: list[Trial] = []
@@ -244,7 +244,7 @@ def _error(found: Array, t: Trial) -> float:
     return off if np.isfinite(off) else float("inf")
 
 
-def _why(target: str, wrong: list[Trial], name: str, outcome: Outcome, submission: Submission) -> Diagnosis:
+def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, submission: LineFunctions) -> Diagnosis:
     if all(np.isfinite(t.found).all() for t in wrong):
         if all(_error(t.found, t) <= CLOSE for t in wrong):  # as near as any explanation could come
             return not_exact(wrong)
@@ -254,7 +254,7 @@ def _why(target: str, wrong: list[Trial], name: str, outcome: Outcome, submissio
     return repair(submission, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)
 
 
-def _other_dtype(outcome: Outcome) -> str:
+def _other_dtype(outcome: LineRun) -> str:
     """A remark on a right line whose result is in another dtype than its arguments. It is judged by its values all the same."""
     for (dtype, _), result in ((run, r) for results in outcome.results for run, r in results.items()):
         if isinstance(result, np.ndarray) and result.dtype != dtype:
@@ -280,7 +280,7 @@ def _case(probe: Probe) -> str:
     return f"{shapes}{'; ' if keywords else ''}{keywords}"
 
 
-def _in_float32(report: LineReport, name: str, target: str, outcome: Outcome, trials: Sequence[Trial], submission: Submission) -> None:
+def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, trials: Sequence[Trial], submission: LineFunctions) -> None:
     """Right in float64. Is it in float32? If it is off by more than a right line may be, is that rounding, or a mistake?"""
     doubtful = [(i, e) for i, (t, results) in enumerate(zip(trials, outcome.results, strict=True))
                 if (e := _error(np.asarray(results["float32", 0]), t)) > _bound32(t.probe)]
@@ -310,7 +310,7 @@ def _holds_in_float32(t: Trial, target: str) -> bool:
     return truth is None or _error(truth, t) <= MOST_ROUNDING
 
 
-def _noise(name: str, worst: int, t: Trial, submission: Submission) -> float:
+def _noise(name: str, worst: int, t: Trial, submission: LineFunctions) -> float:
     """How much the line's error in float32 changes, of the size of its terms, when its arguments are moved."""
     outcome = student.run(submission, name, [worst], [(dtype, moved) for moved in range(MOVES + 1) for dtype in ("float64", "float32")])
     if outcome.failure is not None:

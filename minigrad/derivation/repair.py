@@ -17,13 +17,13 @@ from ..core.backend import np
 from .child import CAN_FORK, Send
 from .diagnose import Diagnosis, same
 from .probe import Probe
-from .student import WORK, Submission, call
-from .task import Line
+from .student import WORK, LineFunctions, call
+from .task import LineSpec
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
 
-def repair(submission: Submission, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
+def repair(submission: LineFunctions, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
     """The edit of the function `name` that makes it right on all probes; None if there is none, or no source to edit."""
     found = _tree(submission, name)
     if found is None or not CAN_FORK:
@@ -39,7 +39,7 @@ def repair(submission: Submission, name: str, probes: Sequence[Probe], scales: S
     return None
 
 
-def _try(submission: Submission, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
+def _try(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
     """In the child: the first edit that makes the line right. One that changes nothing explains nothing, so the line itself must be wrong."""
     name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
     found = _tree(submission, name)
@@ -59,7 +59,7 @@ def _try(submission: Submission, names: Mapping[str, Any], order: Mapping[str, A
 WORK["repair"] = _try
 
 
-def _tree(submission: Submission, name: str) -> tuple[ast.FunctionDef, int] | None:
+def _tree(submission: LineFunctions, name: str) -> tuple[ast.FunctionDef, int] | None:
     """The function's syntax tree, and the number of its first line less that of the tree."""
     try:
         if submission.text is not None:
@@ -92,7 +92,7 @@ def _mark(node: ast.AST) -> tuple[Any, ...]:
     return (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset")))
 
 
-def _works(tree: ast.FunctionDef, line: Line, probes: Sequence[Probe], scales: Sequence[float], names: Mapping[str, Any]) -> bool:
+def _works(tree: ast.FunctionDef, line: LineSpec, probes: Sequence[Probe], scales: Sequence[float], names: Mapping[str, Any]) -> bool:
     try:
         space = dict(names)
         exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<edited>", "exec"), space)

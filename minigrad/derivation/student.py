@@ -27,7 +27,7 @@ from ..core.tensor import Tensor
 from .child import CAN_FORK, Answer, Child, Limits, Send, in_child
 from .probe import Probe
 from .report import shown
-from .task import Line, Task, judging, nearest
+from .task import LineSpec, Task, judging, nearest
 
 Run = tuple[str, int]  # dtype of the arguments; 0, or the number of the way in which they are moved
 RUNS: tuple[Run, ...] = (("float64", 0), ("float32", 0))
@@ -35,7 +35,7 @@ MOVES, PART = 4, 1 / 32  # ways to move arguments, and how far: up to this part 
 
 
 @dataclass
-class Outcome:
+class LineRun:
     """What a line did: its arguments, a result for each probe and run, or a failure."""
 
     arguments: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ def knows(probe: Probe, name: str) -> bool:
     return (name.startswith("d_") and name[2:] in probe.lines) or any(name in source for source in (probe.given, probe.values, probe.keywords))
 
 
-def fixture(probe: Probe, line: Line, name: str) -> Any:
+def fixture(probe: Probe, line: LineSpec, name: str) -> Any:
     """The value of the argument `name` of a line function."""
     target = str(line.target)
     if name.startswith("d_") and name[2:] in probe.lines:
@@ -93,7 +93,7 @@ def _listed(names: Any) -> str:
 # -- in the child -------------------------------------------------------------------------------------------------------
 
 
-def call(f: Callable[..., Any], probe: Probe, line: Line, run: Run = RUNS[0]) -> Any:
+def call(f: Callable[..., Any], probe: Probe, line: LineSpec, run: Run = RUNS[0]) -> Any:
     """The line's result with the arguments that it asks for: floats in the dtype of the run, all else as the task has it."""
     dtype, way = run
     rng = np.random.default_rng(way)
@@ -194,11 +194,11 @@ def functions(given: Any) -> Mapping[str, Any]:
 
 # -- orders -------------------------------------------------------------------------------------------------------------
 
-Work = Callable[["Submission", Mapping[str, Any], Mapping[str, Any], Send], None]  # submission, names, order, send
+Work = Callable[["LineFunctions", Mapping[str, Any], Mapping[str, Any], Send], None]  # submission, names, order, send
 WORK: dict[str, Work] = {}  # what a child can be asked to do
 
 
-class Submission:
+class LineFunctions:
     """Line functions, and the processes that run them.
 
     Args:
@@ -217,7 +217,7 @@ class Submission:
         if self.file is not None:
             self._load()
 
-    def __enter__(self) -> Submission:
+    def __enter__(self) -> LineFunctions:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -299,7 +299,7 @@ class Submission:
             WORK[order["do"]](self, self._names, order, send)
 
 
-def _run(submission: Submission, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
+def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
     """In the child: call a line on all probes."""
     name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
     line = submission.task.line(name)
@@ -329,10 +329,10 @@ def _run(submission: Submission, names: Mapping[str, Any], order: Mapping[str, A
 WORK["run"] = _run
 
 
-def run(submission: Submission, name: str, probes: Sequence[int], runs: Sequence[Run] = RUNS) -> Outcome:
+def run(submission: LineFunctions, name: str, probes: Sequence[int], runs: Sequence[Run] = RUNS) -> LineRun:
     """Call the line function `name` on these of the submission's probes."""
     messages, printed, ended = submission.ask("run", name=name, probes=list(probes), runs=list(runs))
-    outcome = Outcome(printed=shown(printed, keep="\n\t", most=4000))
+    outcome = LineRun(printed=shown(printed, keep="\n\t", most=4000))
     flat: list[Any] = []
     for head, body in messages:
         kind = head.get("kind")
@@ -356,4 +356,4 @@ def run(submission: Submission, name: str, probes: Sequence[int], runs: Sequence
     return outcome
 
 
-__all__ = ["Array", "Limits", "Outcome", "Submission", "call", "fixture", "functions", "namespace", "run", "source_of", "syntax_of"]
+__all__ = ["Array", "Limits", "LineFunctions", "LineRun", "call", "fixture", "functions", "namespace", "run", "source_of", "syntax_of"]

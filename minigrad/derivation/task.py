@@ -45,7 +45,7 @@ def is_judged() -> bool:
 
 
 @dataclass(frozen=True)
-class Line:
+class LineSpec:
     """One line function of a derivation, ``d_<something>``.
 
     Args:
@@ -61,6 +61,9 @@ class Line:
     hints: Sequence[str] = ()
 
 
+Line = LineSpec  # its former name
+
+
 @dataclass(frozen=True)
 class Task:
     """A derivation to be done line by line.
@@ -69,7 +72,7 @@ class Task:
         name: of the homework.
         forward: composed function of minigrad, ``forward(*arrays, **keywords)``, that names its values with `named`.
         cases: ``cases(rng, dtype)`` yields (arrays by argument name, keywords): fresh random values, several shapes.
-        lines: name of a line function -> `Line` or its points, in the order of writing.
+        lines: name of a line function -> `LineSpec` or its points, in the order of writing.
         given: further arguments for the lines: name -> function of all values by name, for example the number of elements.
         hints: name of a line -> hints, from weak to strong.
         source: document and equations.
@@ -78,20 +81,20 @@ class Task:
     name: str
     forward: Callable[..., Any]
     cases: Callable[[Any, str], Iterator[Case]]
-    lines: Mapping[str, Line | int]
+    lines: Mapping[str, LineSpec | int]
     given: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
     source: str = ""
 
-    def line(self, name: str) -> Line:
+    def line(self, name: str) -> LineSpec:
         """The line of this name, complete."""
         if name not in self.lines:
             raise error(KeyError, f"task {self.name}", got=f"no line {name!r}{nearest(name, self.lines)}", needs=f"one of {', '.join(self.lines)}",
                         fix="look at the list of lines above each stub")
         found = self.lines[name]
         if isinstance(found, int):
-            found = Line(points=found)
-        return Line(found.target or name.removeprefix("d_"), found.points, found.adjoints, tuple(found.hints) or tuple(self.hints.get(name, ())))
+            found = LineSpec(points=found)
+        return LineSpec(found.target or name.removeprefix("d_"), found.points, found.adjoints, tuple(found.hints) or tuple(self.hints.get(name, ())))
 
 
 def nearest(name: str, names: Any) -> str:

@@ -35,7 +35,12 @@ def erf(xp: Any, x: Array) -> Array:
 
 def gelu(xp: Any, x: Array) -> Array:
     """½ x (1 + erf(x/√2)), elementwise; x is floating and keeps its dtype."""
-    return _in_blocks(xp, lambda xp, x: 0.5 * x * (1 + _erf(xp, math.sqrt(0.5) * x)), x)
+    return _in_blocks(xp, _gelu, x)
+
+
+def _gelu(xp: Any, x: Array) -> Array:
+    x = xp.maximum(x, -40.0)  # the factor is 0 from there on, and −∞·0 would be NaN
+    return 0.5 * x * (1 + _erf(xp, math.sqrt(0.5) * x))
 
 
 def _erf(xp: Any, x: Array) -> Array:

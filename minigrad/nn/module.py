@@ -18,6 +18,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from .. import elsewhere
 from ..core import backend
 from ..core.errors import describe, error
 from ..core.tensor import Tensor, state
@@ -132,7 +133,7 @@ class Module:
                 return attributes[kind][name]
         known = ", ".join([n for kind in TABLES for n in attributes[kind]][:8])
         raise error(AttributeError, type(self).__name__, got=f"the attribute {name!r}, which it does not have",
-                    needs=f"one of its own{known and ', such as '}{known}", fix="check the spelling")
+                    needs=f"one of its own{known and ', such as '}{known}", fix=elsewhere.of_module(name) or "check the spelling")
 
     def _uninitialized(self, what: str) -> AttributeError:
         return error(AttributeError, type(self).__name__, got=f"{what} before Module.__init__ has run",

@@ -24,7 +24,9 @@ from ..core.tensor import Tensor, tensor
 def _shape(op: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
     """Both ways to write a shape; numbers with an ``__index__`` are sizes."""
     wanted = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-    return tuple(integer(op, "size", n, 0, fix=f"{op}((2, 3)) or {op}(2, 3); dtype= is a keyword") for n in wanted)
+    like = getattr(wanted[0], "ndim", 0) if wanted and op in ("zeros", "ones", "full") else 0
+    fix = f"{op}_like(x) has the shape of an array x" if like else f"{op}((2, 3)) or {op}(2, 3); dtype= is a keyword"
+    return tuple(integer(op, "size", n, 0, fix=fix) for n in wanted)
 
 
 def _made(op: str, make: Callable[[Any, Any], Array], dtype: Any, backend: str | None, requires_grad: bool) -> Tensor:
@@ -51,7 +53,9 @@ def _cast(values: Any, dtype: Any) -> Any:
 def _numbers(op: str, **values: Any) -> list[Any]:
     for name, value in values.items():
         if not isinstance(value, (int, float, backends.np.number, backends.np.bool_)):
-            raise error(TypeError, op, got=f"{name}: {describe(value)}", needs="a Python number", fix="take .item() of a tensor or an array")
+            array = isinstance(value, (list, tuple)) or bool(getattr(value, "ndim", 0))
+            raise error(TypeError, op, got=f"{name}: {describe(value)}", needs="a Python number",
+                        fix="minigrad.broadcast_to(minigrad.tensor([1, 2, 3]), (2, 3)) repeats an array" if array else "take .item() of a tensor or an array")
     return [*values.values()]
 
 
@@ -180,7 +184,8 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "
 
 def permutation(n: int, *, backend: str | None = None) -> Tensor:
     """The integers 0 ... n − 1 in random order: ``x[permutation(len(x))]`` shuffles."""
-    return _made("permutation", lambda xp, t: xp.asarray(backends.generator().permutation(integer("permutation", "n", n, 0))), "int64", backend, False)
+    count = integer("permutation", "n", n, 0, fix="x[permutation(len(x))] shuffles x" if hasattr(n, "shape") else None)
+    return _made("permutation", lambda xp, t: xp.asarray(backends.generator().permutation(count)), "int64", backend, False)
 
 
 __all__ = ["arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "permutation", "rand", "randint", "randn", "zeros", "zeros_like"]

@@ -206,7 +206,7 @@ def leaky_relu(a: Any, negative_slope: float = 0.01) -> Any:
     return _leaky_relu(a, slope=slope)
 
 
-@floating(a=lambda g, out, alpha: where(out > 0, g, g * (out + alpha)))
+@floating(a=lambda g, out, alpha: g * where(out > 0, 1.0, out + alpha))
 def _elu(xp: Any, a: Array, *, alpha: float) -> Array:
     return xp.where(a > 0, a, alpha * xp.expm1(xp.minimum(a, 0)))
 
@@ -235,7 +235,13 @@ def erf(xp: Any, a: Array) -> Array:
     return math.erf(a) if isinstance(a, (int, float)) else error_function.erf(xp, a)
 
 
-@floating(a=lambda g, a: g * (0.5 * (1.0 + erf(math.sqrt(0.5) * a)) + a * (exp(-0.5 * (a * a)) / math.sqrt(2 * math.pi))))
+def _gelu_slope(g: Any, a: Any) -> Any:
+    """g·(Φ(a) + a·φ(a)). It is 0 or 1 where |a| > 40 in every dtype, and ∞·φ(∞) would be NaN."""
+    a = clip(a, -40.0, 40.0)
+    return g * (0.5 * (1.0 + erf(math.sqrt(0.5) * a)) + a * (exp(-0.5 * (a * a)) / math.sqrt(2 * math.pi)))
+
+
+@floating(a=_gelu_slope)
 def _gelu(xp: Any, a: Array) -> Array:
     return 0.5 * a * math.erfc(-math.sqrt(0.5) * a) if isinstance(a, (int, float)) else error_function.gelu(xp, a)
 
@@ -253,8 +259,8 @@ def gelu(a: Any, approximate: str = "none") -> Any:
         raise error(ValueError, "gelu", got=f"approximate={approximate!r}", needs="'none' or 'tanh'", fix="leave it out for the exact form")
     if approximate == "none":
         return _gelu(a)
-    near = clip(a, -10.0, 10.0)  # tanh is ±1 in every dtype long before that, and a³ would overflow
-    return 0.5 * a * (1.0 + tanh(_GELU_C * (near + _GELU_K * (near * near * near))))
+    near = clip(a, -10.0, 10.0)  # tanh is ±1 in every dtype long before ±10: a³ would overflow, and ∞·0 be NaN
+    return where(a > 10.0, a, 0.5 * near * (1.0 + tanh(_GELU_C * (near + _GELU_K * (near * near * near)))))
 
 
 def _cos(a: Any) -> Any:

@@ -46,7 +46,8 @@ def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
     dtype = getattr(target, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise error(TypeError, op, got=f"target: {describe(target)}", needs="integer class labels",
-                    fix="labels.astype('int64'); one-hot rows go to cross_entropy as floats")
+                    fix="minigrad.tensor([0, 1])" if isinstance(target, (list, tuple)) else
+                    "labels.astype('int64'); one-hot rows go to cross_entropy as floats")
     shape = scores.shape
     if len(shape) < 2 or tuple(target.shape) != (shape[0], *shape[2:]):
         raise error(ValueError, op, got=f"scores of shape {tuple(shape)} and labels of shape {tuple(target.shape)}",

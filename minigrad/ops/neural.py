@@ -268,7 +268,7 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
     dtype = getattr(indices, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise error(TypeError, "embedding", got=describe(indices), needs="integer indices as a Tensor or array",
-                    fix="embedding(indices, weight): indices come first")
+                    fix="minigrad.tensor([0, 1])" if isinstance(indices, (list, tuple)) else "embedding(indices, weight): indices come first")
     check_range("embedding", indices, weight.shape[0])
     rows = getitem(weight, indices)
     if padding_idx is None or not isinstance(rows, Tensor):

@@ -132,6 +132,8 @@ class FusedRows:
 
     def forward(self, xp: Any, x: Array, gamma: Array, beta: Array | None = None, *, eps: float) -> tuple[Array, tuple[Array, ...]] | None:
         """y and the rows' statistics: mean and variance, or the mean square alone."""
+        if gamma is None or (beta is None) is self.centred:
+            return None  # a parameter is missing: the layer's own function says which
         gamma, beta = _following(x, gamma), _following(x, beta)
         found = rows.forward(xp, x, gamma, beta, eps, self.centred)
         return None if found is None else (found[0], found[1:] if self.centred else found[2:])

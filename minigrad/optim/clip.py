@@ -18,8 +18,8 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
                     error_if_nonfinite: bool = False) -> Tensor:
     """Scale all gradients by one factor, so that their norm, taken together, is at most `max_norm`.
 
-    factor = min(1, max_norm / (norm + 1e-6)). It is computed on the device; a norm of Inf or NaN makes the gradients
-    0 or NaN, as in PyTorch.
+    factor = min(1, max_norm / (norm + 1e-6)). It is computed on the device, in float64, so that gradients of 1e25 have a norm;
+    a norm of Inf or NaN makes the gradients 0 or NaN, as in PyTorch.
 
     Args:
         norm_type: p of the p-norm; math.inf for the largest absolute value.
@@ -40,7 +40,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     gradients = [p._grad._data for p in holders]  # type: ignore[union-attr]
     xp = backend.namespace(gradients[0])
     parts = [_power_sum(xp, g, norm_type) for g in gradients if g.size]
-    norm: Any = xp.zeros((), dtype=gradients[0].dtype)
+    norm: Any = xp.zeros((), dtype="float64")
     for part in parts:
         norm = xp.maximum(norm, part) if norm_type == math.inf else norm + part
     norm = norm if norm_type == math.inf else xp.sqrt(norm) if norm_type == 2 else norm ** (1 / norm_type)
@@ -50,14 +50,14 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     factor = xp.minimum(max_norm / (norm + 1e-6), 1.0)
     for p, g in zip(holders, gradients):
         _change(p, "clip_grad_norm_", lambda out, g=g: _scaled(xp, g, factor, out))
-    return Tensor(xp.asarray(norm))
+    return Tensor(xp.asarray(norm).astype(widened(gradients[0]).dtype))
 
 
 def _power_sum(xp: Any, g: Array, norm_type: float) -> Any:
-    """Σ|g|ᵖ, 0-d; the maximum for p = ∞. float16 is summed in float32."""
-    g = widened(g)
+    """Σ|g|ᵖ, 0-d and float64, in which squares of float32 do not overflow; the maximum for p = ∞."""
     if norm_type == math.inf:
-        return xp.absolute(g).max()
+        return xp.absolute(g).max().astype("float64")
+    g = g.astype("float64")
     return xp.vdot(g, g) if norm_type == 2 else (xp.absolute(g) ** norm_type).sum()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core import backend
@@ -80,6 +80,7 @@ class Optimizer:
                                   "list a shared parameter in one group only")
             known.add(id(p))
         self._check(group)
+        group |= {name: float(v) for name, v in group.items() if isinstance(v, backend.np.generic)}
         self.param_groups.append(group)
 
     def _check_names(self, group: Mapping[str, Any], known: Sequence[str] = ("params", *SCHEDULED)) -> None:
@@ -101,9 +102,8 @@ class Optimizer:
         """Refuse values out of range."""
         for name in ("lr", "momentum", "weight_decay", "eps", "alpha"):
             value = group.get(name, 0)
-            if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise self._error(ValueError, f"{name}={value!r}", "a Python number of at least 0",
-                                  f"check {name}; of a 0-d array take .item()")
+            if not isinstance(value, (int, float, backend.np.number)) or not 0 <= value < math.inf:
+                raise self._error(ValueError, f"{name}={value!r}", "a number of at least 0", f"check {name}; of a 0-d array take .item()")
         betas = group.get("betas", (0, 0))
         if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= b < 1 for b in betas):
             raise self._error(ValueError, f"betas={betas!r}", "two numbers from 0 to below 1", "betas=(0.9, 0.999)")
@@ -118,9 +118,16 @@ class Optimizer:
                 if p._grad is not None:
                     p._grad = None if set_to_none else Tensor(backend.namespace(p._grad._data).zeros_like(p._grad._data))
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: called first, to compute the loss and its gradients; its result is returned.
+        """
         writer = f"{type(self).__name__}.step"
+        if closure is not None and not callable(closure):
+            raise self._error(TypeError, f"step({describe(closure)})", "nothing, or a function that computes the loss and calls backward", "optimizer.step()")
+        loss = None if closure is None else closure()
         for group in self.param_groups:
             todo: list[tuple[dict[str, Any], Array, Array]] = []
             for p in group["params"]:
@@ -142,6 +149,7 @@ class Optimizer:
                     if p is not array:
                         array[...] = p
                 record_write(array, writer)
+        return loss
 
     def _update_together(self, xp: Any, group: dict[str, Any], todo: Sequence[tuple[dict[str, Any], Array, Array]]) -> bool:
         """Update all (state, parameter, gradient) in one go where there is a kernel for them; False, and nothing done, if not."""

@@ -145,13 +145,13 @@ def _differ(a: Array, b: Array) -> bool:
 
 # -- from lines to boxes -----------------------------------------------------------------------------------------------
 
-Row = tuple[str, str, float, str]  # text, colour, points, weight
+TextRow = tuple[str, str, float, str]  # text, colour, points, weight
 
 
 class Box(Node):
     """A node with its text, and as `key` the number of its line (of a constant %line.position)."""
 
-    def __init__(self, key: str, kind: str, rows: Sequence[Row], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
+    def __init__(self, key: str, kind: str, rows: Sequence[TextRow], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
         super().__init__(inputs, PULL[kind])
         self.key, self.kind, self.rows = key, kind, list(rows)
         self.alarm = False  # a heavy border: here two gradients differ
@@ -190,7 +190,7 @@ def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: M
                 inputs.append(sources[parent])
             elif _has_rule(line, position):
                 text = constant_text(line, position)
-                rows: list[Row] = [(text, GREY, 7.5, "normal")] if text != "·" else []
+                rows: list[TextRow] = [(text, GREY, 7.5, "normal")] if text != "·" else []
                 boxes.append(Box(f"%{number}.{position}", "constant", rows))
                 inputs.append((boxes[-1], False))
         shown = [(g, colour) for table, colour in gradients if (g := _at(table, line)) is not None]
@@ -213,9 +213,9 @@ def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: M
     return boxes
 
 
-def _title(line: Line, number: int) -> list[Row]:
+def _title(line: Line, number: int) -> list[TextRow]:
     if line.is_leaf:
-        rows: list[Row] = [(line.name or f"%{number}", INK, 10.0, "bold")]
+        rows: list[TextRow] = [(line.name or f"%{number}", INK, 10.0, "bold")]
     else:
         symbol = _symbol(line)
         rows = [(symbol, INK, 11.0 if len(symbol) < 3 else 9.5, "normal")]

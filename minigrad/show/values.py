@@ -15,7 +15,7 @@ from ..core.tensor import Line, Tensor
 from .tables import _called, _count, _shown, _table
 
 
-class Entry:
+class RecordEntry:
     """One recorded value: its ``name`` (or None), the ``op`` that computed it, and ``value``, a Tensor."""
 
     __slots__ = ("_array", "name", "op", "value")
@@ -41,8 +41,8 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self._entry_of: dict[int, Entry] = {}  # by id of the Tensor, which the entry keeps alive
+        self.entries: list[RecordEntry] = []
+        self._entry_of: dict[int, RecordEntry] = {}  # by id of the Tensor, which the entry keeps alive
 
     def __enter__(self) -> Record:
         watch(self)
@@ -55,7 +55,7 @@ class Record:
         """An op has run (see `state.watch`)."""
         op = primitive.name.lstrip("_")
         for k, value in enumerate(result if isinstance(result, tuple) else (result,)):
-            self._add(Entry(f"{op}[{k}]" if isinstance(result, tuple) else op, value))
+            self._add(RecordEntry(f"{op}[{k}]" if isinstance(result, tuple) else op, value))
 
     def on_name(self, name: str, value: Tensor) -> None:
         """`value` was named: the result of an op above, or made elsewhere, or named already; those get a new entry."""
@@ -64,26 +64,26 @@ class Record:
             entry.name = name
         else:
             made_elsewhere = "variable" if value.requires_grad and value.is_leaf else "constant"
-            self._add(Entry(made_elsewhere if entry is None else "identity", value, name))
+            self._add(RecordEntry(made_elsewhere if entry is None else "identity", value, name))
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: RecordEntry) -> None:
         self.entries.append(entry)
         self._entry_of[id(entry.value)] = entry
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[RecordEntry]:
         return iter(self.entries)
 
     @overload
-    def __getitem__(self, key: int | str) -> Entry: ...
+    def __getitem__(self, key: int | str) -> RecordEntry: ...
     @overload
-    def __getitem__(self, key: slice) -> list[Entry]: ...
-    def __getitem__(self, key: int | str | slice) -> Entry | list[Entry]:
+    def __getitem__(self, key: slice) -> list[RecordEntry]: ...
+    def __getitem__(self, key: int | str | slice) -> RecordEntry | list[RecordEntry]:
         return self.all(key)[-1] if isinstance(key, str) else self.entries[key]
 
-    def all(self, name: str) -> list[Entry]:
+    def all(self, name: str) -> list[RecordEntry]:
         """Every entry of this name."""
         return _called(name, self.entries, "record")
 

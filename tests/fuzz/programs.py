@@ -65,7 +65,7 @@ def depends_on(statements: list[str], names: set[str]) -> set[str]:
     return found
 
 
-class Run:
+class ProgramRun:
     """One run of a program at leaves moved by `step` along their directions."""
 
     def __init__(self, statements: list[str], step: float = 0.0, backend: str = "numpy", skipped: frozenset[int] = frozenset(), tolerant: bool = False) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 import minigrad as mg
 
-from .programs import Run, agrees, explains_itself, host
+from .programs import ProgramRun, agrees, explains_itself, host
 
 UNARY = ("mg.tanh({a})", "mg.sin({a})", "mg.cos({a})", "mg.sigmoid({a})", "mg.exp(-mg.square({a}))", "mg.log1p(mg.square({a}))", "mg.sqrt(1.5 + mg.sin({a}))",
          "mg.softplus({a})", "mg.square({a})", "-{a}", "mg.elu({a}, 0.7)", "mg.abs({a})", "mg.relu({a})", "mg.leaky_relu({a}, 0.2)",
@@ -54,7 +54,7 @@ def generate(rng: Any) -> list[str]:
     statements = [f"x{i} = leaf('x{i}', {rng.integers(10**6)}, {SHAPES[rng.integers(len(SHAPES))]})" for i in range(rng.integers(1, 4))]
     if rng.random() < 0.5:
         statements.append(f"c0 = constant({rng.integers(10**6)}, {SHAPES[rng.integers(len(SHAPES))]})")
-    run = Run(statements)
+    run = ProgramRun(statements)
     wanted = int(rng.integers(3, 14))
     for _ in range(4 * wanted):
         names = [k for k, v in run.tensors().items() if v.size < 200]
@@ -94,12 +94,12 @@ def generate(rng: Any) -> list[str]:
 
 def check(statements: list[str]) -> str:
     """Everything above. Returns "right", "kinked" where no difference quotient was sharp, or "refused by backward"."""
-    run = Run(statements)
+    run = ProgramRun(statements)
     loss = run.env["loss"]
     if not isinstance(loss, mg.Tensor):
         return "no loss"
     with mg.no_grad():
-        np.testing.assert_array_equal(host(Run([s for s in statements if "_hook" not in s and "retain_grad" not in s]).env["loss"]), host(loss),
+        np.testing.assert_array_equal(host(ProgramRun([s for s in statements if "_hook" not in s and "retain_grad" not in s]).env["loss"]), host(loss),
                                       err_msg="the value without a tape")
     names = [k for k in run.leaves]
     leaves = [run.leaves[k] for k in names]
@@ -110,7 +110,7 @@ def check(statements: list[str]) -> str:
     _backward_agrees(run, loss, first, gradients)
     _on_the_fake_device(statements, float(host(loss)), gradients)
     claimed, size = run.along(gradients)
-    value = lambda s: float(host(Run(statements, s).env["loss"]))
+    value = lambda s: float(host(ProgramRun(statements, s).env["loss"]))
     one = agrees(claimed, value, size)
     if one is False:
         hooked = " with a hook that writes" if _right_without_hooks(statements) else ""
@@ -138,7 +138,7 @@ def quotient_text(f: Any) -> str:
     return ", ".join(f"{(f(h) - f(-h)) / (2 * h):.9g}" for h in (2.0**-12, 2.0**-14))
 
 
-def _backward_agrees(run: Run, loss: Any, first: Any, gradients: dict[str, np.ndarray]) -> None:
+def _backward_agrees(run: ProgramRun, loss: Any, first: Any, gradients: dict[str, np.ndarray]) -> None:
     asked = [k for k, v in run.tensors().items() if v.requires_grad and any(v is t for t in _retained(run))]
     wanted = mg.grad(loss, [run.env[k] for k in asked], retain_graph=True, allow_unused=True) if asked else ()
     loss.backward(retain_graph=True)
@@ -170,7 +170,7 @@ def _backward_agrees(run: Run, loss: Any, first: Any, gradients: dict[str, np.nd
         raise AssertionError("a third backward found a tape that the second has freed")
 
 
-def _retained(run: Run) -> list[Any]:
+def _retained(run: ProgramRun) -> list[Any]:
     return [t for t in run.tensors().values() if t.requires_grad and t._line.noted("retained") is not None]
 
 
@@ -178,7 +178,7 @@ def _in_two_steps(statements: list[str]) -> None:
     """To a result in the middle, and from there: the second step needs no line that the first has used."""
     results = []
     for retain in (True, False):
-        run = Run([s for s in statements if "_hook" not in s])
+        run = ProgramRun([s for s in statements if "_hook" not in s])
         made = [k for k, v in run.tensors().items() if k.startswith("v") and v.requires_grad and not v.is_leaf]
         if not made:
             return
@@ -202,8 +202,8 @@ def _own_memory(gradients: list[Any], tensors: list[Any]) -> None:
 
 def _second_order(statements: list[str]) -> bool | None:
     """Hessian times direction, along a second direction, against quotients of the gradient."""
-    def slope(s: float, create: bool = False) -> tuple[Run, Any]:
-        run = Run(statements, s)
+    def slope(s: float, create: bool = False) -> tuple[ProgramRun, Any]:
+        run = ProgramRun(statements, s)
         leaves = list(run.leaves.values())
         first = mg.grad(run.env["loss"], leaves, create_graph=create, allow_unused=True)
         terms = [mg.sum(g * mg.tensor(run.directions[k])) for k, g in zip(run.leaves, first, strict=True) if g is not None]
@@ -232,7 +232,7 @@ def _on_the_fake_device(statements: list[str], loss: float, gradients: dict[str,
         from fakecupy import FakeCupy, cuda
         cuda.TWINS.update(TWINS)
         mg.backend.register("fake", FakeCupy())
-    run = Run(statements, backend="fake")
+    run = ProgramRun(statements, backend="fake")
     found = mg.grad(run.env["loss"], list(run.leaves.values()), allow_unused=True)
     same = [np.allclose(float(host(run.env["loss"])), loss, rtol=1e-9, atol=1e-9)]
     same += [g is None or np.allclose(host(g), gradients[k], rtol=1e-9, atol=1e-9) for k, g in zip(run.leaves, found, strict=True)]

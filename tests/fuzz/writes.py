@@ -17,7 +17,7 @@ import numpy as np
 
 import minigrad as mg
 
-from .programs import Run, agrees, explains_itself, host
+from .programs import ProgramRun, agrees, explains_itself, host
 from .tapes import quotient_text
 
 SETUP = ("w0 = leaf('w0', {s}, (4,))", "w1 = leaf('w1', {t}, (4,))", "m0 = leaf('m0', {u}, (4, 4))", "c0 = constant({s}, (4,))",
@@ -81,8 +81,8 @@ def check(statements: list[str]) -> str:
 
 def verdict(statements: list[str]) -> str:
     """Returns "right", "refused by backward" or "kinked"."""
-    run = Run(statements, tolerant=True)
-    value = lambda s: float(host(Run(statements, s, skipped=frozenset(run.refused), tolerant=True).env["loss"]))
+    run = ProgramRun(statements, tolerant=True)
+    value = lambda s: float(host(ProgramRun(statements, s, skipped=frozenset(run.refused), tolerant=True).env["loss"]))
     loss, names = run.env["loss"], list(run.leaves)
     gradients = {k: np.zeros(run.leaves[k].shape) for k in names}
     if not isinstance(loss, mg.Tensor):

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .differential import Without
+
 AGREEMENTS = {
     "largest": "The largest finite number differs between float32 and the float64 that it is compared with, so the row names one to put there.",
     "stable": "PyTorch promises the order of ties only for a stable sort; minigrad's sort always is one.",
@@ -43,6 +45,7 @@ REFUSALS = [
     Refusal(r"(nll_loss|cross_entropy): got scores of shape \(3,\)", "losses have a batch axis"),
     Refusal(r"(pool2d|conv2d): got a numpy tensor of shape \(\d+, \d+, \d+\) .*\(N, C, H, W\)", "images have a batch axis"),
     Refusal(r"BatchNorm\dd: .*shape \(0,", "no images have no mean and variance to train with"),
+    Refusal(r"Softplus: got threshold=.*, which minigrad leaves out", "softplus needs no threshold above which it is linear"),
     Refusal(r"got eps=-", "a negative ε is a mistake"),
 ]
 
@@ -88,6 +91,10 @@ PLACES = [
     Place("pow|__rpow__", "gradient.*", _power_at(False),
           "the derivative of aᵇ in b at a < 0, or at a = 0 and b < 0, does not exist: NaN, where PyTorch has ±Inf"),
     Place("pow|__rpow__", "second.*", _power_at(True), "aᵇ at a ≤ 0; and at b = 0, where PyTorch takes ∂²/∂a∂b for 0 (it is 1/a), or NaN"),
+    Place("pow|__rpow__", "gradient.*", lambda given, o, t: np.isnan(t) & (o == 0) & np.isinf(given[0]) & np.isinf(given[1]),
+          "∞^−∞: where aᵇ is 0 its derivative in b is 0 here, and 0·∞ in PyTorch"),
+    Place("maximum|minimum|(max|min)/binary", "(gradient|second).*", lambda given, o, t: np.isnan(given[0]) | np.isnan(given[1]),
+          "a number beside a NaN gets nothing, the NaN all; PyTorch gives both all"),
     Place("logaddexp|nn.functional.mish", "second.*", lambda given, o, t: np.isnan(t) & np.isfinite(o), "PyTorch's second derivative overflows to NaN"),
     Place("linalg.norm/subgradients_at_zero|linalg.norm|norm.*|dist", "second.*", lambda given, o, t: np.isnan(t) & (o == 0),
           "the norm at 0: minigrad goes on with the subgradient 0, PyTorch has NaN"),
@@ -103,6 +110,14 @@ def refusal_of(error: Exception) -> str | None:
     if "needs: " not in text:
         return None
     return next((r.why for r in REFUSALS if re.search(r.pattern, text, re.DOTALL)), None)
+
+
+def refused(e: Exception, tally: Any, failures: dict[str, str], sample: str) -> None:
+    """Count a sample whose comparison raised: as not comparable, as agreed, or as a failure."""
+    why = str(e) if isinstance(e, Without) else refusal_of(e)
+    tally["different" if why is None else why] += 1
+    if why is None:
+        failures.setdefault(repr(e)[:60], f"{sample}\n    raises {e!r}")
 
 
 def unexplained(name: str, sample: Any, differences: Any) -> tuple[list[Any], set[str]]:

@@ -24,7 +24,7 @@ F = torch.nn.functional
 REGISTRY = layers.REGISTRY
 
 
-class Row(NamedTuple):
+class Counterpart(NamedTuple):
     """One op of PyTorch's table."""
 
     ops: tuple[str, ...]  # public names of minigrad
@@ -34,12 +34,12 @@ class Row(NamedTuple):
     order: int  # how often minigrad's op can be differentiated
 
 
-ROWS: dict[str, Row] = {}
+ROWS: dict[str, Counterpart] = {}
 
 
 def row(names: str, ops: str, ours: Callable[..., Any], theirs: Callable[..., Any] | None = None, agreement: str | None = None, order: int = 2) -> None:
     for name in names.split():
-        ROWS[name] = Row(tuple(ops.split()), ours, theirs, agreement, order)
+        ROWS[name] = Counterpart(tuple(ops.split()), ours, theirs, agreement, order)
 
 
 def only(**given: Any) -> None:
@@ -533,10 +533,11 @@ def _avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, 
     pair = lambda v: (v[0], v[-1]) if isinstance(v, (tuple, list)) else (v, v)
     more, kernel = {"ceil_mode": True} if ceil_mode else {}, pair(kernel_size)
     if divisor_override is not None:
-        if ceil_mode:
-            raise Without("no divisor_override with ceil_mode")
-        return mg.avg_pool2d(x, kernel, pair(stride) if stride else None, pair(padding)) * (kernel[0] * kernel[1] / divisor_override)
-    return mg.avg_pool2d(x, kernel, pair(stride) if stride else None, pair(padding), count_include_pad, **more)
+        y = mg.avg_pool2d(x, kernel, pair(stride) if stride else None, pair(padding), **more)
+        counts = [[min(i * s + k, n + 2 * p) - i * s for i in range(m)]  # elements of each window, which ceil_mode lets hang over the edge
+                  for n, m, k, s, p in zip(x.shape[2:], y.shape[2:], kernel, pair(stride) if stride else kernel, pair(padding), strict=True)]
+        return y * mg.tensor((np.outer(*counts) / divisor_override).astype(x.dtype))
+    return mg.avg_pool2d(x, kernel, pair(stride) if stride else None, pair(padding), count_include_pad=count_include_pad, **more)
 
 
 row("nn.functional.avg_pool2d", "avg_pool2d", _batched(_avg_pool2d))

@@ -23,7 +23,7 @@ linalg.diagonal=11   trace=3   tril=6   triu=6   linalg.inv=6   linalg.det=6   l
 addmm/decomposed=4   addmv=4   baddbmm=4   addr=3   linalg.eigvalsh=6   linalg.eigh=6   linalg.norm=28   linalg.norm/subgradients_at_zero=15
 linalg.matrix_norm=6   linalg.vector_norm=13   norm=5   norm/fro=2   dist=18   nn.functional.conv2d=22   nn.functional.conv1d=7
 nn.functional.max_pool2d=1080   nn.functional.avg_pool2d=4   nn.functional.adaptive_avg_pool2d=7   nn.functional.dropout=11
-nn.functional.cross_entropy=15   nn.functional.nll_loss=43   nn.functional.mse_loss=4   nn.functional.binary_cross_entropy_with_logits=19
+nn.functional.cross_entropy=15   nn.functional.nll_loss=41   nn.functional.mse_loss=4   nn.functional.binary_cross_entropy_with_logits=19
 nn.functional.batch_norm=7   nn.functional.instance_norm=6   nn.functional.layer_norm=3   nn.functional.group_norm=21   nn.functional.rms_norm=3
 floor=26   ceil=26   isfinite=29   isinf=26   isnan=26   round=26   round/decimals_0=29   round/decimals_3=29   round/decimals_neg_3=29   nan_to_num=29
 roll=12   tile=21   repeat=18   repeat_interleave=3   vstack=1   argmin=8   any=13   all=13   sort=20   argsort=20   cumprod=6   prod=26   tensordot=1

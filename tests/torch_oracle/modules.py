@@ -65,7 +65,8 @@ def module_samples(name: str, dtype: str, training: bool) -> list[Any]:
 def compare_module(name: str, sample: Any, dtype: str, training: bool, form: str | None, seed: int) -> tuple[int, list[Difference]]:
     """As `differential.compare`; inputs are those of forward, then the parameters; values are the output, then the buffers."""
     theirs, ours, made = MODULES[name].module_cls, our_class(name), sample.constructor_input
-    given = bound_arguments(theirs, ours, tuple(made.args), dict(made.kwargs))
+    indices = made.kwargs.get("return_indices", False)  # of a pooling module: minigrad's returns the values alone
+    given = bound_arguments(theirs, ours, tuple(made.args), {k: v for k, v in made.kwargs.items() if k != "return_indices"})
     if sample.forward_input is None:
         raise Without("no input")
     torch.manual_seed(seed)
@@ -85,7 +86,7 @@ def compare_module(name: str, sample: Any, dtype: str, training: bool, form: str
         # the constructor's tensors (weights of a loss) are buffers too
         state = {k: b.clone().to(_float_dtype(tree_dtype, b)) for k, b in buffers.items()}
         y = torch.func.functional_call(model, {**dict(zip(names, parameters, strict=True)), **state}, tuple(args), keywords)
-        return [y, *state.values()]
+        return [y[0] if indices else y, *state.values()]
 
     def our_call(args: Any, keywords: Any, parameters: Any) -> Any:
         kinds = {} if "dtype" not in inspect.signature(ours).parameters else {"dtype": dtype}

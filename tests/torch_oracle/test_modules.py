@@ -10,7 +10,7 @@ import torch
 
 import minigrad as mg
 
-from .agreements import refusal_of
+from .agreements import refused
 from .differential import EPS, Without
 from .modules import NAMES, compare_module, described, forms_of, module_samples, optimizer_options, optimizer_paths
 
@@ -28,14 +28,8 @@ def test_every_module_agrees_in_both_orders(name, form, dtype, tally):
             try:
                 with np.errstate(all="ignore"):
                     order, found = compare_module(name, sample, dtype, training, form, i)
-            except Without as e:
-                tally[str(e)] += 1
-                continue
             except Exception as e:
-                why = refusal_of(e)
-                tally["different" if why is None else why] += 1
-                if why is None:
-                    failures.setdefault(repr(e)[:60], f"{described(sample)}\n    raises {e!r}")
+                refused(e, tally, failures, described(sample))
                 continue
             tally["different" if found else f"order {order}"] += 1
             if found:
