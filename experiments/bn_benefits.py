@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ ARMS: dict[str, dict[str, Any]] = {
     **{f"initial weights × {s:g}, {how}": {"part": "initialization", "norm": norm, "scale": s} for s in SCALES for how, norm in NORMS.items()},
     **{f"regularization, {how}": {"part": "regularization", "norm": norm, "parts": parts}
        for how, norm, parts in (("without", "none", 1), ("with BN", "batch_norm", 1), ("with BN, statistics of 16", "batch_norm", 4))},
-    **{f"{activation}, {how}": {"part": "saturation", "norm": norm, "activation": activation, "scale": 5.0} for activation in ("tanh", "sigmoid") for how, norm in NORMS.items()},
+    **{f"{activation}, {how}": {"part": "saturation", "norm": norm, "activation": activation, "scale": 5.0}
+       for activation in ("tanh", "sigmoid") for how, norm in NORMS.items()},
     **{f"covariate shift, {how}": {"part": "shift", "norm": norm} for how, norm in NORMS.items()}}
 CHANCE = math.log(10)
 LEARNT = 2 / 3 * CHANCE
@@ -83,13 +85,13 @@ def bn_benefits(arm: str, seed: int, images: Images, epochs: int, few: int) -> d
     watch: Any = None
     if part == "saturation":
         found["saturated"] = []
-        watch = lambda step, model, x, t: found["saturated"].append(saturated(model, x)) if step % 2 == 0 else None  # noqa: E731
+        watch = lambda step, model, x, t: found["saturated"].append(saturated(model, x)) if step % 2 == 0 else None
     if part == "shift":
         looks: list[tuple[Any, Any]] = []
-        watch = lambda step, model, x, t: looks.append(moments(model, images)) if step % 2 == 0 else None  # noqa: E731
+        watch = lambda step, model, x, t: looks.append(moments(model, images)) if step % 2 == 0 else None
     history = fit(model, images, options, watch=watch)
     if part == "shift":
-        found["shift"] = [moved(before, after) for before, after in zip(looks, looks[1:], strict=False)]
+        found["shift"] = [moved(before, after) for before, after in pairwise(looks)]
     if part == "regularization":
         found["train_loss"] = evaluate(model, *images.train)["loss"]
     return {"loss": history["loss"], "test_loss": history["test_loss"][-1], "error": history["error"][-1], "diverged": history["diverged"], **found}
@@ -186,7 +188,8 @@ def rows(runs: Runs) -> Iterator[Row]:
     yield Row("regularization: gap of test and training loss, without − with BN", None, difference(gaps(runs, "without"), gaps(runs, "with BN")), above(0.0),
               headline=True, note="above 0: batch norm narrows the gap")
     yield Row("the same, statistics of 64 − of 16: noisier statistics alone", None,
-              difference(gaps(runs, "with BN"), gaps(runs, "with BN, statistics of 16")), above(0.0), note="above 0: the noise of small batches narrows it, too")
+              difference(gaps(runs, "with BN"), gaps(runs, "with BN, statistics of 16")), above(0.0),
+              note="above 0: the noise of small batches narrows it, too")
     for activation in ("tanh", "sigmoid"):
         pair = shares(runs, activation, "without"), shares(runs, activation, "with BN")
         yield Row(f"saturation with {activation}: share of activations, without − with BN", None, difference(*pair), above(0.0), headline=activation == "tanh",

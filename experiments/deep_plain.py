@@ -11,6 +11,9 @@ are modulated from block to block. Here the four are switched on one after the o
 
 The networks are those of the command line: python -m scripts.train --model plain110 --init orthonormal --penalty 1e-3 --modulation 1.
 
+Each of the twelve tries the same three learning rates, with a seed that is none of the results', and is trained with the one whose last epoch had the
+lowest loss.
+
 A network "trains" where the training loss of its last epoch is below chance, ln 10, by a margin of 0.05, and a kind of network where
 this happens with at least 4 of 5 seeds. "Growth a layer" is that of the gradient's root mean square at the outputs of convolutions, from the last
 to the first, before the first step (benchmarks/depth.py).
@@ -42,6 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
 DEPTHS = (20, 44, 110)
 ARMS = {f"{kind}, {depth} layers": {"kind": kind, "depth": depth, **options} for depth in DEPTHS for kind, options in KINDS.items()}
 CHANCE, MARGIN = math.log(10), 0.05
+RATES, TRIAL = (0.05, 0.2, 0.8), 1000  # learning rates that are tried, and the seed
 
 
 def options_of(arm: str, seed: int, lr: float, batch_size: int, epochs: int) -> Options:
@@ -52,12 +56,13 @@ def options_of(arm: str, seed: int, lr: float, batch_size: int, epochs: int) -> 
 
 @experiment("deep_plain", document="bn-jacobian, title (the paper)", claim="with orthonormality and modulation, plain networks of 44 and 110 layers train",
             arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(15, 300),
-            quick={"arms": [a for a, o in ARMS.items() if o["depth"] == 20], "seeds": 1, "train": 128, "test": 50, "epochs": 1, "batch_size": 32, "lr": 0.05},
-            default={"seeds": 5, "train": 1437, "test": 360, "epochs": 3, "batch_size": 64, "lr": 0.05},
-            full={"seeds": 5, "train": 50000, "test": 10000, "epochs": 100, "batch_size": 128, "lr": 0.1})
-def deep_plain(arm: str, seed: int, images: Images, epochs: int, batch_size: int, lr: float) -> dict[str, Any]:
-    """Loss of each epoch, test error in %, gradients at the start, and how far the filters are from orthonormal at the end."""
-    options = options_of(arm, seed, lr, batch_size, epochs)
+            quick={"arms": [a for a, o in ARMS.items() if o["depth"] == 20], "seeds": 1, "train": 128, "test": 50, "epochs": 1, "trial": 1, "batch_size": 32},
+            default={"seeds": 5, "train": 1437, "test": 360, "epochs": 3, "trial": 1, "batch_size": 64},
+            full={"seeds": 5, "train": 50000, "test": 10000, "epochs": 100, "trial": 10, "batch_size": 128})
+def deep_plain(arm: str, seed: int, images: Images, epochs: int, trial: int, batch_size: int) -> dict[str, Any]:
+    """Loss of each epoch, test error in %, gradients at the start, how far the filters are from orthonormal at the end, and the learning rates tried."""
+    tried = rates_tried(arm, images, trial, batch_size)
+    options = options_of(arm, seed, min(tried, key=lambda lr: tried[lr]), batch_size, epochs)
     mg.seed(seed)
     model = build_model(options, images.channels, images.pixels)
     x, t = next(images.batches(batch_size, seed=seed, epoch=epochs))  # of an epoch that is not trained
@@ -66,9 +71,30 @@ def deep_plain(arm: str, seed: int, images: Images, epochs: int, batch_size: int
     model.load_state_dict(state)  # running statistics, too, as they were
     for p in model.parameters():
         p.grad = None
-    history = fit(model, images, options, watch=lambda step, model, x, t: add_penalty(model, options.penalty))
+    history = fitted(model, images, options)
     found = evaluate(model, *images.test)
-    return {"loss": history["loss"], "diverged": history["diverged"], "error": found["error"], "gradients": before, "distance": distance(model)}
+    return {"loss": history["loss"], "diverged": history["diverged"], "error": found["error"], "gradients": before, "distance": distance(model),
+            "lr": options.lr, "tried": {f"{lr:g}": loss for lr, loss in tried.items()}}
+
+
+_tried: dict[Any, dict[float, float]] = {}  # of this process: five seeds need one trial
+
+
+def rates_tried(arm: str, images: Images, epochs: int, batch_size: int) -> dict[float, float]:
+    """Learning rate -> loss of the last epoch, in a short training with the trial's own seed."""
+    key = arm, images.name, images.train[0].shape, epochs, batch_size
+    if key not in _tried:
+        _tried[key] = {}
+        for lr in RATES:
+            options = options_of(arm, TRIAL, lr, batch_size, epochs)
+            mg.seed(TRIAL)
+            _tried[key][lr] = fitted(build_model(options, images.channels, images.pixels), images, options)["loss"][-1]
+    return _tried[key]
+
+
+def fitted(model: nn.Module, images: Images, options: Options) -> dict[str, Any]:
+    """The training, with its penalty."""
+    return fit(model, images, options, watch=lambda step, model, x, t: add_penalty(model, options.penalty))
 
 
 def add_penalty(model: nn.Module, weight: float) -> None:
@@ -108,7 +134,8 @@ def rows(runs: Runs) -> Iterator[Row]:
             of = runs.of(f"{kind}, {depth} layers")
             yield Row(f"share of seeds that train, {depth} layers, {kind}", 1.0 if kind == "+ modulation" else None, share(sum(map(trains, of)), len(of)),
                       above(0.47) if kind == "+ modulation" else None, headline=depth > 20 and kind == "+ modulation",
-                      note=f"loss {finite([r.result['loss'][-1] for r in of])}, test error {finite([r.result['error'] for r in of])} %")
+                      note=f"learning rate {of[0].result['lr']:g}; loss {finite([r.result['loss'][-1] for r in of])}, "
+                           f"test error {finite([r.result['error'] for r in of])} %")
     for depth in done:
         yield Row(f"gradient growth a layer, {depth} layers, + modulation", 1.0, growths(runs, "+ modulation", depth), below(1.05), headline=depth == 110)
         for kind in ("Gaussian", "orthonormal"):
