@@ -238,4 +238,4 @@ def draw(fig: Any, runs: Runs) -> None:
     axes[0].set(title="Learning rate")
     axes[1].set(title="Initial weights")
     axes[5].set(title="Covariate shift", xlabel="step", ylabel="per look, in standard deviations", yscale="log")
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc="upper left")
