@@ -115,7 +115,8 @@ def draw(fig: Any, runs: Runs) -> None:
         shown = ax.imshow(cells, cmap="viridis_r", vmin=low, vmax=low + 7, aspect="auto")
         for (i, j), value in np.ndenumerate(cells):
             if np.isfinite(value):
-                ax.text(j, i, f"{10 ** value:.0e}" if value > -18 else "0", ha="center", va="center", fontsize=7.5, color="white" if value > low + 3.5 else "black")
+                shown_as, color = f"{10 ** value:.0e}" if value > -18 else "0", "white" if value > low + 3.5 else "black"
+                ax.text(j, i, shown_as, ha="center", va="center", fontsize=7.5, color=color)
         ax.grid(False)
         ax.set(title=f"{dtype}: worst difference", xticks=range(len(nets)), yticks=range(len(kinds)), yticklabels=kinds)
         ax.set_xticklabels(nets, rotation=30, ha="right")

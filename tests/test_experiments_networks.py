@@ -132,14 +132,12 @@ def test_so_many_seeds_tell_a_difference():
     found = paired_difference(values, [0.0] * 6)
     scatter = cwn_figure_1.deviation(found)
     assert scatter == pytest.approx(np.std(values, ddof=1))
-    n = int(cwn_figure_1.seeds_for(0.36, scatter))
-    rng = np.random.default_rng(0).normal(size=(2, n))
-    halves = []
-    for k in (n - 1, n):
-        z = rng[0][:k] - rng[0][:k].mean()
-        again = paired_difference((z * scatter / z.std(ddof=1)).tolist(), [0.0] * k)
-        halves.append(again.high)
-    assert halves[1] <= 0.36 < halves[0]
+    for difference in (0.2, 0.36, 0.5, 0.7, 1.0, 2.0, 3.5):
+        n, halves = int(cwn_figure_1.seeds_for(difference, scatter)), []
+        for k in {max(2, n - 1), n}:
+            z = np.arange(k) - (k - 1) / 2
+            halves.append(paired_difference((z * scatter / z.std(ddof=1)).tolist(), [0.0] * k).high)
+        assert min(halves) <= difference and (n == 2 or max(halves) > difference), (difference, n)
     assert math.isnan(cwn_figure_1.seeds_for(0.36, cwn_figure_1.deviation(paired_difference([1.0], [0.0]))))
     assert math.isnan(cwn_figure_1.seeds_for(0.0001, 10.0))  # more than anybody does
 
