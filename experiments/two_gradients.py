@@ -96,7 +96,7 @@ def rows(runs: Runs) -> Iterator[Row]:
     """Differences are ‖derived − composed‖ / ‖composed‖ of a parameter's gradient. A bound of 1e-9 in float64 leaves room for rounding through ten and
     more layers, and none for a mistake: a term that is lost or doubled is off by 1e-3 and more. In float32 both forms round, and where few pixels are
     normalized, so that a variance may be tiny, it shows: there the number says what to expect, and the bound only that it is a gradient. Whitening
-    computes in float64 whatever the images are, so its float32 gradients are equal to the last bit."""
+    and orthogonal weight norm compute in float64 whatever the images are: 0 where a network has no other norm beside them."""
     done = {run.settings["options"]["layer"]: None for run in runs}
     yield Row("worst relative difference of the two gradients, float64, all layers and networks", 0.0, largest(runs, "float64"), below(WITHIN["float64"]),
               headline=True)
