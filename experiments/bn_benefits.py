@@ -62,7 +62,7 @@ class InParts(nn.Module):
 
 @experiment("bn_benefits", document="bn-lecture, Benefits; Internal Covariate Shift",
             claim="higher learning rates, less care for initial weights, some regularization, less saturation; and the shift of activations is reduced",
-            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(15, 150),
+            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(7, 120),
             quick={"seeds": 1, "train": 256, "test": 50, "epochs": 1, "few": 128},
             default={"seeds": 5, "train": 1024, "test": 360, "epochs": 4, "few": 128},
             full={"seeds": 20, "train": 1437, "test": 360, "epochs": 30, "few": 256})

@@ -86,7 +86,7 @@ def tested_with(activation: str, model: nn.Module, norm: str, images: Images, wi
 
 
 @experiment("iabn_table_1", document="inplace-abn, table 1", claim="a network trained with ReLU or leaky ReLU is at most a point worse with the other",
-            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(15, 150),
+            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(4, 110),
             quick={"seeds": 1, "train": 128, "test": 60, "pixels": 16, "classes": 20, "width": 0.125, "epochs": 1},
             default={"seeds": 5, "train": 1000, "test": 1000, "pixels": 16, "classes": 20, "width": 0.125, "epochs": 6},
             full={"seeds": 10, "train": 50000, "test": 10000, "pixels": 32, "classes": 10, "width": 1.0, "epochs": 100},

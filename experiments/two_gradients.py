@@ -64,7 +64,7 @@ def network(arm: str, form: str, images: Images, seed: int, dtype: str) -> nn.Mo
 
 
 @experiment("two_gradients", document="minigrad", claim="the derived gradient of every layer is the composed one, to rounding, at every step of a training",
-            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(18, 200),
+            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(5, 120),
             quick={"arms": FEW, "seeds": 1, "train": 48, "test": 10, "steps": 1, "batch_size": 16},
             default={"seeds": 1, "train": 480, "test": 10, "steps": 6, "batch_size": 32},
             full={"seeds": 3, "train": 1437, "test": 10, "steps": 132, "batch_size": 32})
