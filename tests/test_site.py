@@ -127,6 +127,7 @@ def reading_pages():
     return reading.pages()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("short", DOCUMENTS)
 def test_a_page_of_a_document_shows_every_line_of_the_ledger_and_every_home(short, reading_pages):
     page = reading_pages[f"documents/{short}.md"]

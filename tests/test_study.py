@@ -17,5 +17,6 @@ def test_mutants_are_refused_named_and_explained_and_right_lines_are_not(part, s
         assert f"explains {result['rate']:.0%}".replace("%", " %") in text
 
 
+@pytest.mark.more
 def test_every_operator_makes_mutants():
     assert {v.operator for v in study.mutants()} == set(study.OPERATORS)

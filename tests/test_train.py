@@ -57,6 +57,7 @@ def test_a_run_writes_log_figure_weights_and_state_and_learns(tmp_path, capsys):
     assert weights["0.weight"].shape == (16, 1, 3, 3)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("more", [
     ["--augment", "--optimizer", "adam", "--lr", "0.001", "--clip", "1"],
     ["--norm", "inplace_abn", "--slope", "0.01", "--lr-schedule", "step", "--step-size", "1", "--warmup", "5", "--nesterov"],
@@ -115,6 +116,7 @@ def growth(monkeypatch, *arguments):
     return depth.growth(np.array(found))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("model", "seed", "init"), [("plain20", 0, "default"), ("plain20", 1, "orthonormal"), ("plain32", 0, "default")])
 def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, init, tmp_path, monkeypatch):
     """The norm stays the same from block to block. From the first to the last convolution of plain20 the gradient's root mean square then
@@ -124,6 +126,7 @@ def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, ini
     assert 0.9 < full <= 1.05 and full + 0.05 < half < without - 0.05
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("init", ["default", "orthonormal"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_modulation_from_the_command_line_does_what_lecture_04_and_the_benchmark_measure(backend, seed, init, tmp_path, monkeypatch):
@@ -136,6 +139,7 @@ def test_modulation_from_the_command_line_does_what_lecture_04_and_the_benchmark
     assert abs(full - 1) < 0.05 and without > 1.15
 
 
+@pytest.mark.more
 def test_modulation_from_the_command_line_on_every_backend(backend, tmp_path, monkeypatch):
     assert 0.9 < growth(monkeypatch, "--model", "plain20", "--modulation", 1, "--backend", backend, "--out", tmp_path) <= 1.05
 
@@ -311,6 +315,7 @@ def test_twenty_kills_change_nothing(tmp_path):
     assert content(tmp_path / "whole") == content(tmp_path / "run")
 
 
+@pytest.mark.more
 def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_test_when_resumed(tmp_path):
     common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps per epoch: a checkpoint falls on its last
     assert run("--out", tmp_path / "whole", *common) == 0
@@ -355,6 +360,7 @@ def test_every_number_has_a_range_and_what_is_outside_is_refused(name, tmp_path,
     assert options_module.problems(Options()) is None
 
 
+@pytest.mark.more
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # overflows, which end the run in words
 @pytest.mark.parametrize(("name", "value"), [
     *((name, value) for name in NUMBERS for value in (0, 1e300, 10**18)
@@ -428,6 +434,7 @@ def test_paths_on_the_command_line_may_begin_with_the_home_folder(tmp_path, monk
     assert run("--out=~/b", "--init-from=~/a/run/best.safetensors", "--max-steps", 1) == 0
 
 
+@pytest.mark.more
 def test_a_run_of_another_folder_or_a_file_of_others_is_never_overwritten(tmp_path, capsys):
     for name, seed in (("a", 0), ("b", 1)):
         assert run("--out", tmp_path / name, "--max-steps", 3, "--seed", seed) == 0
@@ -448,6 +455,7 @@ def test_a_run_of_another_folder_or_a_file_of_others_is_never_overwritten(tmp_pa
 # -- what a run begins with --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_weights_to_begin_with_come_from_a_runs_state_too_in_any_dtype_and_are_not_needed_to_resume(tmp_path):
     assert run("--out", tmp_path / "a", "--max-steps", 3, "--modulation", 1) == 0
     last = tmp_path / "a" / "last.safetensors"
@@ -473,6 +481,7 @@ def files(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "curves.png"}
 
 
+@pytest.mark.more
 def test_a_finished_run_that_is_resumed_says_so_and_changes_nothing(tmp_path, capsys):
     assert run("--out", tmp_path / "run", "--max-steps", 6) == 0
     first, before = capsys.readouterr().out, files(tmp_path / "run")
@@ -484,6 +493,7 @@ def test_a_finished_run_that_is_resumed_says_so_and_changes_nothing(tmp_path, ca
     assert train.main(["--resume", str(tmp_path / "run"), "--max-steps", "8", "--quiet"]) == 0 and "8 steps" in capsys.readouterr().out
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), MemoryError(), ValueError("no such colour")])
 def test_a_figure_that_cannot_be_drawn_loses_nothing_and_is_drawn_later(tmp_path, capsys, monkeypatch, failure):
     from matplotlib.figure import Figure
@@ -512,6 +522,7 @@ FULL = [OutOfMemoryError("Out of memory allocating 4,294,967,296 bytes (allocate
         CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("where", "failure"), [*(("forward", e) for e in FULL), *((where, FULL[0]) for where in ("set-up", "transfer", "optimizer"))])
 def test_out_of_memory_is_an_error_with_a_fix_and_the_last_checkpoint_stays(fake_device, backend, where, failure, tmp_path, capsys, monkeypatch):
     from scripts import trainer as module
@@ -551,6 +562,7 @@ def test_out_of_memory_is_an_error_with_a_fix_and_the_last_checkpoint_stays(fake
     mg.use("numpy")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("failure", [FULL[0], FULL[2], KeyboardInterrupt()], ids=lambda e: type(e).__name__)
 def test_steps_are_kept_when_their_test_fails_and_a_resumed_run_begins_with_the_test(tmp_path, capsys, monkeypatch, failure):
     assert run("--out", tmp_path / "whole", "--epochs", 2, "--eval-batch-size", 30) == 0
@@ -691,6 +703,7 @@ def threads():
     mg.set_num_threads(before)
 
 
+@pytest.mark.more
 def test_a_resumed_run_has_the_threads_of_its_beginning(threads, tmp_path, capsys):
     common = [a for a in SMALL if a not in ("--threads", "1")]
     mg.set_num_threads(2)
@@ -704,6 +717,7 @@ def test_a_resumed_run_has_the_threads_of_its_beginning(threads, tmp_path, capsy
         assert content(tmp_path / "run")[0][part] == content(tmp_path / "whole")[0][part]
 
 
+@pytest.mark.more
 def test_another_number_of_threads_may_be_asked_for_and_is_said(threads, tmp_path, capsys):
     assert run("--out", tmp_path / "run", "--max-steps", 4) == 0  # --threads 1
     assert train.main(["--resume", str(tmp_path / "run"), "--max-steps", "6", "--threads", "2", "--quiet"]) == 0
@@ -712,6 +726,7 @@ def test_another_number_of_threads_may_be_asked_for_and_is_said(threads, tmp_pat
     assert "threads" not in capsys.readouterr().err and num_threads() == 2
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("what", "value"), [("NumPy", "1.0.0"), ("BLAS", "netlib 3"), ("processor", "abacus")])
 def test_another_machine_is_said(what, value, tmp_path, capsys):
     assert run("--out", tmp_path / "run", "--max-steps", 4) == 0

@@ -159,6 +159,7 @@ def names_of(layer):
     return code.co_varnames[:code.co_argcount]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", layers.REGISTRY)
 def test_every_layer_with_all_its_keywords(name):
     """A right line, from the tape, is right; a wrong one is wrong, and nothing is raised."""
