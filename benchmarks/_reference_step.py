@@ -1,4 +1,4 @@
-"""The reference training step in each framework, in a process of its own that takes orders line by line.
+"""The reference training step in each framework, in its own process, which takes orders line by line.
 
 conv 3x3 (3 -> 32), batch norm, ReLU, conv 3x3 (32 -> 32), batch norm, ReLU, max pool 2, conv 3x3 (32 -> 64), batch norm, ReLU,
 max pool 2, linear 4096 -> 10, cross-entropy, SGD with momentum. float32; a factor widens the convolutions.
@@ -224,7 +224,7 @@ def roofline():
 
 
 def profile(step, steps=20):
-    """ms a step in each of minigrad's kernels (with one thread all work is in this one), and in numpy.matmul within them."""
+    """ms per step in each of minigrad's kernels (with one thread all work is in this one), and in numpy.matmul within them."""
     import cProfile
     import importlib
     import pstats
@@ -262,7 +262,7 @@ def profile(step, steps=20):
     for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
         if "kernels" in file and name in parts:
             found[parts[name]] = found.get(parts[name], 0.0) + cumulative / steps * 1e3
-    return {"ms a step": whole / steps * 1e3, "of that numpy.matmul in convolutions": products / steps * 1e3, "kernels": found}
+    return {"ms per step": whole / steps * 1e3, "of that numpy.matmul in convolutions": products / steps * 1e3, "kernels": found}
 
 
 def main():

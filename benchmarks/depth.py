@@ -27,6 +27,7 @@ import layers
 import minigrad as mg
 import models
 from minigrad import data, nn, optim
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -145,7 +146,7 @@ def main(arguments: list[str] | None = None) -> dict[int, dict[str, float]]:
              f"for the penalty after {steps} steps of SGD with clipped gradients.", "",
              "| layers | " + " | ".join(KINDS) + " |", "|---|" + "---|" * len(KINDS)]
     for depth, kinds in found.items():
-        cells = [f"{float(np.median(v[:, 0] / v[:, -1])):.3g} ({rates[depth][kind]:.3f} a layer)" for kind, v in kinds.items()]
+        cells = [f"{float(np.median(v[:, 0] / v[:, -1])):.3g} ({rates[depth][kind]:.3f} per layer)" for kind, v in kinds.items()]
         lines.append(f"| {depth} | {' | '.join(cells)} |")
     lines += ["", "![Gradient magnitude against depth](depth.png)", ""]
     print("\n".join(lines))
@@ -156,4 +157,4 @@ def main(arguments: list[str] | None = None) -> dict[int, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

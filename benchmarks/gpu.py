@@ -27,6 +27,7 @@ import layers
 import minigrad as mg
 import models
 from minigrad.check.relative import relative_error, worst
+from minigrad.command import run_command
 
 from . import _reference_step
 
@@ -335,4 +336,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,6 +19,7 @@ import numpy as np
 import layers
 import minigrad as mg
 from minigrad import nn
+from minigrad.command import run_command
 
 RESULTS = Path(__file__).parent / "results" / "memory.md"
 VARIANTS = {  # name -> (what follows each convolution of c channels, form of the layer)
@@ -85,7 +86,7 @@ def main() -> None:
              f"{options.depth} layers of 3 × 3 convolution ({options.channels} channels), normalization and activation on {options.batch} images "
              f"of {options.size} × {options.size}, float32, SGD, one thread, NumPy {np.__version__}.",
              f"One array of activations has {one / 1e6:.1f} MB. Derived by hand, unless it says composed.", "",
-             "| normalization and activation | kept by the tape, MB | arrays a layer | peak, MB | relative | loss |", "|---|---|---|---|---|---|"]
+             "| normalization and activation | kept by the tape, MB | arrays per layer | peak, MB | relative | loss |", "|---|---|---|---|---|---|"]
     for variant, r in found.items():
         lines.append(f"| {variant} | {r['kept'] / 1e6:.1f} | {r['kept'] / one / options.depth:.2f} | {r['peak'] / 1e6:.1f} "
                      f"| {r['peak'] / reference['peak']:.2f} | {r['loss']:.5f} |")
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -3,7 +3,7 @@
     pip install -e '.[bench]'  &&  taskset -c 0,1 python -m benchmarks.norms
 
 64 x 64 x 32 x 32, float32, two threads, interleaved in one run (a rest, untimed calls, timed calls), medians. PyTorch has
-a process of its own, because `tune_process` holds for all of its process and would speed up PyTorch too. Without PyTorch its column is left out.
+its own process, because `tune_process` holds for all of its process and would speed up PyTorch too. Without PyTorch its column is left out.
 Kept bytes are those of the tape in units of x's size, with x a taped result. Figures go to benchmarks/results/norms.md.
 """
 
@@ -25,6 +25,7 @@ import numpy as np
 import layers
 import minigrad as mg
 from minigrad.check.relative import relative_error
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -92,7 +93,7 @@ def turn(step: Step) -> list[float]:
 
 
 def serve(connection: Any) -> None:
-    """PyTorch in a process of its own: prepares the rows that it is sent, and takes turns."""
+    """PyTorch in its own process: prepares the rows that it is sent, and takes turns."""
     step: Any = None
     while (message := connection.recv()) is not None:
         if message == "turn":
@@ -146,7 +147,7 @@ def main() -> None:
     lines = ["# Normalization layers, forward and backward", "",
              f"x is {' x '.join(map(str, SHAPE))}, float32; {THREADS} threads, {processor()}, "
              f"Python {platform.python_version()}, NumPy {np.__version__}{version}. "
-             f"Interleaved, medians of {options.rounds * CALLS}; PyTorch in a process of its own. \"Kept\" is in units of x's size.", "",
+             f"Interleaved, medians of {options.rounds * CALLS}; PyTorch in its own process. \"Kept\" is in units of x's size.", "",
              "| layer | derived, ms | composed, ms | composed / derived | PyTorch, ms | PyTorch / derived | kept: derived | kept: composed |",
              "|---|---|---|---|---|---|---|---|"]
 
@@ -182,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

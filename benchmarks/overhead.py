@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import minigrad as mg
+from minigrad.command import run_command
 
 CHAIN, SIDE, BATCH = 1000, 8, 32
 RESULTS = Path(__file__).parent / "results" / "overhead.md"
@@ -256,4 +257,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python -m benchmarks.training_step --python Chainer=/path/to/a/python/with/chainer
 
-Each framework has a process of its own with its BLAS and OpenMP threads set, pinned to as many processors (on Linux). The processes
+Each framework has its own process with its BLAS and OpenMP threads set, pinned to as many processors (on Linux). The processes
 take turns of a few steps; medians are reported. All losses must agree. Chainer 7.8.1 needs NumPy < 1.24: give it an interpreter
 of its own with --python. Peers that are not installed are left out. Writes benchmarks/results/training_step.md and two figures.
 """
@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 import minigrad as mg
+from minigrad.command import run_command
 
 from .overhead import processor
 
@@ -49,7 +50,7 @@ TRIED = """## Tried, and slower or no faster
 - For dw no columns, but a product for each tap of shifted views (15 % more).
 - Forward with columns for the three taps of a row only, and three products over shifted views of them, added up: a third of the copies,
   and the same time.
-- BLAS's own threads in place of one share of the images a thread (two threads: twice the time of a convolution).
+- BLAS's own threads in place of one share of the images per thread (two threads: twice the time of a convolution).
 - A leaner hand-over to the second thread than a ThreadPoolExecutor's: no difference.
 """
 
@@ -159,7 +160,7 @@ def profile(rounds: int = 5) -> list[str]:
         command = [*pinned(1), sys.executable, str(WORKER), "profile", "--threads", "1"]
         runs = [json.loads(subprocess.run(command, env=environment(1, instructions), capture_output=True, text=True, check=True).stdout) for _ in range(rounds)]
         speed = median(roofline(instructions)["GFLOP/s"] for _ in range(rounds))
-        whole, products = (median(r[key] for r in runs) for key in ("ms a step", "of that numpy.matmul in convolutions"))
+        whole, products = (median(r[key] for r in runs) for key in ("ms per step", "of that numpy.matmul in convolutions"))
         parts = {name: median(r["kernels"][name] for r in runs) for name in runs[0]["kernels"]}
         parts["all else (Python, tape, optimizer)"] = whole - sum(parts.values())
         lines += [f"## {instructions[0].upper()}{instructions[1:]}", "", "| part | ms |", "|---|---|",
@@ -169,7 +170,7 @@ def profile(rounds: int = 5) -> list[str]:
 
 
 def flops(batch: int = 64) -> float:
-    """Multiplications and additions of the convolutions of one step: forward, dw, and dx but for the first layer."""
+    """Multiplications and additions of the convolutions of one step: forward, dw, and dx except for the first layer."""
     layers_ = ((3, 32, 1024, 2), (32, 32, 1024, 3), (32, 64, 256, 3))
     return sum(2 * 9 * i * o * pixels * times for i, o, pixels, times in layers_) * batch
 
@@ -204,7 +205,7 @@ def figure(rows: dict[str, dict[int, float]], batches: dict[int, dict[int, float
         two = sorted(((times[2], name) for name, times in rows.items() if 2 in times), reverse=True)
         bars = ax.barh([LABELS.get(n, n) for _, n in two], [t for t, _ in two], color=["C0" if n in LABELS else "0.7" for _, n in two])
         ax.bar_label(bars, [f"{t:.0f} ms" for t, _ in two], padding=4)
-        ax.set(xlabel="ms a step, two threads", title="One training step of the reference network")
+        ax.set(xlabel="ms per step, two threads", title="One training step of the reference network")
         ax.set_xlim(0, max(t for t, _ in two) * 1.15)
         fig.savefig(RESULTS / "training_step.png", dpi=150)
         plt.close(fig)
@@ -215,7 +216,7 @@ def figure(rows: dict[str, dict[int, float]], batches: dict[int, dict[int, float
             middle = median(per_image.values())
             left.axhspan(0.8 * middle, 1.2 * middle, color=f"C{i}", alpha=0.12, lw=0)
             left.plot(list(per_image), list(per_image.values()), "o-", color=f"C{i}", label=f"{threads} thread{'s' * (threads > 1)}; 20 % about the median")
-        left.set(xscale="log", xlabel="batch size", ylabel="ms an image", title="Growth with the batch", xticks=list(per_image), xticklabels=list(per_image))
+        left.set(xscale="log", xlabel="batch size", ylabel="ms per image", title="Growth with the batch", xticks=list(per_image), xticklabels=list(per_image))
         left.set_ylim(0, 1.5 * max(t / b for times in batches.values() for b, t in times.items()))
         left.minorticks_off()
         left.legend(loc="upper right")
@@ -223,7 +224,7 @@ def figure(rows: dict[str, dict[int, float]], batches: dict[int, dict[int, float
         slope, start = np.polyfit(squares, times, 1)
         right.plot(squares, start + slope * squares, color="0.7", label=f"{start:.0f} ms + {slope:.0f} ms · width²")
         right.plot(squares, times, "o")
-        right.set(xlabel="width²  (1: 32, 32, 64 channels)", ylabel="ms a step", title="Growth with the width, batch 64")
+        right.set(xlabel="width²  (1: 32, 32, 64 channels)", ylabel="ms per step", title="Growth with the width, batch 64")
         right.set_ylim(0)
         right.legend(loc="lower right")
         fig.savefig(RESULTS / "training_step_growth.png", dpi=150)
@@ -281,12 +282,12 @@ def main() -> None:
     batches = {n: growth("batch", BATCHES, pythons, n) for n in counts[:2]}
     widths = growth("width", WIDTHS, pythons)
     lines += ["", "Where minigrad's time goes, and what was tried: [profile](training_step_profile.md).",
-              "", f"Growth, medians of {PROCESSES} processes: ms an image at batch {', '.join(map(str, BATCHES))}:", ""]
+              "", f"Growth, medians of {PROCESSES} processes: ms per image at batch {', '.join(map(str, BATCHES))}:", ""]
     for n, times in batches.items():
         per_image = [t / b for b, t in times.items()]
         lines.append(f"- {n} thread{'s' * (n > 1)}: {', '.join(f'{t:.3f}' for t in per_image)} "
                      f"(from the median {min(per_image) / median(per_image) - 1:+.0%} to {max(per_image) / median(per_image) - 1:+.0%})")
-    lines += ["", f"ms a step at width {', '.join(map(str, WIDTHS))}, 2 threads: {', '.join(f'{t:.0f}' for t in widths.values())}.",
+    lines += ["", f"ms per step at width {', '.join(map(str, WIDTHS))}, 2 threads: {', '.join(f'{t:.0f}' for t in widths.values())}.",
               "", "![All frameworks](training_step.png)", "", "![Growth](training_step_growth.png)", ""]
     print("\n".join(lines))
     RESULTS.mkdir(exist_ok=True)
@@ -295,4 +296,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

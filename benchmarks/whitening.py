@@ -4,7 +4,7 @@
 
 Forward and backward of the stable form on 512 channels, in units of batch norm on the same input; all sizes interleaved
 round by round, medians. dbn whitens its groups one after the other, so that small ones cost it more than large ones (table A:
-707 s an epoch with groups of 8, 297 s with groups of 64); here a stack of groups is one batched product. The second table is
+707 s per epoch with groups of 8, 297 s with groups of 64); here a stack of groups is one batched product. The second table is
 `layers.whitening.degenerate_whitening`, with a column for PyTorch's autograd if PyTorch is installed. Figures go to
 benchmarks/results/whitening.md.
 """
@@ -26,10 +26,11 @@ import layers
 import minigrad as mg
 from benchmarks.overhead import processor
 from layers.whitening.degenerate_whitening import as_markdown, degenerate_comparison
+from minigrad.command import run_command
 
 SHAPE = (64, 512, 8, 8)  # an inner layer of VGG-A on CIFAR images
 SIZES = (8, 16, 32, 64, 128, 256, 512)
-TABLE_A = {8: 707.47, 16: 466.92, 64: 297.25, 256: 440.88, 512: 1004.0, "BN": 163.68}  # dbn: seconds an epoch, all of VGG-A
+TABLE_A = {8: 707.47, 16: 466.92, 64: 297.25, 256: 440.88, 512: 1004.0, "BN": 163.68}  # dbn: seconds per epoch, all of VGG-A
 RESULTS = Path(__file__).parent / "results" / "whitening.md"
 
 
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from minigrad.command import run_command
+
 from . import tables
 from .images import DATASETS
 from .registry import ExperimentError, find, load_all
@@ -18,15 +20,15 @@ RESULTS, QUICK = HERE / "results", HERE.parent / "build" / "experiments"
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments", description="The documents' experiments with error bars. Without a name: which there are.")
+    parser = argparse.ArgumentParser(prog="python -m experiments", description="The documents' experiments with error bars. Without a name: a list of them.")
     parser.add_argument("name", nargs="?", help="an experiment")
     parser.add_argument("--dataset", choices=DATASETS, help="what is trained on (default: the first one of the list)")
     parser.add_argument("--seeds", type=int, help="how many runs of each arm")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", dest="mode", action="store_const", const="quick", default="default", help="small: shows in seconds that it runs")
-    mode.add_argument("--full", dest="mode", action="store_const", const="full", help="as near to the document's sizes as one may hope: hours to days")
+    mode.add_argument("--full", dest="mode", action="store_const", const="full", help="as near to the document's sizes as possible: hours to days")
     parser.add_argument("--jobs", type=int, help="runs at a time, each on one thread (default: one for each processor; 1 where time is measured)")
-    parser.add_argument("--data", metavar="FOLDER", help="where cifar-10-batches-bin lies (default: $MINIGRAD_DATA, else ~/.cache/minigrad)")
+    parser.add_argument("--data", metavar="FOLDER", help="where cifar-10-batches-bin is (default: $MINIGRAD_DATA, else ~/.cache/minigrad)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="results go to FOLDER/NAME (default: experiments/results; with --quick build/experiments)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--readme", action="store_true", help="print the README's table of the committed results")
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace, given: Sequence[str]) -> Path:
     found = find(options.name)
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ExperimentError(f"--{name} {getattr(options, name)}: needed is 1 or more")
+            raise ExperimentError(f"--{name} {getattr(options, name)}: it takes 1 or more")
     dataset = options.dataset or (found.datasets[0] if found.datasets else None)
     if dataset is not None and dataset not in found.datasets:
         raise ExperimentError(f"{found.name} --dataset {dataset}: {f'there are {chr(44).join(found.datasets)}' if found.datasets else 'it reads no images'}")
@@ -84,4 +86,4 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

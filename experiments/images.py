@@ -3,7 +3,7 @@
     images = load("synthetic", train=1000, test=500, pixels=16, noise=0.4)
     x, t = images.train                                  # float32 (N, C, H, W), channels normalized; int64 (N,)
 
-digits and synthetic are there. cifar10 reads a folder in the layout of the official binary version.
+digits and synthetic come with minigrad. cifar10 reads a folder in the layout of the official binary version.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ def load(name: str, *, train: int, test: int, pixels: int | None = None, noise: 
         pixels: height and width: a divisor of the set's own, whose squares are averaged. synthetic is drawn in this size.
         noise: standard deviation of Gaussian noise on every pixel (0 to 1 before), the same in every run: makes a set harder.
         classes: of synthetic, up to 20; of the others, the first ones.
-        folder: where ``cifar-10-batches-bin`` lies; default ``$MINIGRAD_DATA``.
+        folder: where ``cifar-10-batches-bin`` is; default ``$MINIGRAD_DATA``.
 
     Raises:
         FileNotFoundError, ValueError: cifar10 is missing or damaged; a size that is not possible.
     """
     if name not in DATASETS:
-        raise ValueError(f"dataset {name!r}: needed is one of {', '.join(DATASETS)}")
+        raise ValueError(f"dataset {name!r}: it takes one of {', '.join(DATASETS)}")
     parts = {}
     for seed, (split, n) in enumerate((("train", train), ("test", test))):
         if name == "synthetic":
@@ -90,5 +90,5 @@ def _smaller(x: Array, pixels: int) -> Array:
     """Means of squares, (N, C, H, W) -> (N, C, pixels, pixels)."""
     n, c, h, _ = x.shape
     if h % pixels:
-        raise ValueError(f"pixels={pixels}: needed is a divisor of {h}")
+        raise ValueError(f"pixels={pixels}: it takes a divisor of {h}")
     return x if pixels == h else x.reshape(n, c, pixels, h // pixels, pixels, h // pixels).mean((3, 5))

@@ -1,7 +1,7 @@
 """bn-jacobian, below eq 10: is U² ≈ mU because the batch is large?
 
 U = e eᵀ + x̂ x̂ᵀ of one channel with m values. The document replaces Σ x̂ and Σ x̂² by the moments of N(0, 1), "for relatively large
-mini-batch". Were that what makes U² ≈ mU, its relative error would fall as m^(−1/2), as means of independent draws do. But x̂ is
+mini-batch". If that made U² ≈ mU, its relative error would fall as m^(−1/2), as means of independent draws do. But x̂ is
 normalized by the batch's own statistics: Σ x̂ = 0 and Σ x̂² = m·var/(var + ε) for any data and any m, so the error is that of ε alone.
 """
 
@@ -62,7 +62,7 @@ def jacobian_batch_size(arm: str, seed: int, images: Images, batches: list[int],
 
 
 def activations(images: Images, epochs: int, seed: int) -> Array:
-    """What reaches the batch norms of a trained network, a row a channel: float64 (channels, samples). Each sample is a pixel of an image."""
+    """What reaches the batch norms of a trained network, one row per channel: float64 (channels, samples). Each sample is a pixel of an image."""
     model = models.build("tiny_cnn", in_channels=images.channels, size=images.pixels)
     fit(model, images, Options(epochs=epochs, seed=seed))
     found = [x.swapaxes(0, 1).reshape(x.shape[1], -1).astype("float64")
@@ -79,14 +79,14 @@ def slope(values: list[float], batches: list[int]) -> float:
 
 @jacobian_batch_size.table
 def rows(runs: Runs) -> Iterator[Row]:
-    """Each number is a mean over seeds; a seed draws the data, and trains a network of its own. The document gives no number for the speed of the fall:
+    """Each number is a mean over seeds; a seed draws the data, and trains its own network. The document gives no number for the speed of the fall:
     −0.5 is that of the moments by which it argues, and the arm of independent draws has it."""
     batches, epsilons = runs.sizes["batches"], runs.sizes["epsilons"]
     at = epsilons.index(1e-5)
     yield Row("slope of log ‖U² − mU‖ against log m, x̂ independent N(0, 1), as the text reads", -0.5,
               mean([slope(v[at], batches) for v in runs.values("independent", "U")]), near(-0.5, absolute=0.1))
     for arm in ARMS[:3]:
-        yield Row(f"the same of batch norm's x̂, ε = 1e-5, {arm}", -0.5, mean([slope(v[at], batches) for v in runs.values(arm, "U")]),
+        yield Row(f"slope of log ‖U² − mU‖ against log m, batch norm's x̂, ε = 1e-5, {arm}", -0.5, mean([slope(v[at], batches) for v in runs.values(arm, "U")]),
                   near(-0.5, absolute=0.1), headline=arm == "Gaussian", note="the error is that of ε, which no batch size lessens")
     for arm in ARMS[:3]:
         yield Row(f"1 − λ₂/m at m = {batches[0]}, ε = 1e-5, {arm}", 0.0, mean([v[at][0] for v in runs.values(arm, "lambda")]), near(0.0, absolute=0.01),
@@ -98,7 +98,7 @@ def rows(runs: Runs) -> Iterator[Row]:
 
 @jacobian_batch_size.figure
 def draw(fig: Any, runs: Runs) -> None:
-    """Error against batch size: one panel a kind of data, one line an ε."""
+    """Error against batch size: one panel per kind of data, one line per ε."""
     fig.set_size_inches(11, 3.4)
     batches = runs.sizes["batches"]
     for ax, arm in zip(fig.subplots(1, len(ARMS), sharey=True), ARMS, strict=True):

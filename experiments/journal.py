@@ -1,4 +1,4 @@
-"""The finished runs of an experiment, a JSON object a line: what is here is never run again.
+"""The finished runs of an experiment, one JSON object per line: what is here is never run again.
 
 A line is on the disk before the next run ends: written without a buffer, and synchronized. A process that is killed leaves at most a torn
 last line, which is reported, and cut off before the next one is written. Where the disk is full, what was written of the line is taken

@@ -18,8 +18,8 @@
     def draw(fig, runs):
         ...
 
-A run is an arm with a seed. It is a function of what it is given: the sizes reach it as keywords, and all of them stand in every
-result. Sizes that every experiment has: "seeds", and "arms" where a mode leaves some out. Those of `images.load`, "train", "test",
+A run is an arm with a seed. It is a function of what it is given: the sizes reach it as keywords, and every result lists all of
+them. Sizes that every experiment has: "seeds", and "arms" where a mode leaves some out. Those of `images.load`, "train", "test",
 "pixels", "noise" and "classes", shape the argument `images`.
 """
 
@@ -37,7 +37,7 @@ from .images import SHAPES_IMAGES, Images
 from .statistics import Band, Interval, verdict
 
 MODES = ("quick", "default", "full")
-DOCUMENTS = ("dbn", "bn-lecture", "bn-jacobian", "inplace-abn", "cwn", "minigrad")  # the last: claims of the project's own
+DOCUMENTS = ("dbn", "bn-lecture", "bn-jacobian", "inplace-abn", "cwn", "minigrad")  # the last: the project's own claims
 
 
 class ExperimentError(Exception):
@@ -110,7 +110,7 @@ class Runs(Sequence[Run]):
         return [run.result[name] for run in self.of(arm)]
 
     def pooled(self, arm: str, name: str) -> list[Any]:
-        """Where each run returned a list: all of them, one behind the other."""
+        """Where each run returned a list: all of them, one after the other."""
         return [v for values in self.values(arm, name) for v in values]
 
     @property
@@ -142,7 +142,7 @@ class Experiment:
         return "images" in inspect.signature(self.run).parameters
 
     def table(self, rows: Callable[[Runs], Iterator[Row]]) -> Callable[[Runs], Iterator[Row]]:
-        """The decorated generator makes the rows of the table; its docstring stands below the table."""
+        """The decorated generator makes the rows of the table; its docstring is printed below the table."""
         self.rows = rows
         return rows
 
@@ -199,19 +199,19 @@ def experiment(name: str, *, document: str, claim: str, arms: Sequence[str] | Ma
 
     def enter(run: Callable[..., Mapping[str, Any]]) -> Experiment:
         if name in REGISTRY or document.split(",")[0] not in DOCUMENTS:
-            raise ValueError(f"experiment {name!r} of {document!r}: needed is a new name, and one of the documents {', '.join(DOCUMENTS)}")
+            raise ValueError(f"experiment {name!r} of {document!r}: it takes a new name, and one of the documents {', '.join(DOCUMENTS)}")
         taken = set(inspect.signature(run).parameters) - {"arm", "seed", "images"}
         for mode in MODES:
             given = set(modes[mode]) - {"seeds", "arms", *SHAPES_IMAGES}
             if given != taken or "seeds" not in modes[mode]:
-                raise ValueError(f"experiment {name!r}, {mode}: the sizes are {', '.join(sorted(modes[mode]))}; needed are seeds, {', '.join(sorted(taken))}")
+                raise ValueError(f"experiment {name!r}, {mode}: the sizes are {', '.join(sorted(modes[mode]))}; it needs seeds, {', '.join(sorted(taken))}")
         options = dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
         REGISTRY[name] = Experiment(name, document, claim, run, options, datasets, modes, seconds, timing, version)
         return REGISTRY[name]
     return enter
 
 
-WORKSHOP = ("images", "journal", "registry", "running", "statistics", "tables", "timing", "training", "__main__")  # files that are no experiments
+WORKSHOP = ("images", "journal", "registry", "running", "statistics", "tables", "timing", "training", "__main__")  # files that are not experiments
 
 
 def load_all() -> dict[str, Experiment]:

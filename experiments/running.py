@@ -1,6 +1,6 @@
 """All runs of an experiment: those that the journal has are taken from it, the others are done, one after the other or side by side.
 
-A run uses one thread, whether one or many are done at a time, so that its result does not hang on that. An experiment that measures
+A run uses one thread, whether one or many are done at a time, so that its result does not depend on that. An experiment that measures
 time has `threads` among its sizes, and its runs are done one at a time.
 """
 
@@ -111,7 +111,7 @@ def one(settings: Mapping[str, Any], data: str | None) -> Outcome:
 
 
 def begin_worker() -> None:
-    """Ctrl-C is the parent's affair, and a worker ends with its parent, however that ends."""
+    """The parent handles Ctrl-C, and a worker ends with its parent, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

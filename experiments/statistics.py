@@ -41,7 +41,7 @@ class Interval:
         estimate, low, high: without ends (±infinity) where there are too few values for an interval.
         n: how many values it is made of.
         method: its name, for the table.
-        unit: what there would be more of: seeds, or turns.
+        unit: what to have more of: seeds, or turns.
         scale: "linear", or "log" for ratios: where it is (nearly) symmetric.
         least: the smallest n that gives an interval at all.
         problem: why there is no number.
@@ -78,7 +78,7 @@ def near(number: float, *, absolute: float | None = None, factor: float | None =
     'within a factor of 1.25'
     """
     if (absolute is None) == (factor is None) or (absolute is not None and absolute <= 0) or (factor is not None and (factor <= 1 or number <= 0)):
-        raise ValueError(f"near({number}, absolute={absolute}, factor={factor}): needed is absolute > 0, or factor > 1 and a positive number")
+        raise ValueError(f"near({number}, absolute={absolute}, factor={factor}): it takes absolute > 0, or factor > 1 and a positive number")
     if factor is not None:
         return Band(number / factor, number * factor, f"within a factor of {factor:g}")
     assert absolute is not None
@@ -96,7 +96,7 @@ def below(limit: float) -> Band:
 
 
 def same_sign(number: float, *, at: float = 0.0) -> Band:
-    """The values on the document's side of 0 (of 1, for a ratio): it names a direction, and the size hangs on much else."""
+    """The values on the document's side of 0 (of 1, for a ratio): it names a direction, and the size depends on much else."""
     if number == at:
         raise ValueError(f"same_sign({number}, at={at}): the number has no sign; use near(...)")
     return above(at) if number > at else below(at)
@@ -140,7 +140,7 @@ def median_ratio(a: Sequence[float], b: Sequence[float], *, unit: str = "turns")
 def share(successes: int, n: int, *, unit: str = "seeds") -> Interval:
     """The probability of success, of which there were `successes` among n."""
     if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"share({successes}, {n}): needed are 1 or more runs, and no more successes than runs")
+        raise ValueError(f"share({successes}, {n}): it takes 1 or more runs, and no more successes than runs")
     tail = (1 - LEVEL) / 2
     low = _bisect(lambda p: _at_most(n - successes, n, 1 - p), tail, 0.0, 1.0) if successes else 0.0
     high = _bisect(lambda p: 1 - _at_most(successes, n, p), 1 - tail, 0.0, 1.0) if successes < n else 1.0
@@ -169,7 +169,7 @@ def _without(n: int, method: str, unit: str, problem: str, scale: str = "linear"
 
 def _pairs(a: Sequence[float], b: Sequence[float]) -> list[tuple[float, float]]:
     if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} values are not pairs: needed is one of each for every seed")
+        raise ValueError(f"{len(a)} and {len(b)} values are not pairs: it takes one of each for every seed")
     return list(zip(a, b, strict=True))
 
 

@@ -109,7 +109,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def forest(fig: Any, rows: Sequence[Row], title: str) -> None:
-    """Each row: our number with its interval, and the document's. A row has a scale of its own."""
+    """Each row: our number with its interval, and the document's. Each row has its own scale."""
     fig.set_size_inches(9, 0.9 + 0.75 * len(rows))
     for ax, row in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
         centre, ends = row.ours.estimate, [v if math.isfinite(v) else row.ours.estimate for v in (row.ours.low, row.ours.high)]
@@ -164,7 +164,7 @@ def readme(experiments: Mapping[str, Experiment], results: Path) -> str:
             path = results / e.name / f"{stem}.json"
             if path.exists():
                 found = json.loads(path.read_text(encoding="utf-8"))
-                data, page = f" ({stem})" if len(e.datasets) > 1 else "", f"[`{e.name}`](experiments/results/{e.name}/{stem}.md)"
+                data, page = f" ({stem})" if len(e.datasets) > 1 else "", f"[{e.name}](experiments/results/{e.name}/{stem}.md)"
                 rows += [(found["document"], r["quantity"] + data, number(r["document"]), r["shown"], r["verdict"], page)
                          for r in found["rows"] if r["headline"]]
     return "\n".join(markdown_table(README_HEAD, rows))

@@ -17,7 +17,7 @@ Case = tuple[str, tuple[Any, ...], dict[str, Any]]  # name, host arrays in the f
 class Layer:
     """One layer in all its forms, which share one signature: arrays first, then keywords.
 
-    The first array may be float16, beside float16 or float32 parameters and statistics: all is computed in float32, the result
+    The first array may be float16, beside float16 or float32 parameters and statistics: everything is computed in float32, the result
     is stored as float16, as PyTorch's layers do (a penalty, being a single number, is float32), and gradients come in each
     input's own dtype. Nothing else mixes dtypes. `register` and `mg.by_hand` see to it; a layer's file does not mention it.
 

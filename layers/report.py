@@ -2,8 +2,10 @@
 
 import sys
 
+from minigrad.command import run_command
+
 from .verify import report
 
 if __name__ == "__main__":
-    sys.exit(report.main())
+    run_command(report.main)
 sys.modules[__name__] = report

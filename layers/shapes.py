@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from minigrad import backend, broadcast_to, primitive, reshape
+from minigrad import backend, broadcast_to, primitive
 from minigrad.core.errors import describe, error
 from minigrad.kernels import normalize
 from minigrad.ops.elementwise import require_floating
@@ -24,13 +24,14 @@ def one_dtype(layer: str, x: Any, **parameters: Any) -> tuple[Any, ...]:
     Raises:
         TypeError: one is of another floating dtype than x.
     """
+    dtype = x.dtype
     for name, p in parameters.items():
         if p is None:
             raise _missing(layer, name, ())
-        if p.dtype != x.dtype and p.dtype.kind == x.dtype.kind == "f":
-            raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {x.dtype}",
+        if p.dtype != dtype and p.dtype.kind == dtype.kind == "f":
+            raise error(TypeError, layer, got=f"{name} of dtype {p.dtype} for x of dtype {dtype}",
                         needs="one floating dtype (float32 also beside float16 x): nothing is converted silently", fix=f"{name}.astype('{x.dtype}')")
-    return tuple(p if p.dtype.kind == "f" else p.astype(x.dtype) for p in parameters.values())
+    return tuple([p if p.dtype.kind == "f" else p.astype(x.dtype) for p in parameters.values()])
 
 
 def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -45,14 +46,15 @@ def per_channel(layer: str, x: Any, spatial: int = 0, **parameters: Any) -> tupl
     if x.ndim < 2 + spatial:
         raise error(ValueError, layer, got=describe(x), needs=f"x of shape (N, C, *spatial){'' if spatial else ' or (N, C)'}",
                     fix="reshape x; the batch axis comes first, then channels")
+    channels = x.shape[1]
     for name, p in parameters.items():
         if p is None:
-            raise _missing(layer, name, (x.shape[1],))
-        if tuple(p.shape) != (x.shape[1],):
+            raise _missing(layer, name, (channels,))
+        if p.shape != (channels,):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for x of shape {tuple(x.shape)}",
-                        needs=f"shape ({x.shape[1]},): one value for each channel", fix="channels are axis 1 (NCHW)")
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return (0, *range(2, x.ndim)), tuple(reshape(p, shape) for p in one_dtype(layer, x, **parameters))
+                        needs=f"shape ({channels},): one value for each channel", fix="channels are axis 1 (NCHW)")
+    shape = (1, channels) + (1,) * (x.ndim - 2)
+    return (0, *range(2, x.ndim)), tuple([p.reshape(shape) for p in one_dtype(layer, x, **parameters)])
 
 
 @primitive(x=lambda g, x_shape, axes: broadcast_to(g * (1 / (prod(x_shape[i] for i in axes) or 1)), x_shape))
@@ -65,7 +67,7 @@ def exact_mean(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
 
 
 def trailing(layer: str, x: Any, **parameters: Any) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """The last axes of x, those that parameters of this shape extend over, and the parameters, which follow x if they are integers.
+    """The last axes of x, those over which parameters of this shape extend, and the parameters, which follow x if they are integers.
 
     Raises:
         ValueError: a parameter's shape is not the end of x's, or not that of the others, or is empty.

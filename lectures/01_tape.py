@@ -19,7 +19,8 @@
 # - write an automatic differentiation engine with broadcasting and derivatives of any order, in less than a hundred
 #   lines;
 # - read a tape of minigrad: what ran, what it keeps for its backward, and what that costs;
-# - recognize three mistakes that an engine should refuse: a missing sum, an overwritten value, a tape used twice.
+# - recognize three mistakes that an engine should refuse: a missing sum, an overwritten value, a tape used twice;
+# - write an op of your own with its rules, check it, and train a network with it.
 #
 # You need the chain rule, and some NumPy.
 #
@@ -38,7 +39,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import minigrad as mg
-from lectures.classroom import FAST, agree, relative_error, show_report, table
+from lectures.classroom import FAST, agree, check_homework, relative_error, show_report, table
 from minigrad import data, derivation, optim
 
 rng = np.random.default_rng(1)
@@ -81,7 +82,7 @@ d_w, d_x = d_p * x, d_p * w
 
 h = 1e-6
 moved = (np.tanh((w + h) * x + b) - np.tanh((w - h) * x + b)) / (2 * h)
-table(["value", "is", "y moves by, for each unit"],
+table(["value", "is", "y moves by, per unit"],
       [[name, f"{value:.4f}", f"{d:.4f}"] for name, value, d in (("y", y, d_y), ("z", z, d_z), ("p", p, d_p),
                                                                 ("b", b, d_b), ("w", w, d_w), ("x", x, d_x))])
 print(f"d_w by trying: {moved:.4f}")
@@ -317,8 +318,8 @@ plt.show()
 
 # %% [markdown]
 # Differences follow $2n$. The tapes stay level, and at first all they pay for is bookkeeping: a dozen Python calls,
-# for a function that takes microseconds. With large arrays that fades. Our engine stays dearer than minigrad, for a
-# reason worth naming: it hands cotangents to *everything*, the matrix $A$ too, though nobody asked for that one.
+# for a function that takes microseconds. With large arrays that fades. Our engine stays more expensive than minigrad,
+# for a reason worth naming: it hands cotangents to *everything*, the matrix $A$ too, though nobody asked for that one.
 #
 # ## A network, with two engines
 #
@@ -389,7 +390,7 @@ for name, mine, theirs in zip(("w1", "b1", "w2", "b2"), gradient(slope, paramete
 #
 # ### A rule says what it needs
 #
-# This is how minigrad's ops look. Forward and derivative stand together, one line a rule:
+# This is how minigrad's ops look. Forward and derivative stand together, with one line per rule:
 
 # %%
 for op in (mg.add, mg.multiply, mg.tanh, mg.exp):
@@ -550,6 +551,67 @@ print("the gradient at [1, 2, 3] is [3, 12, 27], but our engine says", wrong.dat
 assert relative_error(wrong.data, [3.0, 12.0, 27.0]) > 0.1
 
 # %% [markdown]
+# ## An op of your own
+#
+# You can add an op that minigrad does not have: a forward pass, and a rule for each input. Take the bump $y = e^{-x^2/w^2}$, with a width $w$ of its own
+# in every column. By the table of derivatives,
+#
+# $$ \frac{\partial y}{\partial x} = -\frac{2x}{w^2}\,y, \qquad \frac{\partial y}{\partial w} = \frac{2x^2}{w^3}\,y . $$
+#
+# With `mg.elementwise`, inputs of different shapes are spread before your op sees them, by `broadcast_to` lines on the tape. So no rule needs a sum. Both
+# rules ask for `out`, and the tape keeps it once.
+
+# %%
+@mg.elementwise(x=lambda g, x, w, out: -2 * g * x / (w * w) * out, w=lambda g, x, w, out: 2 * g * x * x / (w * w * w) * out)
+def bump(xp, x, w):
+    """exp(−x²/w²): x (m, n), w (n,)."""
+    return xp.exp(-(x / w) ** 2)
+
+
+point, widths = mg.tensor(rng.normal(size=(5, 3))), mg.tensor(rng.uniform(0.5, 1.5, 3))
+report = mg.gradcheck(bump, [point, widths], order=2)                  # a random cotangent, and a witness who knows no rules: differences
+print(report)
+assert report
+
+# %% [markdown]
+# Order two as well: the rules are made of ops, so they can be differentiated. Now a slip: the power of $w$ is wrong in one rule. The shape is right, the
+# network would even train. The check sees it, and says for which input.
+
+# %%
+@mg.elementwise(x=lambda g, x, w, out: -2 * g * x / (w * w) * out, w=lambda g, x, w, out: 2 * g * x * x / (w * w) * out)
+def slip(xp, x, w):
+    return xp.exp(-(x / w) ** 2)
+
+
+report = mg.gradcheck(slip, [point, widths])
+print(report)
+assert not report
+
+# %% [markdown]
+# And in a network: the digits, with bumps as activations, whose widths are learned along with the weights.
+
+# %%
+def bump_network(x, w1, b1, widths, w2, b2):
+    """x (N, 64) -> scores (N, 10)"""
+    return bump(x @ w1 + b1, widths) @ w2 + b2
+
+
+bumps = [mg.tensor(a.astype("float32"), requires_grad=True) for a in (start[0], start[1], np.full(32, 1.5), start[2], start[3])]
+optimizer, bump_losses = optim.SGD(bumps, lr=0.2, momentum=0.9), []
+for k in range(20 if FAST else 200):
+    rows = slice(64 * (k % 22), 64 * (k % 22) + 64)
+    loss = mg.cross_entropy(bump_network(mg.tensor(images[rows].astype("float32")), *bumps), mg.tensor(labels[rows]))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    bump_losses.append(loss.item())
+right = np.argmax(bump_network(mg.tensor(images.astype("float32")), *bumps).numpy(), 1) == labels
+moved_widths = bumps[2].numpy()
+print(f"loss {bump_losses[0]:.3f} -> {bump_losses[-1]:.3f}, {right.mean():.1%} of the training images right")
+print(f"widths, 1.5 at first: from {moved_widths.min():.2f} to {moved_widths.max():.2f}")
+assert bump_losses[-1] < 0.8 * bump_losses[0] and np.ptp(moved_widths) > 0.01
+
+# %% [markdown]
 # ## What to remember
 #
 # - A cotangent $d_z$ says how the result moves with $z$, and has $z$'s shape. Each line hands cotangents back with
@@ -557,6 +619,7 @@ assert relative_error(wrong.data, [3.0, 12.0, 27.0]) > 0.1
 # - Numbered lines need no sorting: backwards is the reversed order of recording.
 # - Spread and sum are each other's derivative. Make them ops, and no other rule has to think about shapes.
 # - Rules made of ops can be differentiated. Rules that say what they need can be kept cheaply.
+# - An op of your own is a forward pass and a rule per input. Check it before you train with it.
 #
 # ## Homework
 #
@@ -609,3 +672,51 @@ def d_x(d_z, w):
 
 inputs = {"x": rng.normal(size=(7, 3)), "w": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
 show_report(derivation.check(network, [d_h, d_z, d_b, d_w, d_x], inputs=inputs))
+
+# %% [markdown]
+# Then an op of your own: the smooth absolute value $y = \sqrt{x^2 + w^2}$, round at zero, the rounder the larger $w$. Derive it first, in
+# `homework/01_own_op/lines.py`: five lines, judged like the ones above.
+#
+#     python -m minigrad.derivation 01_own_op lines.py
+#
+# Somebody forgets that every row uses $w$:
+
+# %%
+def d_w_rule(d_y, w, y):
+    return d_y * w / y
+
+
+report = check_homework("01_own_op", d_w_rule)
+assert [line.verdict for line in report.lines if line.line == "d_w_rule"] == ["wrong shape"]
+
+# %%
+report = check_homework("01_own_op")
+
+# %% [markdown]
+# Then make the op. Its rules are your last two lines, without the sum, which `broadcast_to` does.
+
+# %%
+def rule_of_x(g, x, out):
+    ### BEGIN SOLUTION
+    return g * x / out
+    ### END SOLUTION
+
+
+def rule_of_w(g, w, out):
+    ### BEGIN SOLUTION
+    return g * w / out
+    ### END SOLUTION
+
+
+@mg.elementwise(x=rule_of_x, w=rule_of_w)
+def smooth_abs(xp, x, w):
+    return xp.sqrt(x * x + w * w)
+
+
+try:
+    report = mg.gradcheck(smooth_abs, [point, widths], order=2)
+    print(report)
+    if not report and "your turn" not in str(report):
+        print("a rule is wrong: compare it with your lines")
+except NotImplementedError as turn:
+    print(turn)

@@ -22,7 +22,7 @@
 #
 # You need lecture 01: what a tape is, and what a cotangent is.
 #
-# *Sources:* bn-lecture (COMPSCI 682, "A closer look at the math inside batch normalization"): forward pass, backward
+# *Sources:* bn-lecture, that is, the slides of COMPSCI 682 on the math inside batch normalization: forward pass, backward
 # pass, summary.
 
 # %%
@@ -37,7 +37,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, check_homework, relative_error, show_side_by_side, table, train_tiny_cnn
+from lectures.classroom import FAST, HOMEWORK, agree, check_homework, relative_error, show_results, show_side_by_side, table, train_tiny_cnn
 
 rng = np.random.default_rng(2)
 
@@ -50,9 +50,9 @@ rng = np.random.default_rng(2)
 # - **memory and time.** The tape differentiates *your lines*. It cannot know which of their terms cancel.
 # - **understanding.** At the end we shall know exactly which part of a gradient batch norm lets through, and which
 #   part it refuses. No tape tells you that.
-# - **a recipe.** The last slide of bn-lecture says how new layers are made: invent an operation, write its forward
-#   pass, derive its backward, simplify. This lecture is that recipe, once, in full. The lectures after it apply it to
-#   other layers.
+# - **a recipe.** The last slide, bn-lecture "A formula for designing new layers", says how they are made: invent an
+#   operation, write its forward pass, derive its backward, simplify. This lecture is that recipe, once, in full. The
+#   lectures after it apply it to other layers, and a homework at the end of this one to a layer of your own.
 #
 # And the tape is our witness. Whatever we write down, it has its own opinion, computed by other means.
 
@@ -60,7 +60,8 @@ rng = np.random.default_rng(2)
 # ## The forward pass
 #
 # A batch of $m$ examples with $C$ features: $x$ is an $m \times C$ matrix. Every column, a *channel*, is normalized
-# with its own mean and variance. Then it gets a scale $\gamma$ and a shift $\beta$ of its own, which are learned.
+# with its own mean and variance (bn-lecture "Two Simplifications"). Then it gets a scale $\gamma$ and a shift $\beta$ of
+# its own, which are learned (bn-lecture "Another detail"). In four lines (bn-lecture "Forward Pass"):
 #
 # $$
 # \begin{aligned}
@@ -131,8 +132,8 @@ s = np.sqrt(var + eps)                                               # (C,)  our
 #
 # ### $d_\gamma$, $d_\beta$ and $d_{\hat x}$
 #
-# We go backwards, and take what is nearest to the loss first. In $y_i = \gamma\hat x_i + \beta$, both parameters serve
-# all rows, and each $\hat x_i$ serves its own:
+# We go backwards, and take what is nearest to the loss first (bn-lecture "∂l/∂γ", "∂l/∂β", "∂l/∂x̂"). In
+# $y_i = \gamma\hat x_i + \beta$, both parameters serve all rows, and each $\hat x_i$ serves its own:
 #
 # $$ d_\gamma = \sum_i d_{y,i}\,\hat x_i \quad (C), \qquad d_\beta = \sum_i d_{y,i} \quad (C), \qquad
 #    d_{\hat x,i} = \gamma\, d_{y,i} \quad (m, C). $$
@@ -173,7 +174,7 @@ plt.show()
 # ### $d_{\sigma^2}$
 #
 # Here $\sigma^2$ stands in one place, in $\hat x_i = (x_i - \mu)(\sigma^2 + \varepsilon)^{-1/2}$, for all $i$ (so: a
-# sum). Hold $x$ and $\mu$ still, and differentiate:
+# sum). Hold $x$ and $\mu$ still, and differentiate (bn-lecture "∂l/∂σ²"):
 #
 # $$ d_{\sigma^2} = \sum_i d_{\hat x,i}\,\frac{\partial \hat x_i}{\partial \sigma^2}
 #                 = \sum_i d_{\hat x,i}\,(x_i - \mu)\cdot\bigl(-\tfrac12\bigr)(\sigma^2 + \varepsilon)^{-3/2} \quad (C). $$
@@ -185,7 +186,7 @@ agree("d_var", d_var, tape_says["var"])
 # %% [markdown]
 # ### $d_\mu$
 #
-# $\mu$ stands in two places: in $\hat x_i$ and in $\sigma^2$. Rule 1 says: two terms.
+# $\mu$ stands in two places: in $\hat x_i$ and in $\sigma^2$. Rule 1 says: two terms (bn-lecture "∂l/∂μ").
 #
 # $$ d_\mu = \underbrace{\sum_i d_{\hat x,i}\cdot\frac{-1}{s}}_{\text{through } \hat x}
 #          + \underbrace{d_{\sigma^2}\cdot\frac1m\sum_i -2(x_i - \mu)}_{\text{through } \sigma^2} \quad (C). $$
@@ -206,7 +207,7 @@ assert np.abs(through_var / through_xhat).max() < 1e-13
 # %% [markdown]
 # ### $d_x$, now
 #
-# All three paths at once, each with the other two held still. Direct: $1/s$. Through the variance:
+# All three paths at once, each with the other two held still (bn-lecture "∂l/∂x"). Direct: $1/s$. Through the variance:
 # $\partial\sigma^2/\partial x_i = 2(x_i - \mu)/m$. Through the mean: $1/m$.
 #
 # $$ d_{x,i} = \frac{d_{\hat x,i}}{s} + d_{\sigma^2}\cdot\frac{2(x_i - \mu)}{m} + \frac{d_\mu}{m} \quad (m, C). $$
@@ -224,7 +225,7 @@ agree("d_x", d_x, d_x_tape)
 #
 # ## What the three paths do
 #
-# Take one channel and plot each path's contribution to $d_{x,i}$ against $\hat x_i$, one dot an example. To see more
+# Take one channel and plot each path's contribution to $d_{x,i}$ against $\hat x_i$, one dot per example. To see more
 # than noise, we give the cotangent a trend: the loss would fall if this channel's values were smaller, and most of
 # all if the large ones were.
 
@@ -365,9 +366,9 @@ def size(array):
 formula = GAMMA / s * d_gamma * eps / (var + eps)
 promises = {
     "1: sum of d_x": size(d_x.sum(0)),
-    "2: sum of xhat·d_x, less its formula": size((xhat * d_x).sum(0) - formula),
+    "2: sum of xhat·d_x, minus its formula": size((xhat * d_x).sum(0) - formula),
     "3: d_x for a straight line, eps = 0": size(d_x_of(X, 3.0 - 2.0 * X, 0.0)),
-    "4: d_x for 100·x, times 100, less d_x": size(100 * d_x_of(100 * X, d_y, 100**2 * eps) - d_x),
+    "4: d_x for 100·x, times 100, minus d_x": size(100 * d_x_of(100 * X, d_y, 100**2 * eps) - d_x),
 }
 table(["promise", "size against d_x"], [[name, f"{error:.0e}"] for name, error in promises.items()])
 assert max(promises.values()) < 1e-13
@@ -508,6 +509,13 @@ for (dtype, run), color in zip(runs.items(), ("C0", "C1")):
 right.set(xlabel="step", ylabel="relative difference", ylim=(1e-17, 1e-4))
 right.set_title("Gradients of both forms, worst parameter")
 plt.show()
+
+# %% [markdown]
+# That was one network and one norm. The project's own claim is that this holds for every norm in every network of `models`. If the experiment has been run,
+# here is what it found:
+
+# %%
+show_results("two_gradients")
 
 # %% [markdown]
 # ## Four ways to be wrong although a test passes
@@ -688,3 +696,35 @@ assert report.lines[0].code == "eval formula"
 
 # %%
 report = check_homework("02_batch_norm")
+
+# %% [markdown]
+# ### A layer of your own
+#
+# The recipe of the last slide, bn-lecture "A formula for designing new layers", has four steps: brainstorm an operation, design its forward pass, derive its
+# backward, optimize it. First a layer that is in no book. It divides by the *mean absolute deviation* instead of the standard deviation, so that one outlier
+# counts less. `lectures/homework/11_design_a_layer/lines.py` has its seven lines. Somebody differentiates the absolute value and forgets the numerator:
+
+# %%
+def d_xc(d_dev, xc, m):
+    return d_dev * np.sign(xc) / m
+
+
+report = check_homework("11_design_a_layer", d_xc)
+assert report.lines[0].code == "missing path"
+
+# %%
+report = check_homework("11_design_a_layer")
+
+# %% [markdown]
+# Then invent one. `design.py` in the same folder is a file with all parts of a design: what it is for, the forward pass, the lines, the op. It holds a simple
+# example, mean-only batch norm. Replace it by your own, and run `python -m lectures.design design.py`. Your own forward pass is the answer key for your lines;
+# the op is checked in both orders; then your layer and batch norm train the same small network from the same seeds.
+
+# %%
+from lectures.design import designed
+
+finished = designed(HOMEWORK / "11_design_a_layer" / "design.py", seeds=2 if FAST else 5, steps=10 if FAST else 60)
+
+# %% [markdown]
+# An interval that contains zero means that these seeds cannot tell. It does not mean that the layers are equal. (And a layer that loses here may win elsewhere:
+# this network is small, and its images are easy.)

@@ -23,7 +23,8 @@
 #
 # You need lecture 02: batch norm's backward as a projection.
 #
-# *Sources:* bn-jacobian, eqs 1-10, orthonormality and modulation; Saxe, McClelland and Ganguli [saxe2014] for dynamical isometry.
+# *Sources:* bn-jacobian (1)-(10), and the paper that it supplements, Xie, Xiong and Pu [xie2017], for orthonormality and modulation; Saxe, McClelland
+# and Ganguli [saxe2014] for dynamical isometry.
 
 # %%
 import sys
@@ -36,10 +37,46 @@ import numpy as np
 import layers
 import minigrad as mg
 import models
-from lectures.classroom import FAST, agree, check_homework, show_side_by_side, table, train_tiny_cnn
+from lectures.classroom import FAST, agree, check_homework, show_results, show_side_by_side, table, train_tiny_cnn
 from minigrad import data, nn
 
 rng = np.random.default_rng(4)
+
+# %% [markdown]
+# ## The whole Jacobian, and its blocks
+#
+# A batch of $m$ samples with $d$ channels goes in, and as much comes out. The Jacobian has $(md)^2$ numbers, most of them zero. Write it in blocks
+# $D_{ij}$, one for each pair of samples: how does sample $i$ of the output move with sample $j$ of the input? Channels do not mix, so each block is
+# diagonal. That is bn-jacobian (1) and (2). Now sort rows and columns by channel instead of by sample. The same numbers stand in $d$ blocks $J_{kk}$ of
+# $m \times m$ along the diagonal, and nothing else is left, bn-jacobian (3). So one channel at a time is enough.
+
+# %%
+samples, channels = 6, 4
+batch = mg.tensor(rng.normal(size=(samples, channels)))
+scale, shift = mg.tensor(rng.uniform(0.5, 2, channels)), mg.tensor(rng.normal(size=channels))
+WHOLE = mg.jacobian(lambda x: layers.REGISTRY["batch_norm"].composed(x, scale, shift, eps=0.1), batch).numpy()   # (m, d, m, d)
+by_sample = WHOLE.reshape(samples * channels, samples * channels)
+by_channel = WHOLE.transpose(1, 0, 3, 2).reshape(samples * channels, samples * channels)
+print(f"numbers that are not zero: {np.count_nonzero(by_sample)} of {by_sample.size}; m²d = {samples**2 * channels}")
+assert np.count_nonzero(by_sample) == samples**2 * channels
+assert all(not WHOLE[:, k, :, l].any() for k in range(channels) for l in range(channels) if k != l)
+for k in range(channels):
+    block = by_channel[k * samples:(k + 1) * samples, k * samples:(k + 1) * samples]
+    alone = layers.batch_norm_jacobian(mg.tensor(batch.numpy()[:, k]), eps=0.1, gamma=float(scale.numpy()[k]))
+    agree(f"J_kk of channel {k}", block, alone)
+
+# %% alt="The same matrix twice: sorted by sample it is a grid of small diagonals, sorted by channel four full blocks along the diagonal"
+fig, axes = plt.subplots(1, 2, figsize=(8.6, 4.2))
+top = np.abs(by_sample).max()
+for ax, matrix, step, title in ((axes[0], by_sample, channels, "sorted by sample: blocks $D_{ij}$ are diagonal"),
+                                (axes[1], by_channel, samples, "sorted by channel: blocks $J_{kk}$")):
+    ax.imshow(np.where(matrix == 0, np.nan, matrix), cmap="RdBu_r", vmin=-top, vmax=top)
+    for cut in np.arange(step, samples * channels, step) - 0.5:
+        ax.axhline(cut, color="0.8", lw=0.8)
+        ax.axvline(cut, color="0.8", lw=0.8)
+    ax.set(title=title, xticks=[], yticks=[], xlabel="input", ylabel="output")
+    ax.grid(False)
+plt.show()
 
 # %% [markdown]
 # ## A linear map on gradients
@@ -48,7 +85,7 @@ rng = np.random.default_rng(4)
 #
 # $$ d_x = \rho\,\bigl(g - \overline g - \hat x\,\overline{g\hat x}\bigr), \qquad \rho = \gamma/s . $$
 #
-# For given data this is *linear* in $g$: a matrix, the transposed Jacobian. Write it down:
+# For given data this is *linear* in $g$: a matrix, the transposed Jacobian. Write it down, as bn-jacobian (4)-(6) do:
 #
 # $$ J = \rho\,\Bigl(I - \tfrac1m U\Bigr), \qquad U = e e^T + \hat x\hat x^T, \quad e = (1, \dots, 1)^T . $$
 #
@@ -72,11 +109,12 @@ assert np.array_equal(J, J.T)
 # %% [markdown]
 # ## The spectrum, by hand
 #
-# $U$ has rank two, and its two vectors are orthogonal, because $\sum\hat x_i = 0$. So they are eigenvectors:
+# $U$ is a sum of two matrices of rank one, so its rank is two at most, bn-jacobian (7), and two eigenvalues are all that it has, bn-jacobian (8). The two
+# vectors are orthogonal, because $\sum\hat x_i = 0$. So they are the eigenvectors:
 #
 # $$ U e = m\,e, \qquad U\hat x = \Bigl(\textstyle\sum\hat x_i^2\Bigr)\hat x = m\,\frac{\mathrm{var}}{\mathrm{var}+\varepsilon}\,\hat x . $$
 #
-# All vectors orthogonal to both are mapped to zero by $U$, and so multiplied by $\rho$ by $J$. The eigenvalues of $J$:
+# All vectors orthogonal to both are mapped to zero by $U$, and so multiplied by $\rho$ by $J$. The eigenvalues of $J$, bn-jacobian (9):
 #
 # $$ \rho\cdot\Bigl(0,\;\frac{\varepsilon}{\mathrm{var}+\varepsilon},\;1,\dots,1\Bigr). $$
 #
@@ -90,9 +128,45 @@ print(f"J e = {np.abs(J @ E).max():.0e};  J x̂ = {EPS / (X.var() + EPS):.4f} ρ
 assert np.abs(J @ E).max() < 1e-14
 
 # %% [markdown]
-# **Two directions, and only two, are deleted:** a shift of the whole channel, and (but for $\varepsilon$) a change of its scale. Batch
-# norm is
-# blind to both in its input, so no gradient can ask for them. All others pass, multiplied by one number, $\rho$. That is almost an
+# ### Is it an approximation?
+#
+# The document gets there in another way. It multiplies out $U^2$, bn-jacobian (10):
+#
+# $$ U^2 = m\,U + \Bigl(\sum\hat x_i\Bigr)\bigl(e\hat x^T + \hat x e^T\bigr) + \Bigl(\sum\hat x_i^2 - m\Bigr)\hat x\hat x^T . $$
+#
+# Then it takes $\hat x$ for Gaussian and the batch for large, so that both sums vanish approximately, and concludes $U^2 \approx mU$
+# (bn-jacobian "below (10)"). Look again: $\sum\hat x_i$ *is* zero, for any data and any $m$, because $\hat x$ was centred. And
+# $\sum\hat x_i^2 = m\,\mathrm{var}/(\mathrm{var}+\varepsilon)$. So
+#
+# $$ U^2 = m\,U - \frac{m\,\varepsilon}{\mathrm{var}+\varepsilon}\,\hat x\hat x^T , $$
+#
+# exactly. Without $\varepsilon$ the approximation is an identity. With it, the error does not depend on the batch size, and no batch is large enough.
+
+# %%
+rows = []
+for size in (4, 16, 64, 256):
+    for name, draw in (("Gaussian", rng.normal(size=size)), ("skewed", rng.exponential(size=size))):
+        values = (draw - draw.mean()) / draw.std()                     # variance 1, so that ε means the same for all
+        found = []
+        for eps in (0.0, 0.1):
+            xhat = values / np.sqrt(1 + eps)
+            UU = np.outer(np.ones(size), np.ones(size)) + np.outer(xhat, xhat)
+            agree_to = size * UU - size * eps / (1 + eps) * np.outer(xhat, xhat)
+            assert np.linalg.norm(UU @ UU - agree_to) < 1e-12 * np.linalg.norm(UU @ UU)
+            found.append(np.linalg.norm(UU @ UU - size * UU) / np.linalg.norm(UU @ UU))
+        rows.append((size, name, *found))
+table(["batch size", "data", "U² against mU, ε = 0", "ε = 0.1"], [[size, name, f"{a:.0e}", f"{b:.4f}"] for size, name, a, b in rows])
+assert all(a < 1e-14 for _, _, a, _ in rows) and np.ptp([b for *_, b in rows]) < 1e-12
+
+# %% [markdown]
+# An experiment measures the same on Gaussian and skewed numbers, and on the activations of a network:
+
+# %%
+show_results("jacobian_batch_size")
+
+# %% [markdown]
+# **Two directions, and only two, are deleted:** a shift of the whole channel, and (except for $\varepsilon$) a change of its scale. Batch
+# norm is blind to both in its input, so no gradient can ask for them. All others pass, multiplied by one number, $\rho$. That is almost an
 # isometry:
 #
 # > of the $m$ directions of a channel, $m - 2$ keep their lengths relative to each other exactly.
@@ -172,8 +246,9 @@ assert distances[-1] < 1e-3
 #
 # ## A hundred layers without shortcuts
 #
-# Now the experiment of bn-jacobian, in small: plain stacks, (convolution, batch norm, ReLU) again and again, no shortcuts. One batch,
-# one backward pass. How large is the gradient at each convolution, from the last back to the first?
+# bn-jacobian "title" promises to train *extremely deep* networks: the paper [xie2017] has plain stacks, (convolution, batch norm, ReLU) again and again,
+# without shortcuts. Its supplement has no experiment, so here is one of ours. One batch, one backward pass: how large is the gradient at each
+# convolution, from the last back to the first?
 
 # %%
 DEPTHS = (20,) if FAST else (20, 44, 110)
@@ -207,7 +282,7 @@ def gradient_sizes(depth, kind, seed):
 KINDS = ("Gaussian", "orthonormal", "orthonormal, modulated")
 sizes = {depth: {kind: np.median([gradient_sizes(depth, kind, seed) for seed in range(1 if FAST else 3)], axis=0) for kind in KINDS} for depth in DEPTHS}
 growth = {depth: {kind: (s[0] / s[-1]) ** (1 / (len(s) - 1)) for kind, s in kinds.items()} for depth, kinds in sizes.items()}
-table(["layers", *(f"{kind}: first / last" for kind in KINDS), "growth a layer"],
+table(["layers", *(f"{kind}: first / last" for kind in KINDS), "growth per layer"],
       [[depth, *(f"{s[0] / s[-1]:.3g}" for s in sizes[depth].values()), ", ".join(f"{v:.3f}" for v in growth[depth].values())] for depth in DEPTHS])
 for depth in DEPTHS:
     assert 1.1 < growth[depth]["Gaussian"] < 1.35 and abs(growth[depth]["orthonormal, modulated"] - 1) < 0.05
@@ -223,7 +298,7 @@ axes[0][-1].legend()
 plt.show()
 
 # %% [markdown]
-# The gradient *grows* on its way back, by a factor of about 1.2 a layer. After 110 layers it is millions of times larger at the
+# The gradient *grows* on its way back, by a factor of about 1.2 per layer. After 110 layers it is millions of times larger at the
 # first layer than at the last: no learning rate is right for both.
 #
 # Why 1.2? Follow the variances through one layer. Let the normalized values be roughly $N(0, 1)$, and $r$ their ReLU. Then
@@ -239,7 +314,7 @@ plt.show()
 
 # %%
 predicted_growth = float(np.sqrt(np.pi / (np.pi - 1)))
-print(f"predicted {predicted_growth:.3f} a layer; measured " + ", ".join(f"{growth[d]['Gaussian']:.3f} ({d} layers)" for d in DEPTHS))
+print(f"predicted {predicted_growth:.3f} per layer; measured " + ", ".join(f"{growth[d]['Gaussian']:.3f} ({d} layers)" for d in DEPTHS))
 assert all(abs(growth[d]["Gaussian"] / predicted_growth - 1) < 0.06 for d in DEPTHS)
 
 # %% [markdown]
@@ -247,7 +322,7 @@ assert all(abs(growth[d]["Gaussian"] / predicted_growth - 1) < 0.06 for d in DEP
 #
 # ## Modulation
 #
-# bn-jacobian therefore rescales gradients between layers. How exactly its text does not print, so the formula here is ours: a block $y
+# The paper [xie2017] therefore rescales gradients between layers. Its supplement does not say how, so the formula here is ours: a block $y
 # = f(x)$ passes on
 #
 # $$ q^{-1}\,d_x, \qquad q = \lVert d_x\rVert/\lVert d_y\rVert , $$
@@ -273,6 +348,13 @@ agree("its length is that of the cotangent", np.linalg.norm(scaled), np.linalg.n
 # %% [markdown]
 # Shortcuts, the usual cure, do it differently: $x + f(x)$ has the Jacobian $I + J_f$, whose first part neither grows nor shrinks.
 #
+# So far one backward pass. Do such networks *train*? That takes longer than a lecture, so it is an experiment: plain networks of 20, 44 and 110 layers, with
+# Gaussian weights, orthonormal ones, the penalty, and the modulation.
+
+# %%
+show_results("deep_plain")
+
+# %% [markdown]
 # ## A network with orthonormal weights, trained with both forms of batch norm
 
 # %%

@@ -16,14 +16,14 @@
 # **After this lecture you can**
 #
 # - whiten a batch by ZCA, and say why this whitening and not another;
-# - differentiate through eigenvalues and eigenvectors, in the six steps of the document and in its single formula;
+# - differentiate through eigenvalues and eigenvectors, in the six steps of the document and in its single formula, and get from one to the other;
 # - say why these formulas, and every framework that differentiates an eigendecomposition, give NaN on a batch that is white already;
 # - derive the same gradient from a Lyapunov equation, which has no hole;
 # - choose what a whitening layer should remember for inference.
 #
 # You need lecture 02: batch norm's backward as a projection.
 #
-# *Sources:* dbn (decorrelated batch normalization), eqs 1-14; Higham [higham2008] for square roots.
+# *Sources:* dbn (1)-(20), that is, decorrelated batch normalization; Higham [higham2008] for square roots.
 
 # %%
 import sys
@@ -37,7 +37,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, check_homework, relative_error, show_side_by_side, table, train_tiny_cnn
+from lectures.classroom import FAST, agree, check_homework, relative_error, show_results, show_side_by_side, table, train_tiny_cnn
 
 rng = np.random.default_rng(5)
 
@@ -51,8 +51,9 @@ rng = np.random.default_rng(5)
 # $$ \Sigma = \tfrac1m\,x_c x_c^T, \qquad \hat x = W x_c \quad\text{with}\quad W (\Sigma + \varepsilon I)\, W^T = I. $$
 #
 # Many $W$ do that: if one does, so does $QW$ for every rotation $Q$. An eigendecomposition $\Sigma = D\Lambda D^T$ suggests
-# $W = \Lambda^{-1/2}D^T$ (PCA whitening). But eigenvectors have arbitrary signs and, where eigenvalues are close, wild
-# directions: from batch to batch the axes would turn and flip, and the next layer could learn nothing. ZCA turns back:
+# $W = \Lambda^{-1/2}D^T$ (dbn "PCA whitening"). But eigenvectors have arbitrary signs and, where eigenvalues are close, wild
+# directions: from batch to batch the axes turn and flip, and the next layer sees its inputs exchanged. dbn says that PCA whitening hardly works
+# in deep networks; an experiment at the end of this lecture puts that to the test. ZCA turns back:
 #
 # $$ W = D\,\Lambda^{-1/2} D^T = (\Sigma + \varepsilon I)^{-1/2}, $$
 #
@@ -105,7 +106,7 @@ plt.show()
 #
 # ## The forward pass
 #
-# As in dbn, eqs 1-6, every value with a name, so that the tape can be asked for it.
+# As in dbn (1)-(6), with a name for every value, so that we can ask the tape for it.
 
 # %%
 d, m = 4, 24
@@ -134,20 +135,24 @@ value = {name: seen[name].value.numpy() for name in ("xc", "sigma", "lam", "D", 
 XC, LAM, D, S, ROT, XT = (value[name] for name in ("xc", "lam", "D", "s", "rotated", "xtilde"))
 
 # %% [markdown]
-# ## Backward, step by step (dbn, eqs 7-13)
+# ## Backward, step by step
 #
-# $\hat x = D\tilde x$ and $\tilde x = s \circ (D^T x_c)$: matrix products and a row-wise scale. Their rules are old friends.
+# Now dbn (7)-(13). $\hat x = D\tilde x$ and $\tilde x = s \circ (D^T x_c)$: matrix products and a row-wise scale. Their rules are old friends.
+# (dbn has a matrix $U = \Lambda^{-1/2}D^T$ instead of $s$, and its (8) is the cotangent of $U$.)
 
 # %%
-GT = D.T @ G                                                           # cotangent of x̃       (d, m)   eq 7
+GT = D.T @ G                                                           # cotangent of x̃       (d, m)   dbn (7)
 agree("d_xtilde", GT, tape["xtilde"])
 GS = (GT * ROT).sum(1)                                                 # of s                  (d,)
 agree("d_s", GS, tape["s"])
-GL = -0.5 * GS * S**3                                                  # of the eigenvalues    (d,)     eq 9
+GL = -0.5 * GS * S**3                                                  # of the eigenvalues    (d,)     dbn (9)
 agree("d_lam", GL, tape["lam"])
 GR = GT * S[:, None]                                                   # of Dᵀ x_c             (d, m)
-GD = G @ XT.T + XC @ GR.T                                              # of D: it is used twice (d, d)  eq 10
+GD = G @ XT.T + XC @ GR.T                                              # of D: it is used twice (d, d)  dbn (10)
 agree("d_D", GD, tape["D"])
+GU = GT @ XC.T                                                         # of U                  (d, d)   dbn (8)
+agree("d_lam from d_U", np.diag(GU @ D) * -0.5 * S**3, tape["lam"])
+agree("d_D from d_U", GU.T * S + G @ XT.T, tape["D"])
 
 # %% [markdown]
 # ### Through the eigendecomposition
@@ -161,7 +166,9 @@ agree("d_D", GD, tape["D"])
 # An eigenvector moves towards the others, the more the closer their eigenvalues are. Transposed, this is the backward: with
 # $K_{ij} = 1/(\lambda_j - \lambda_i)$ for $i \ne j$, and $0$ on the diagonal,
 #
-# $$ d_\Sigma = \mathrm{sym}\Bigl(D\bigl(\mathrm{diag}(d_\lambda) + K \circ (D^T d_D)\bigr)D^T\Bigr). \tag{eq 11} $$
+# $$ d_\Sigma = \mathrm{sym}\Bigl(D\bigl(\mathrm{diag}(d_\lambda) + K \circ (D^T d_D)\bigr)D^T\Bigr), $$
+#
+# which is dbn (11). (The document's $K$ is the transpose of ours.)
 
 # %%
 gap = LAM[None, :] - LAM[:, None]                                      # λ_j − λ_i
@@ -172,15 +179,17 @@ INNER = np.diag(GL) + KK * (D.T @ GD)
 GSIG = D @ INNER @ D.T
 GSIG = 0.5 * (GSIG + GSIG.T)                                           # Σ is symmetric
 agree("d_sigma", GSIG, tape["sigma"])
-GXC = D @ GR + 2.0 * GSIG @ XC / m                                     # x_c: in Dᵀx_c, and twice in Σ   eq 12
+GXC = D @ GR + 2.0 * GSIG @ XC / m                                     # x_c: in Dᵀx_c, and twice in Σ
 agree("d_xc", GXC, tape["xc"])
-GX = GXC - GXC.mean(1, keepdims=True)                                  # x: directly, and in the mean    eq 13
+GMU = -GXC.sum(1, keepdims=True)                                       # μ: in every x_c       (d, 1)   dbn (12)
+agree("d_mu", GMU, tape["mu"])
+GX = GXC + GMU / m                                                     # x: directly, and in the mean   dbn (13)
 agree("d_x", GX, tape["x"])
 
 # %% [markdown]
-# ## All at once (dbn, eq 14)
+# ## All at once
 #
-# Put one line into the other. With $\tilde g = D^T g$, $F = \tilde g\,\tilde x^T/m$ and $r = \sqrt{\lambda + \varepsilon}$:
+# Put one line into the other, and dbn (14) comes out. With $\tilde g = D^T g$, $F = \tilde g\,\tilde x^T/m$ and $r = \sqrt{\lambda + \varepsilon}$:
 #
 # $$ d_x = D\,\frac1r\circ\Bigl(\tilde g - \overline{\tilde g} + (S + S^T - \mathrm{diag}\,F)\,\tilde x\Bigr),
 #    \qquad S = K \circ \bigl(\lambda F^T + r F r\bigr). $$
@@ -193,7 +202,41 @@ r = np.sqrt(LAM + EPS)
 F = GT @ XT.T / m
 SS = KK * ((LAM + EPS)[:, None] * F.T + r[:, None] * F * r)
 ONE_LINE = D @ ((GT - GT.mean(1, keepdims=True) + (SS + SS.T - np.diag(np.diag(F))) @ XT) / r[:, None])
-agree("eq 14", ONE_LINE, tape["x"], within=1e-12)
+agree("the one line", ONE_LINE, tape["x"], within=1e-12)
+
+# %% [markdown]
+# ### From the six steps to one line
+#
+# How does one get there? The document takes six more steps, dbn (15)-(20), and four of its five misprints stand in them. We take them one by one. Write
+# $\Lambda$ for the diagonal matrix of $\lambda + \varepsilon$, so that $U = \Lambda^{-1/2}D^T$ and $D = U^T\Lambda^{1/2}$.
+#
+# 1. *The eigenvalues*, dbn (15) and (16). $\tilde x = U x_c$, so $d_U\,U^T = \tilde g\,x_c^T U^T = \tilde g\,\tilde x^T = m F$, and
+#    $d_\Lambda = \mathrm{diag}(d_U\,D)\cdot(-\tfrac12\Lambda^{-3/2}) = -\tfrac12\,m\,\mathrm{diag}(F)\,\Lambda^{-1}$.
+#    The first line of (15) is printed with $U$ in the place of $U^T$.
+# 2. *The eigenvectors*, dbn (17). $D^T d_D = \Lambda^{1/2}\,U\,d_D = m\,(\Lambda^{1/2}F^T\Lambda^{-1/2} + F) =: m B$. Printed: $U^T$ in the place of $U$.
+# 3. *The covariance*, dbn (18), in eight lines. Symmetrize the cotangent of $\Sigma$, and put $B$ in. Then pull the square roots out of the bracket:
+#    $D\,(K\circ B)\,D^T = U^T\,\Lambda^{1/2}(K\circ B)\Lambda^{1/2}\,U = U^T\bigl(K\circ(\Lambda F^T + \Lambda^{1/2}F\Lambda^{1/2})\bigr)U$,
+#    because multiplying by diagonal matrices commutes with $\circ$. What is in the bracket is our $S$. The eigenvalues' part becomes
+#    $-\mathrm{diag}(F)$ in the same way:
+#    $d_\Sigma = \frac m2\,U^T\bigl(S + S^T - \mathrm{diag}\,F\bigr)\,U$. One line on the way has its new bracket, and still the old $D$ around it.
+# 4. *The mean*, dbn (19). Only the direct path is left, because $\sum_i (x_i - \mu) = 0$: $d_\mu = -U^T\sum_i\tilde g_i$.
+# 5. *Together*, dbn (20). In (13), $\frac2m\,d_\Sigma\,x_c = U^T(S + S^T - \mathrm{diag}\,F)\,\tilde x$, and $U^T$ comes out to the left of everything.
+
+# %%
+LL, U = LAM + EPS, S[:, None] * D.T                                    # Λ's diagonal (d,), and U (d, d)
+agree("(15)", np.diag(GU @ U.T) * -0.5 / LL, tape["lam"])
+agree("(16)", -0.5 * m * np.diag(F) / LL, tape["lam"])
+printed_15 = np.diag(GU @ U) * -0.5 / LL
+B = r[:, None] * F.T / r + F                                           # (d, d)
+agree("(17)", m * B, D.T @ GD, within=1e-12)
+printed_17 = r[:, None] * (U.T @ GD)
+agree("(18), symmetrized", D @ (0.5 * m * (KK * B + (KK * B).T) + np.diag(tape["lam"].numpy())) @ D.T, tape["sigma"], within=1e-12)
+agree("(18), square roots out", r[:, None] * (KK * B) * r, SS, within=1e-12)
+agree("(18), last line", m / 2 * U.T @ (SS + SS.T - np.diag(np.diag(F))) @ U, tape["sigma"], within=1e-12)
+agree("(19)", -U.T @ GT.sum(1, keepdims=True), tape["mu"], within=1e-12)
+agree("(20)", U.T @ GT + U.T @ (SS + SS.T - np.diag(np.diag(F))) @ XT - U.T @ GT.mean(1, keepdims=True), tape["x"], within=1e-12)
+print(f"as printed: (15) {relative_error(printed_15, tape['lam']):.0%} wrong, (17) {relative_error(printed_17, D.T @ GD):.0%} wrong")
+assert relative_error(printed_15, tape["lam"]) > 0.1 and relative_error(printed_17, D.T @ GD) > 0.1
 
 # %% [markdown]
 # ## The hole
@@ -340,8 +383,10 @@ assert report
 # %% [markdown]
 # ## What it costs, and groups
 #
-# An eigendecomposition of a $d \times d$ matrix takes of the order of $d^3$ operations. dbn whitens groups of channels; all
-# groups of a layer go into one batched call.
+# An eigendecomposition of a $d \times d$ matrix takes on the order of $d^3$ operations. dbn whitens groups of $K$ channels. Its count (dbn section 2) says that
+# this adds $\frac{K}{d\,F_hF_w} + \frac{K^2}{d\,mhw\,F_hF_w}$ to the operations of a convolution with filters of $F_h\times F_w$: little, where $K$ is small
+# (dbn "negligible overhead"). Its clock says something else (dbn table A): the smallest groups are expensive, because they are whitened one after the other
+# (dbn "small groups cost more"). Here all groups of a layer go into one batched call.
 
 # %%
 image = np.random.default_rng(0).normal(size=(32, 64, 8, 8)).astype("float32")
@@ -361,11 +406,18 @@ ones, zeros = mg.ones(64), mg.zeros(64)
 agree("group size 1 is batch norm", one, plain(mg.tensor(image), ones, zeros, eps=1e-3), within=1e-5)
 
 # %% [markdown]
+# What the formula, the document's clock and ours say of whole networks is the subject of three experiments (their last runs):
+
+# %%
+for name in ("dbn_cost", "dbn_table_a", "dbn_table_b"):
+    show_results(name)
+
+# %% [markdown]
 # ## What to remember for inference
 #
-# In training every batch has its own $\Sigma$. At inference one matrix serves all. Average what: the covariances, and take
-# the root once; or the projections $W$ themselves, as the paper's code does? $\Sigma \mapsto \Sigma^{-1/2}$ is convex, so the average
-# of projections is larger than the projection of the average (Jensen's inequality). With few samples a batch, much larger:
+# In training every batch has its own $\Sigma$. At inference one matrix serves all. What should be averaged? The covariances, taking
+# the root once? Or the projections $W$ themselves, as the paper's code does? $\Sigma \mapsto \Sigma^{-1/2}$ is convex, so the average
+# of projections is larger than the projection of the average (Jensen's inequality). With few samples per batch it is much larger:
 
 # %%
 channels, samples, count = 8, 16, 300 if FAST else 2000
@@ -398,11 +450,17 @@ print(f"gradients of both forms, worst step and parameter: {max(training.agreeme
 assert max(training.agreement) < 1e-4 and (FAST or min(training.accuracy.values()) > 0.95)
 
 # %% [markdown]
+# And PCA whitening, which turns with every batch? The experiment trains it beside ZCA and batch norm, and measures how the axes turn:
+
+# %%
+show_results("dbn_pca")
+
+# %% [markdown]
 # ## What to remember
 #
 # - ZCA is the symmetric whitening: smooth in the covariance, and nearest to the data.
 # - Formulas with $1/(\lambda_i - \lambda_j)$ are right, and useless near equal eigenvalues: rounding divided by the gap.
-# - Differentiate what defines an object, not how you computed it. $WAW = I$ has no eigenvectors in it, and neither has its derivative.
+# - Differentiate what defines an object, not how you computed it. $WAW = I$ has no eigenvectors in it, and its derivative has none either.
 #
 # ## Homework
 #

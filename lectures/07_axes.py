@@ -17,7 +17,7 @@
 #
 # - derive layer, group and instance norm at once, with the axes as a parameter;
 # - say exactly where they differ: over which axes a mean is taken, and along which the scale is shared;
-# - derive RMS norm, and say which direction it lets pass that the others delete;
+# - derive RMS norm, and say which direction it passes on that the others delete;
 # - turn relations between the layers into tests;
 # - say which of them depend on the batch, and see what that does when batches are small.
 #
@@ -118,7 +118,7 @@ plt.show()
 # $$ \frac{\gamma}{s}\bigl(g - \overline g - \hat x\,\overline{g\hat x}\bigr)\ \text{(batch norm)}
 #    \qquad\text{and}\qquad \frac1s\bigl(\gamma g - \overline{\gamma g} - \hat x\,\overline{\gamma g\hat x}\bigr)\ \text{(layer norm)}, $$
 #
-# and a favourite mistake.
+# and a common mistake.
 
 # %%
 GAMMA, BETA = rng.uniform(0.5, 2.0, (C, H, W)), rng.normal(size=(C, H, W))
@@ -182,7 +182,7 @@ for what, ours, theirs in zip(("value", "gradient"), value_and_gradient("instanc
 #
 # $$ d_x = r\,\bigl(h - \hat x\,\overline{h\hat x}\bigr). $$
 #
-# Layer norm's Jacobian deletes two directions, the constant one and (but for $\varepsilon$) $\hat x$. RMS norm's deletes one:
+# Layer norm's Jacobian deletes two directions, the constant one and (except for $\varepsilon$) $\hat x$. RMS norm's deletes one:
 
 # %%
 rows = rng.normal(0.7, 1.2, (3, 9))
@@ -272,8 +272,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# On images as easy as these the noise does no harm: batch norm learns them in pairs as well. It is larger networks, and statistics of a few
-# samples for each of many steps, that made people look for layers without a batch.
+# On images as easy as these the noise does no harm: batch norm learns them in pairs as well. What made people look for layers without a batch
+# was larger networks, trained for many steps on the statistics of a few samples.
 #
 # ## Both forms of each, trained
 

@@ -175,8 +175,8 @@ print(f"central differences {difference:.9f}, by hand {exact:.9f}")
 assert abs(difference - exact) < 1e-7 * abs(exact)
 
 # %% [markdown]
-# Which mistakes are easy to make here? To treat $M$ as a constant; to forget that it enters two products; to treat the trace as a
-# constant. Each drops paths, and each leaves a gradient that looks plausible:
+# It is easy to treat $M$ as a constant, to forget that it enters two products, or to treat the trace as a constant. Each of these mistakes drops
+# paths, and leaves a gradient that looks plausible:
 
 
 # %%

@@ -23,7 +23,7 @@
 #
 # You need lecture 02: both forms of batch norm.
 #
-# *Sources:* Williams, Waterman and Patterson [williams2009] for the roofline; inplace-abn for the memory of activations; the rest is measured here.
+# *Sources:* Williams, Waterman and Patterson [williams2009] for the roofline; dbn section 2 for the cost of whitening; the rest is measured here.
 
 # %%
 import sys
@@ -38,7 +38,7 @@ import numpy as np
 
 import layers
 import minigrad as mg
-from lectures.classroom import FAST, agree, table
+from lectures.classroom import FAST, agree, check_homework, table, train_tiny_cnn
 
 rng = np.random.default_rng(9)
 mg.set_num_threads(1)                                                  # one thing at a time; threads come later
@@ -76,8 +76,8 @@ print(f"balance: {balance:.1f} operations in the time of one byte")
 # more is
 # limited by arithmetic.
 #
-# - Batch norm, forward, 5 operations an element or so, 3 passes of 4 bytes: $5/12 \approx 0.4$.
-# - A 3×3 convolution from 64 to 64 channels: $2\cdot 9\cdot 64$ operations an output element, 8 bytes: 144.
+# - Batch norm, forward, about 5 operations per element, 3 passes of 4 bytes: $5/12 \approx 0.4$.
+# - A 3×3 convolution from 64 to 64 channels: $2\cdot 9\cdot 64$ operations per output element, 8 bytes: 144.
 #
 # One is below the balance, the other far above. So a normalization's time is *bytes divided by bandwidth*, and nothing that saves
 # operations makes it faster. What saves passes does.
@@ -203,14 +203,14 @@ for _ in range(3):
 print("composed / derived, one run each, three times:", ", ".join(f"{r:.2f}" for r in singles))
 
 # %% [markdown]
-# The first run pays for imports, for memory that the system hands out page by page, for a processor that is still asleep. Somebody else's
-# program runs for a while. The clock of the processor changes with its temperature. So:
+# The first run pays for imports, for memory that the system hands out page by page, for a processor that is still asleep. Other
+# programs run from time to time. The clock of the processor changes with its temperature. So:
 #
 # 1. **warm up**: throw the first runs away;
 # 2. **interleave**: A, B, A, B. What changes with time changes both;
 # 3. **take the median**, not the mean: one interruption is not a result. (The minimum, for what a machine *can* do);
 # 4. **report a ratio** within one run, and the machine beside it. Milliseconds are true for an afternoon;
-# 5. **pin threads**: to so many processors, and the same for both (`taskset -c 0,1` on Linux);
+# 5. **pin threads**: to a fixed set of processors, the same for both (`taskset -c 0,1` on Linux);
 # 6. **check that both compute the same.** The fastest program is one that is wrong.
 
 
@@ -349,6 +349,20 @@ print(f"the same number: {careful(losses):.6f} and {careless(losses):.6f}; one l
 assert abs(careful(losses) - careless(losses)) < 1e-6
 
 # %% [markdown]
+# ## In a network
+#
+# What does all this come to where a norm is one layer among others? The small CNN again, trained with both forms. `report` shows what a step keeps, and how
+# long it takes. Convolutions and the linear layer have their share of both, so the ratios are smaller than those of the layer alone.
+
+# %%
+training = train_tiny_cnn("batch_norm", steps=10 if FAST else 60)
+training.report()
+share = training.kept["derived"] / training.kept["composed"]
+print(f"kept: {share:.2f} of composed; the layer alone {counts['batch norm, derived'] / counts['batch norm, composed']:.2f}")
+assert counts["batch norm, derived"] / counts["batch norm, composed"] < share < 1
+assert max(training.agreement) < 1e-4
+
+# %% [markdown]
 # ## What to remember
 #
 # - A normalization costs bytes. Eight passes are the least for batch norm, and a hand-derived form comes near them.
@@ -356,9 +370,33 @@ assert abs(careful(losses) - careless(losses)) < 1e-6
 # - Blocks that fit the cache, buffers that are used again, and one owner of the threads: that is most of fast NumPy.
 # - Warm up, interleave, take medians, report ratios, check the result.
 #
+# ## Homework
+#
+# Predict, then measure. `homework/09_cost/lines.py` has five functions that return numbers: what the tape of a batch norm keeps in four forms, to the byte, and
+# how often the composed form goes over memory. There is no answer key: the checker runs the layers and asks the tape.
+#
+#     python -m minigrad.derivation 09_cost lines.py
+#
+# Somebody thinks that the derived form keeps nothing but $x$:
+
+# %%
+def kept_derived(x_bytes):
+    return x_bytes
+
+
+report = check_homework("09_cost", kept_derived)
+assert [line.code for line in report.lines if line.line == "kept_derived"] == ["miscounted"]
+
+# %% [markdown]
+# A few bytes, but they have a reason: which two numbers per channel are those?
+
+# %%
+report = check_homework("09_cost")
+
+# %% [markdown]
 # ## Questions
 #
-# No derivation this time; three numbers. Fill them in and run the cell.
+# Three numbers that no tape can tell, because they are about the best that is possible. Fill them in and run the cell.
 
 # %%
 answers = {

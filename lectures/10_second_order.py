@@ -22,7 +22,7 @@
 #
 # You need lecture 02: the backward of batch norm in one line.
 #
-# *Sources:* bn-lecture, "backward pass summary", for the first derivative; the second is derived here.
+# *Sources:* bn-lecture "∂l/∂x" for the first derivative; the second is derived here.
 
 # %%
 import sys
@@ -298,7 +298,7 @@ def penalized(model, x, t, weight):
 
 
 def train(form, weight, steps=N_STEPS):
-    """Losses, squared gradients, the first step's parameter gradients, and seconds a step."""
+    """Losses, squared gradients, the first step's parameter gradients, and seconds per step."""
     model = network(form)
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     history, gradients, seconds = [], None, []
@@ -318,11 +318,11 @@ def train(form, weight, steps=N_STEPS):
 
 runs = {form: train(form, 0.1) for form in ("composed", "derived")}
 plain, _, _ = train("derived", 0.0)
-# A convolution's bias before batch norm has gradient 0 but for rounding: compare what is not noise.
+# A convolution's bias before batch norm has gradient 0 except for rounding: compare what is not noise.
 agreement = max(relative_error(a, b) for a, b in zip(runs["derived"][1], runs["composed"][1]) if np.linalg.norm(b) > 1e-10)
 curves = relative_error(runs["derived"][0], runs["composed"][0])
 print(f"gradients of the penalized loss, both forms: {agreement:.1e};  all {N_STEPS} steps' losses: {curves:.1e}")
-print(f"seconds a step: composed {runs['composed'][2]:.4f}, derived {runs['derived'][2]:.4f}")
+print(f"seconds per step: composed {runs['composed'][2]:.4f}, derived {runs['derived'][2]:.4f}")
 print(f"squared input gradient at the end: {runs['derived'][0][1, -5:].mean():.3f} with the penalty, {plain[1, -5:].mean():.3f} without")
 assert agreement < 1e-11 and curves < 1e-6
 assert runs["derived"][0][1, -5:].mean() < plain[1, -5:].mean()

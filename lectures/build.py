@@ -2,8 +2,10 @@
 
 import sys
 
+from minigrad.command import run_command
+
 from .tools import build
 
 if __name__ == "__main__":
-    sys.exit(build.main())
+    run_command(build.main)
 sys.modules[__name__] = build

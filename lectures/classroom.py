@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 import os
 import sys
 import warnings
@@ -31,6 +32,8 @@ from minigrad import data, derivation, nn, optim
 from minigrad.check.relative import relative_error, worst
 
 HOMEWORK = Path(__file__).resolve().parent / "homework"
+RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
+MOST_ROWS = 8  # of an experiment's table; of a longer one its headline rows
 FAST = os.environ.get("MINIGRAD_LECTURE") == "fast"  # fewer steps, the same story
 BACKEND = os.environ.get("MINIGRAD_LECTURE_BACKEND", "numpy")  # where networks are trained
 
@@ -76,7 +79,7 @@ def show_side_by_side(layer: str, derivation: str | None = None) -> None:
     entry = layers.REGISTRY[layer]
     name = derivation or entry.default
     op: Any = entry.derived[name]  # made by `mg.by_hand`, which keeps the backward it was given; or a function around such ops
-    backward = op.primitive.joint.__globals__["backward"] if hasattr(op, "primitive") else op
+    backward = op.primitive.backward if hasattr(op, "primitive") else op
     sources = {f"{layer}, composed": inspect.getsource(entry.composed), f"{layer}, backward of {name!r}": inspect.getsource(backward)}
     text = "\n\n".join(f"# {title} {'-' * (96 - len(title))}\n{source.rstrip()}" for title, source in sources.items())
     boxes = "".join(f"<figure style='flex:1 1 30em;min-width:0;margin:0'><figcaption><b>{html.escape(title)}</b></figcaption>{_highlighted(source)}</figure>"
@@ -113,6 +116,39 @@ def _show(text: str, markup: str) -> None:
         print(text)
 
 
+# -- what the experiments have found -------------------------------------------------------------------------------------
+
+
+def results(name: str) -> dict[str, dict[str, Any]]:
+    """The results of an experiment that lie in `RESULTS`, as ``python -m experiments NAME`` wrote them: {"digits", or "table": what the file holds}.
+
+    Raises:
+        ValueError: a file is damaged; the text says which.
+    """
+    found = {}
+    for path in sorted((RESULTS / name).glob("*.json")):
+        try:
+            found[path.stem] = {**json.loads(path.read_text("utf-8"))}
+            _ = [(row["quantity"], row["shown"], row["verdict"]) for row in found[path.stem]["rows"]]
+        except (TypeError, KeyError, ValueError) as reason:
+            raise ValueError(f"{path} is no result of an experiment: {reason!r}. Run it again: python -m experiments {name}") from None
+    return found
+
+
+def show_results(name: str) -> None:
+    """Show what an experiment has found: numbers and verdicts of its files, so that a lecture never quotes an old one; or how to run it."""
+    found = results(name)
+    if not found:
+        _show(f"(no results here yet: python -m experiments {name})", f"<p>(No results here yet: <code>python -m experiments {html.escape(name)}</code>)</p>")
+    for stem, result in found.items():
+        rows = result["rows"] if len(result["rows"]) <= MOST_ROWS else [row for row in result["rows"] if row.get("headline")]
+        where = "" if stem == "table" else f" on {stem}"
+        title = f"{result['document']}: {result['claim']} ({name}{where}, {result['runs']} runs)"
+        _show(title, f"<p>{html.escape(title)}</p>")
+        table(["quantity", "the document's", "ours, 95 % interval", "verdict"],
+              [[row["quantity"], "–" if row["document"] is None else f"{row['document']:g}", row["shown"], row["verdict"] or "–"] for row in rows])
+
+
 # -- homework ----------------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +180,7 @@ class Trainings:
     models: dict[str, nn.Module] = field(default_factory=dict)
 
     def report(self) -> None:
-        """Show one row a form."""
+        """Show one row per form."""
         table(["form", "last loss", "test accuracy", "kept for backward", "ms per step"],
               [[form, f"{losses[-1]:.4f}", f"{self.accuracy[form]:.1%}", f"{self.kept[form]:,} B", f"{1e3 * self.seconds[form]:.1f}"]
                for form, losses in self.loss.items()])

@@ -2,8 +2,10 @@
 
 import sys
 
+from minigrad.command import run_command
+
 from .grading import grade
 
 if __name__ == "__main__":
-    sys.exit(grade.main())
+    run_command(grade.main)
 sys.modules[__name__] = grade

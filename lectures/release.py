@@ -2,8 +2,10 @@
 
 import sys
 
+from minigrad.command import run_command
+
 from .tools import release
 
 if __name__ == "__main__":
-    sys.exit(release.main())
+    run_command(release.main)
 sys.modules[__name__] = release

@@ -2,8 +2,10 @@
 
 import sys
 
+from minigrad.command import run_command
+
 from .tools import study
 
 if __name__ == "__main__":
-    sys.exit(study.main())
+    run_command(study.main)
 sys.modules[__name__] = study

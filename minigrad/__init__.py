@@ -35,9 +35,9 @@ from . import checkpoint, data, derivation, elsewhere, nn, optim  # noqa: E402
 
 Tensor.__getattr__ = elsewhere.attribute  # type: ignore[attr-defined]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-if not TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there
+if not TYPE_CHECKING:  # type checkers read the lines above, and complain about names that do not exist
     __all__ = sorted([
         *ops.__all__, "AxisError", "BackendError", "NonFiniteError", "TapeError", "Tensor", "adjoints", "backend", "backward", "by_hand", "checkpoint",
         "data", "debug", "derivation", "float16", "float32", "float64", "from_array", "grad", "gradcheck", "hvp", "int64", "jacobian", "jvp", "named", "nn",

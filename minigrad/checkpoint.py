@@ -34,7 +34,7 @@ from .files import StrPath, remove_leftovers, write_atomically
 _HEADER = "minigrad"  # name of our entry in the header's __metadata__
 _DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 
-# How files of other kinds begin, and how to come from them to one that is read here.
+# How files of other kinds begin, and how to turn them into one that is read here.
 _FROM_TORCH = "read it in PyTorch, and save what it holds: safetensors.torch.save_file(model.state_dict(), path)"
 _OTHERS = (
     (b"PK\x03\x04", "a zip archive: PyTorch's torch.save, or an .npz of NumPy", f"{_FROM_TORCH}; of an .npz: model.load_state_dict(numpy.load(path))"),
@@ -64,7 +64,7 @@ def save(path: StrPath, state: Mapping[Any, Any], metadata: Mapping[str, Any] | 
     arrays: dict[str, Any] = {}
     tree = _encode(state, "", arrays)
     text = {str(k): str(v) for k, v in (metadata or {}).items() if k != _HEADER}
-    place = secrets.token_hex(32)  # occurs once in the header: there the checksum will stand
+    place = secrets.token_hex(32)  # occurs once in the header: the checksum will go there
     text[_HEADER] = json.dumps({"format": 1, "sha256": place, "tree": tree}, separators=(",", ":"))
     blob = importlib.import_module("safetensors.numpy").save(arrays, text)
     start = 8 + int.from_bytes(blob[:8], "little")
@@ -123,7 +123,7 @@ def _write(path: Path, *parts: Any) -> None:
 
 
 def load(path: StrPath, *, backend: str | None = None) -> dict[Any, Any]:
-    """The state that was saved, verified: nothing is returned of a file that is not whole.
+    """The state that was saved, verified: a file that is not whole gives nothing.
 
     Args:
         path: a file by `save`, or any other safetensors file (which has no checksum: only its format is verified).
@@ -136,7 +136,7 @@ def load(path: StrPath, *, backend: str | None = None) -> dict[Any, Any]:
         FileNotFoundError, IsADirectoryError, OSError: no such file, a folder, or a file that cannot be read.
         ValueError: truncated or changed, not a safetensors file (the text says what it looks like), or arrays that NumPy does
             not have (bfloat16).
-        TypeError: `path` is no path.
+        TypeError: `path` is not a path.
     """
     blob, header, entry = _read(path)
     for name, description in header.items():

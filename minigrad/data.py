@@ -67,7 +67,7 @@ def digits(split: str = "train") -> tuple[Array, Array]:
     """Handwritten digits, 8×8 pixels, 10 classes, shipped with minigrad.
 
     The split is fixed: within each class the images are ordered by the SHA-256 of their row number, and the first 36
-    are the test set. (A hash stays the same for ever; the stream of a random generator may change between NumPy
+    are the test set. (A hash stays the same forever; the stream of a random generator may change between NumPy
     versions.) It is this project's own, since the file is the test partition of the original collection: see
     ``datasets/digits.md``.
 

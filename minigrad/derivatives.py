@@ -47,7 +47,7 @@ def jvp(f: Callable[..., Any], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tu
 
 
 def hvp(f: Callable[..., Tensor], xs: Sequence[Tensor], vs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Hessian of the scalar function `f` times `vs` (one for each input, of its shape and dtype): one product an input.
+    """Hessian of the scalar function `f` times `vs` (one for each input, of its shape and dtype): one product per input.
 
     >>> import minigrad as mg
     >>> mg.hvp(lambda x: (x * x * x).sum(), [mg.tensor([1.0, 2.0])], [mg.tensor([1.0, 1.0])])

@@ -1,4 +1,4 @@
-"""Data sets that you download: files that are compared with their published checksums before anything is read of them.
+"""Data sets that you download: files that are compared with their published checksums before they are parsed.
 
 `minigrad.data` has their functions, beside the sets that need no files.
 """
@@ -164,8 +164,8 @@ def cifar10(split: str = "train", *, folder: str | os.PathLike[str] | None = Non
             checksums: Mapping[str, str] | None = None) -> tuple[Array, Array]:
     """Photographs of 10 classes, 3×32×32, from the *binary* version (the Python version is a pickle, which runs code).
 
-    Read is ``cifar-10-binary.tar.gz`` where it is there, and is verified; else the extracted folder
-    ``cifar-10-batches-bin/``. For the extracted files nobody publishes checksums: unless `checksums` names them, only
+    Reads and verifies ``cifar-10-binary.tar.gz`` if it is there; else it reads the extracted folder
+    ``cifar-10-batches-bin/``. Nobody publishes checksums for the extracted files: unless `checksums` names them, only
     their sizes and the balance of the classes are verified.
 
     Args:

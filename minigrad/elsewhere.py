@@ -1,4 +1,4 @@
-"""Names that people type after ``minigrad.`` or ``nn.`` and that stand elsewhere: the error says where.
+"""Names that people type after ``minigrad.`` or ``nn.`` and that are elsewhere: the error says where.
 
 PyTorch and NumPy have one namespace for what minigrad keeps in several, and a few names for the same thing.
 """
@@ -18,8 +18,8 @@ _OPS = {"cat": "concatenate", "clamp": "clip", "div": "divide", "mul": "multiply
         "array": "tensor", "asarray": "tensor", "as_tensor": "tensor", "from_numpy": "tensor", "Variable": "tensor", "empty": "zeros",
         "empty_like": "zeros_like", "manual_seed": "seed", "randperm": "permutation", "autograd": "grad", "set_num_interop_threads": "set_num_threads"}
 _SAID = {
-    "linalg": "the functions of matrices stand at the top: minigrad.inv, minigrad.solve, minigrad.norm, minigrad.eigh ...",
-    "functional": "the functions stand at the top: minigrad.relu, minigrad.cross_entropy ...",
+    "linalg": "matrix functions are at the top: minigrad.inv, minigrad.solve, minigrad.norm, minigrad.eigh ...",
+    "functional": "the functions are at the top: minigrad.relu, minigrad.cross_entropy ...",
     "random": "minigrad.rand(2, 3), minigrad.randn(2, 3), minigrad.randint(low, high, (2, 3)), after minigrad.seed(0)",
     "shape": "x.shape, or minigrad.reshape(x, (2, 3))", "size": "x.size", "ndim": "x.ndim", "dtype": "x.dtype, or dtype='float32'",
     "reduce": "minigrad.sum(x, axis=0), minigrad.max(x, axis=0) ...", "stop_gradient": "x.detach()", "numpy": "x.numpy()", "item": "x.item()",
@@ -44,7 +44,7 @@ _ABSENT = {  # not here, and near in spelling to what is: what to write instead
     "logaddexp": "minigrad.logsumexp(minigrad.stack([a, b]), axis=0)", "hypot": "minigrad.sqrt(a * a + b * b)", "median": "minigrad.sort(x)[x.size // 2]",
     "topk": "minigrad.argsort(-x)[:k]", "svd": "minigrad.eigh(x.T @ x)",
 }
-# Attributes of PyTorch's and NumPy's arrays and modules, and what stands for them here.
+# Attributes of PyTorch's and NumPy's arrays and modules, and what replaces them here.
 _OF_TENSORS = {
     "view": "x.reshape(2, 3)", "permute": "x.transpose(1, 0)", "t": "x.T", "dim": "x.ndim", "numel": "x.size", "nelement": "x.size",
     "half": "x.astype('float16')", "float": "x.astype('float32')", "double": "x.astype('float64')", "long": "x.astype('int64')", "int": "x.astype('int32')",
@@ -61,10 +61,10 @@ _OF_MODULES = {
     "double": "model.astype('float64')", "type": "model.astype('float32')", "bfloat16": "model.astype('float16')",
     "device": "the backend of a parameter: next(model.parameters()).backend", "fit": "a loop: optimizer.zero_grad(), loss.backward(), optimizer.step()",
 }
-_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm InPlaceABN "
-           "InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm RMSNorm batch_norm batch_norm_eval batch_renorm centered_weight_norm "
-           "decorrelated_batch_norm group_norm inplace_abn instance_norm iter_norm layer_norm orthogonal_weight_norm orthonormality_penalty rms_norm "
-           "spectral_norm weight_norm weight_standardization whiten_eval").split()
+_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm "
+           "InPlaceABN InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm PCAWhitening1d PCAWhitening2d RMSNorm batch_norm "
+           "batch_norm_eval batch_renorm centered_weight_norm decorrelated_batch_norm group_norm inplace_abn instance_norm iter_norm layer_norm "
+           "orthogonal_weight_norm orthonormality_penalty pca_whitening rms_norm spectral_norm weight_norm weight_standardization whiten_eval").split()
 _ROOMS = ("nn", "optim", "data", "checkpoint", "derivation")
 
 
@@ -85,7 +85,7 @@ def missing(name: str, module: str = "minigrad") -> AttributeError:
         found = f"import layers; layers.{name}"
     if found is None and not name.startswith("_"):
         found = _in_a_room(name)
-    if found is None and (name in _ABSENT or hasattr(backend.np, name)):  # a name of its own, not a misspelt one
+    if found is None and (name in _ABSENT or hasattr(backend.np, name)):  # a different name, not a misspelt one
         found = f"there is none: {_ABSENT.get(name) or f'compose it from what dir({module}) has'}"
     if found is None and not name.startswith("_"):
         found = " or ".join(f"{module}.{near}" for near in difflib.get_close_matches(name, dir(sys.modules[module]), 2, 0.8))
@@ -94,7 +94,7 @@ def missing(name: str, module: str = "minigrad") -> AttributeError:
 
 
 def attribute(x: Any, name: str) -> Any:
-    """The end of a Tensor's attributes: always an AttributeError, which says what stands for ``x.name`` here.
+    """The end of a Tensor's attributes: always an AttributeError, which says what replaces ``x.name`` here.
 
     >>> import minigrad as mg
     >>> mg.ones(2, 3).view(3, 2)
@@ -114,7 +114,7 @@ def attribute(x: Any, name: str) -> Any:
 
 
 def of_module(name: str) -> str | None:
-    """What stands for ``model.name`` of PyTorch here, if that is known."""
+    """What replaces PyTorch's ``model.name`` here, if that is known."""
     return _OF_MODULES.get(name)
 
 

@@ -10,15 +10,15 @@
     5a  5b                              1024, 1024         7 ×  7
     global average pooling, fc              classes        1
 
-Each convolution is followed by norm and ReLU. An inception module puts the channels of four branches one behind the other:
+Each convolution is followed by norm and ReLU. An inception module concatenates the channels of four branches:
 
     1×1        1×1, 3×3        1×1, 3×3, 3×3        3×3 pooling with stride 1, 1×1
 
 with the numbers of channels in `INCEPTIONS`; 3c and 4e have no first branch, and no convolution behind the pooling.
-15,692,938 parameters (we know of no published count of this variant). Images of 8×8 and up will do.
+15,692,938 parameters (we know of no published count of this variant). It takes images of 8×8 and up.
 
 Source: Szegedy et al. [szegedy2015], and its batch-normalized successor (Ioffe & Szegedy [ioffe2015], figure 5). cwn, figure 3, is this
-variant; cwn's code has another ReLU between convolution and norm in the modules, which its figure has not, nor we.
+variant; cwn's code has another ReLU between convolution and norm in the modules, which its figure does not have, and neither do we.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Inception(nn.Module):
         self.outputs = c1 + d2 + d3 + (c4 or inputs)
 
     def forward(self, x: Any) -> Any:
-        """The four branches' channels, one behind the other."""
+        """The four branches' channels, concatenated."""
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return mg.concatenate([branch(x) for branch in branches if branch is not None], 1)
 

@@ -12,12 +12,12 @@
     rms_norm                  RMSNorm over the channels of each pixel       a pixel
     none                      nothing; convolutions get a bias
 
-Norms stand where the papers have them: behind a convolution and before its activation. Whitening layers are dear, and dbn
+Norms are where the papers have them: behind a convolution and before its activation. Whitening layers are expensive, and dbn
 puts one in residual networks only in place of the *first* batch norm, for which `placement` is the switch.
 
-The gradient-magnitude modulation stands around *blocks*, in which a convolution has its norm and its activation with it. Around a
+The gradient-magnitude modulation is around *blocks*, in which a convolution has its norm and its activation with it. Around a
 convolution alone it would keep what the convolution does to a gradient, and leave the norm behind it, which undoes that, as it is:
-gradients of a plain network of 20 layers with orthonormal filters then grow by 1.4 a layer, where without any modulation it is 1.2.
+gradients of a plain network of 20 layers with orthonormal filters then grow by 1.4 per layer, where without any modulation it is 1.2.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Parts:
         return nn.LeakyReLU(self.slope) if self.slope else ACTIVATIONS[self.activation_name][0]()
 
     def modulated(self, stack: nn.Sequential, lengths: Sequence[int] | None = None) -> nn.Sequential:
-        """The stack, with the modulation around its blocks if there is to be one; `lengths` as in `ModulatedSequential`."""
+        """The stack, with the modulation around its blocks if one was asked for; `lengths` as in `ModulatedSequential`."""
         if not self.modulation:
             return stack
         found = ModulatedSequential(stack._modules)

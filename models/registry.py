@@ -47,10 +47,10 @@ def build(name: str, *, norm: str = "batch_norm", form: str | None = None, weigh
 
     Args:
         name: a key of `MODELS`.
-        norm: a key of `models.parts.NORMS`, where its table stands. inplace_abn needs slope > 0.
+        norm: a key of `models.parts.NORMS`; models/parts.py has their table. inplace_abn needs slope > 0.
         form: "composed", "derived" or a derivation's name, for all norms and weight normalizations; those that have no
             derivation of this name take their default one. Default: see `layers.use_form`.
-        weight: a weight normalization for `layers.parametrize`, on every convolution but projection shortcuts, as cwn has it.
+        weight: a weight normalization for `layers.parametrize`, on every convolution except projection shortcuts, as in cwn.
             weight_standardization needs a norm behind it: its filters have length √(inputs · kernel).
         width: a factor for all numbers of channels.
         slope: of a leaky ReLU; 0 is ReLU.

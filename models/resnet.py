@@ -21,7 +21,7 @@ Where the number of channels changes, the shortcut takes every second pixel and,
     ResNet-56      853,018      855,770     0.85 M
     ResNet-110   1,727,962    1,730,714     1.7 M
 
-Any image size will do: 8×8 digits end as 2×2. The keys of `state_dict` are torchvision's: conv1, bn1, layer1.0.conv1,
+Any image size works: 8×8 digits end as 2×2. The keys of `state_dict` are torchvision's: conv1, bn1, layer1.0.conv1,
 layer1.0.bn1, layer2.0.downsample.0, fc.
 
 What shortcuts are for, seen in half a minute: the shipped digits at a quarter of the width, 12 epochs, three seeds
@@ -32,7 +32,7 @@ What shortcuts are for, seen in half a minute: the shipped digits at a quarter o
     without           96.4 to 97.8     48.9 to 56.7
 
 Source: He et al. [he2016], section 4.2 and table 6. dbn (table B, norm="decorrelated_batch_norm") replaces only the first batch
-norm, by DBN with γ and β. cwn's ResNet-56 has weight="centered_weight_norm" on all convolutions but projections. Both take
+norm, by DBN with γ and β. cwn's ResNet-56 has weight="centered_weight_norm" on all convolutions except projections. Both take
 option A. bn-jacobian's plain networks have 44 and 110 layers, and orthonormal filters at first (`layers.orthonormal_init`).
 """
 

@@ -2,8 +2,8 @@
 
     python -m scripts.compare --vary norm=batch_norm,group_norm --vary lr=0.1,0.05 --seeds 0,1,2 --out runs/compare
 
-takes every option of scripts.train besides; ``--vary`` varies any of them, also one of the norm's (norm_options.group_size=8,16), and
---norms, --forms and --seeds are short for three of them. Each run has a folder of its own below --out; finished ones are not trained
+takes every option of scripts.train too; ``--vary`` varies any of them, also one of the norm's (norm_options.group_size=8,16), and
+--norms, --forms and --seeds are short for three of them. Each run has its own folder below --out; finished ones are not trained
 again, one that was stopped (Ctrl-C, a crash) goes on, and one that fails does not stop the others.
 
 Thin lines are runs, thick ones means over the seeds (geometric means of losses), with 95 % confidence bands of the mean (Student's t) from
@@ -26,6 +26,7 @@ import numpy as np
 import minigrad as mg
 from layers.verify.training import compared
 from minigrad.check.relative import worst
+from minigrad.command import run_command
 from minigrad.kernels.threads import num_threads
 
 from .curves import drawing, series
@@ -176,7 +177,7 @@ def summary(groups: Groups, failures: dict[str, str], batches: dict[str, int], t
         first = next(iter(folders.values()))
         rows.append([name, str(len(folders)), f"{mean:.2%}" + (f" ± {half:.2%}" if len(folders) >= ENOUGH else ""), f"{1e3 * batches[name] / speed:.1f}",
                      f"{int((first / 'done').read_text('utf-8')) / 1e6:.2f}"])
-    lines = [f"{title}\n", *table(["", "runs", "test accuracy", "ms a step", "kept for backward, MB"], rows)]
+    lines = [f"{title}\n", *table(["", "runs", "test accuracy", "ms per step", "kept for backward, MB"], rows)]
     differences = paired(groups)
     if differences:
         lines += [f"\nTest accuracy minus that of {next(iter(groups))}, in percentage points, paired by seed:\n",
@@ -312,4 +313,4 @@ def chosen(found: dict[str, Any]) -> list[Axis]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 import minigrad as mg
 from layers.verify.training import trained_side_by_side
 from minigrad import data, nn, optim
+from minigrad.command import run_command
 from models import tiny_cnn
 
 
@@ -92,7 +93,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--figure", type=Path, default=Path("demo.png"), help="where the figure goes (default: demo.png)")
     options = parser.parse_args(arguments)
     if options.epochs < 1 or options.seed < 0 or options.figure.is_dir():  # said now, not after the training
-        parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: needed are at least 1, at least 0, and a file")
+        parser.error(f"--epochs {options.epochs} --seed {options.seed} --figure {options.figure}: they need at least 1, at least 0, and a file")
     mg.tune_process(2)
     exact = train(options.epochs, options.seed, "float64")
     result = train(options.epochs, options.seed, "float32")
@@ -116,4 +117,4 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,7 +1,7 @@
 """Test trained weights: ``python -m scripts.evaluate runs/last/best.safetensors``.
 
-Prints top-1 and top-5 accuracy and the loss on the test images, and writes the confusion matrix as a figure beside the weights. What network
-it is stands in the file; options on the command line come first, so the same weights can be tested with another slope or activation
+Prints top-1 and top-5 accuracy and the loss on the test images, and writes the confusion matrix as a figure beside the weights. The file says
+which network it is; options on the command line come first, so the same weights can be tested with another slope or activation
 (inplace-abn, table 1), another form, or on another data set. Weights by others need all options of their network.
 
     --crop 28                the middle 28 × 28 pixels of every image
@@ -26,6 +26,7 @@ import numpy as np
 import minigrad as mg
 from layers.batch.inplace_abn import SMALLEST
 from minigrad import checkpoint, nn
+from minigrad.command import run_command
 
 from .curves import drawing
 from .options import FIELDS, Options, add_to, given, problems
@@ -84,7 +85,7 @@ def _interpolation(before: int, after: int) -> np.ndarray:
 
 
 @dataclass
-class Result:
+class Evaluation:
     """What `evaluated` found.
 
     Attributes:
@@ -100,7 +101,7 @@ class Result:
 
 
 def evaluated(model: nn.Module, images: np.ndarray, labels: np.ndarray, views: Views = Views(), batch_size: int = 256,
-              backend: str | None = None) -> Result:
+              backend: str | None = None) -> Evaluation:
     """Test a network in eval mode; it stays in the mode that it had.
 
     Args:
@@ -125,7 +126,7 @@ def evaluated(model: nn.Module, images: np.ndarray, labels: np.ndarray, views: V
     order = np.argsort(-logs, 1, kind="stable")[:, :5] == labels[:, None]  # of equal scores the first class counts, as for argmax
     classes = logs.shape[1]
     confusion = np.bincount(labels * classes + np.argmax(logs, 1), minlength=classes**2).reshape(classes, classes)
-    return Result(float(order[:, 0].mean()), float(order.any(1).mean()), float(-logs[np.arange(len(labels)), labels].mean()), confusion)
+    return Evaluation(float(order[:, 0].mean()), float(order.any(1).mean()), float(-logs[np.arange(len(labels)), labels].mean()), confusion)
 
 
 def _log_probabilities(model: nn.Module, images: np.ndarray, backend: str | None) -> np.ndarray:
@@ -203,13 +204,13 @@ def parse(arguments: list[str] | None) -> tuple[Path, Options, Views, Path]:
     add_to(parser)
     found = vars(parser.parse_args(arguments))
     if not found["weights"]:
-        raise ValueError("WEIGHTS: needed is a safetensors file, or the folder of a run")
+        raise ValueError("WEIGHTS: it takes a safetensors file, or the folder of a run")
     path = Path(found["weights"])
     if path.is_dir():
         path = path / "best.safetensors" if (path / "best.safetensors").exists() else run_file(path)
     for name in ("crop", "enlarge"):
         if found[name] is not None and found[name] < 1:
-            raise ValueError(f"--{name} {found[name]}: needed is at least 1")
+            raise ValueError(f"--{name} {found[name]}: it takes at least 1")
     saved = options_of(path)
     typed = given(found)
     if typed.get("activation", "relu") != "relu":
@@ -248,4 +249,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -20,7 +20,7 @@ DATASETS = ("digits", "synthetic", "mnist", "fashion_mnist", "cifar10")
 
 
 def _option(default: Any, group: str, text: str, **more: Any) -> Any:
-    """A field. A number needs its range: at_least or above, and at_most or below where there is an end. An optional one may be None."""
+    """A field. A number needs its range: at_least or above, and at_most or below where there is an upper end. An optional one may be None."""
     return field(default=default, metadata={"group": group, "help": text, **more})
 
 
@@ -50,11 +50,11 @@ class Options:
     init: str = _option("default", "network", "weights at the start: He et al.'s [he2015] Gaussian, or orthonormal", choices=["default", "orthonormal"])
     init_from: str | None = _option(None, "network", "safetensors file whose weights to begin with (ours, PyTorch's, or a run's state)", metavar="FILE")
     modulation: float = _option(0.0, "network", "strength of the gradient-magnitude modulation around blocks, 0 to 1", at_least=0, at_most=1)
-    dataset: str = _option("digits", "data", "digits and synthetic are there; the others read files (see minigrad.data)", choices=list(DATASETS))
+    dataset: str = _option("digits", "data", "digits and synthetic come with minigrad; the others read files (see minigrad.data)", choices=list(DATASETS))
     difficulty: float = _option(0.0, "data", "of the synthetic images, 0 (98 % for a small network) to 1", at_least=0, at_most=1)
     train_images: int | None = _option(None, "data", "use only that many of the training images, the first ones", at_least=1)
     augment: bool = _option(False, "data", "random shifts, and mirror images except of digits")
-    batch_size: int = _option(64, "data", "images a step", at_least=1)
+    batch_size: int = _option(64, "data", "images per step", at_least=1)
     eval_batch_size: int = _option(256, "data", "images at a time when testing", at_least=1)
     epochs: int = _option(10, "training", "passes over the training images", at_least=1)
     max_steps: int | None = _option(None, "training", "stop after this many steps, whatever the epochs", at_least=1)
@@ -70,14 +70,14 @@ class Options:
     clip: float | None = _option(None, "training", "largest norm of the gradient of all parameters together", above=0)
     label_smoothing: float = _option(0.0, "training", "of the cross-entropy", at_least=0, below=1)
     penalty: float = _option(0.0, "training", "weight of the orthonormality penalty on all weight matrices", at_least=0)
-    seed: int = _option(0, "training", "of the weights, the order of the images, and all else that is random", at_least=0)
+    seed: int = _option(0, "training", "of the weights, the order of the images, and everything else that is random", at_least=0)
     backend: str = _option("numpy", "machine", "where arrays live: numpy or cupy")
     dtype: str = _option("float32", "machine", "of weights and images", choices=["float32", "float64"])
     threads: int | None = _option(None, "machine", "threads to use (default: what BLAS is allowed; when a run is resumed, as many as it had)",
                                  at_least=1, at_most=1024)
     out: str = _option("runs/last", "files", "folder for log.csv, curves.png and checkpoints", metavar="FOLDER")
     log_interval: int = _option(20, "files", "steps between rows of the log; only then does the loop look at a number", at_least=1)
-    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one an epoch)", at_least=1)
+    checkpoint_interval: int | None = _option(None, "files", "steps between checkpoints (default: one per epoch)", at_least=1)
     quiet: bool = _option(False, "files", "no progress bar")
 
 
@@ -95,7 +95,7 @@ def flag(name: str) -> str:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """All options, in their groups. What is not given on the command line is None there."""
+    """All options, in their groups. What is not given on the command line is None."""
     groups: dict[str, Any] = {}
     for name, f in FIELDS.items():
         group = groups.setdefault(f.metadata["group"], None) or parser.add_argument_group(f.metadata["group"])
@@ -135,11 +135,11 @@ def problems(options: Options) -> str | None:
         if value is None and f.default is None:
             continue
         if limits and not _inside(value, **limits):
-            return f"{flag(name)} {value}: needed is a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
+            return f"{flag(name)} {value}: it takes a finite number, {' and '.join(f'{RANGE[k]} {v}' for k, v in limits.items())}"
         if value == "":
-            return f"{flag(name)}: needed is more than an empty text"
+            return f"{flag(name)}: it takes more than an empty text"
         if value not in f.metadata.get("choices", [value]):
-            return f"{flag(name)} {value}: needed is one of {', '.join(f.metadata['choices'])}"
+            return f"{flag(name)} {value}: it takes one of {', '.join(f.metadata['choices'])}"
     if options.nesterov and (options.optimizer != "sgd" or options.momentum == 0):
         return "--nesterov needs --optimizer sgd and a positive --momentum"
     for name in KEYWORDS:
@@ -194,7 +194,7 @@ def keywords(name: str, text: str | None) -> dict[str, Any]:
     for part in [] if text is None else text.split(","):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not (key.isidentifier() and equals and value):
-            raise ValueError(f"{flag(name)} {text}: needed is KEY=VALUE, and a comma between several")
+            raise ValueError(f"{flag(name)} {text}: it takes KEY=VALUE, and a comma between several")
         if key in found:
             raise ValueError(f"{flag(name)} {text}: {key} is there twice")
         found[key] = value_of(value)

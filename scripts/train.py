@@ -12,6 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from minigrad.command import run_command
+
 from . import curves
 from .options import Options, add_to, given, merged
 from .trainer import FAILURES, Trainer, TrainingError, explained, run_file, saved_options, stopping
@@ -28,7 +30,7 @@ def parse(arguments: list[str] | None) -> tuple[Options, Path | None]:
     if resume is None:
         return Options(**given(found)), None
     if not resume:
-        raise ValueError("--resume: needed is the last.safetensors of a run, or its folder")
+        raise ValueError("--resume: it takes the last.safetensors of a run, or its folder")
     path = run_file(resume)
     return merged(saved_options(path), {"out": str(path.parent), **given(found)}), path
 
@@ -72,4 +74,4 @@ def run(trainer: Trainer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -6,7 +6,7 @@
 The state is that of the network, the optimizer, the schedule and the random numbers, and the number of steps done: the order of
 the images and their augmentation follow from seed and epoch alone. So a run that is killed and resumed ends with the same
 bits as one that was not. For this it keeps the number of threads, by which sums are cut into parts; what else the last bits
-depend on (versions of NumPy and BLAS, the processor) is in the state too, and a difference is said when the run is resumed.
+depend on (versions of NumPy and BLAS, the processor) is in the state too, and a difference is reported when the run is resumed.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class TrainingError(Exception):
 
 
 def explained(e: BaseException) -> str:
-    """The text of an error; of one by want of memory, what helps, too."""
+    """The text of an error; if memory ran out, also what helps."""
     text = str(e) or type(e).__name__
-    if isinstance(e, MemoryError) or "out of memory" in text.lower() or "ALLOC_FAILED" in text:  # CUDA's libraries have errors of their own
+    if isinstance(e, MemoryError) or "out of memory" in text.lower() or "ALLOC_FAILED" in text:  # CUDA's libraries have their own errors
         return f"out of memory: {text}\nUsual fixes: a smaller --batch-size (in a test, --eval-batch-size), a smaller --width, --norm inplace_abn."
     return text
 
@@ -84,7 +84,7 @@ def initial_weights(path: str | os.PathLike[str], dtype: str) -> dict[str, Any]:
     found = state["model"] if isinstance(state.get("model"), dict) else state
     other = [str(k) for k, v in found.items() if not isinstance(v, mg.Tensor)]
     if other or not found:
-        raise ValueError(f"--init-from {path}: it holds {', '.join(other[:8]) or 'nothing'}; needed are weights: a state_dict, or the state of a run")
+        raise ValueError(f"--init-from {path}: it holds {', '.join(other[:8]) or 'nothing'}; it needs weights: a state_dict, or the state of a run")
     return {k: v.numpy().astype(dtype if v.dtype.kind == "f" else v.dtype) for k, v in found.items()}
 
 
@@ -186,7 +186,7 @@ class Trainer:
         return now.st_mtime_ns, now.st_size, now.st_ino
 
     def _choose_threads(self, before: dict[str, Any]) -> list[str]:
-        """Take the number of threads from the options, or else from the run that is resumed; returns what is to be said of differences."""
+        """Take the number of threads from the options, or else from the run that is resumed; returns remarks on differences."""
         mg.tune_process()
         usual, wanted = num_threads(), self.options.threads or before.get("threads")
         if wanted is not None:

@@ -53,7 +53,7 @@ def axis(text: str) -> Axis:
     name, equals, rest = text.partition("=")
     key, what = name.strip().replace("-", "_"), f"--vary {text}"
     if not equals:
-        raise _refused(what, "needed is KEY=VALUE,VALUE,..., such as lr=0.1,0.05")
+        raise _refused(what, "it takes KEY=VALUE,VALUE,..., such as lr=0.1,0.05")
     return listed(what, key, rest)
 
 
@@ -89,20 +89,20 @@ def _value(what: str, option: str, word: str) -> Any:
     if "bool" in str(f.type):
         if word.lower() in ("on", "true", "off", "false"):
             return word.lower() in ("on", "true")
-        raise _refused(what, f"{word}: needed is on or off")
+        raise _refused(what, f"{word}: it takes on or off")
     for kind, needs in ((float, "numbers"), (int, "whole numbers")):
         if kind.__name__ in str(f.type):
             try:
                 return kind(word)
             except ValueError:
-                raise _refused(what, f"needed are {needs}, separated by commas") from None
+                raise _refused(what, f"it takes {needs}, separated by commas") from None
     if word and choices is not None and word not in choices:
-        raise _refused(what, f"there is no {word}; needed are some of {', '.join(choices)}")
+        raise _refused(what, f"there is no {word}; it takes some of {', '.join(choices)}")
     return word
 
 
 def runs(base: Options, axes: Sequence[Axis]) -> list[tuple[str, Options]]:
-    """(label, options) of every run, in the order of the axes; --out of each is a folder of its own below that of `base`.
+    """(label, options) of every run, in the order of the axes; --out of each is its own folder below that of `base`.
 
     A label names the values of all axes but the seed's; runs with equal labels differ in their seed alone.
 

@@ -155,7 +155,7 @@ def xp(backend):
 
 @pytest.fixture
 def rng(request):
-    """A NumPy generator of its own for each test, the same in every run and on every backend."""
+    """A separate NumPy generator for each test, the same in every run and on every backend."""
     name = request.node.nodeid.replace("\\", "/")
     callspec = getattr(request.node, "callspec", None)
     if callspec is not None and "backend" in callspec.params:

@@ -41,12 +41,12 @@ class LayerMutant(NamedTuple):
         return f"{self.layer}, {self.derivation}: {self.mistake:22} {self.line}"
 
 
-# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what stands there instead).
+# Mistakes of thought: (layer, derivation, mistake, a piece of the source, what replaces it).
 EXPLICIT = [
     ("batch_norm", "staged", "eval formula", " + d_var * (2.0 / m) * (x - mu) + d_mu / m", ""),
     ("batch_norm", "staged", "variance of the sample", "d_var * (2.0 / m)", "d_var * (2.0 / (m - 1))"),
     ("batch_norm", "staged", "γ forgotten", "d_xhat = g * gamma_", "d_xhat = g * 1.0"),
-    ("batch_norm", "one_line", "eval formula", "-a * rstd * sum_gx / m, -a * sum_g / m", "0.0 * a, None"),
+    ("batch_norm", "one_line", "eval formula", "b=-a * rstd * sum_gx / m, c=-a * sum_g / m", "b=0.0 * a"),
     ("batch_norm", "one_line", "x for x̂", "-a * rstd * sum_gx", "-a * sum_gx"),
     ("batch_norm_eval", "one_line", "train formula",
      "return g * (gamma_ * rstd),",
@@ -56,9 +56,9 @@ EXPLICIT = [
      "-a * rstd * (r * sum_gx + d * sum_g) / m"),
     ("layer_norm", "one_line", "γ outside the means", "mg.paired_sums(g, rows, mu, 1, gamma_, rstd)",
      "mg.paired_sums(g, rows, mu, 1, None, rstd)"),
-    ("layer_norm", "one_line", "rms norm's formula", "-rstd * sum_h / m, gamma_", "None, gamma_"),
-    ("rms_norm", "one_line", "layer norm's formula", "-rrms * rrms * sum_hx / m, None",
-     "-rrms * rrms * sum_hx / m, -rrms * mg.mean(gamma_ * g, 1, keepdims=True)"),
+    ("layer_norm", "one_line", "rms norm's formula", "c=-rstd * sum_h / m, ", ""),
+    ("rms_norm", "one_line", "layer norm's formula", "b=-rrms * rrms * sum_hx / m",
+     "b=-rrms * rrms * sum_hx / m, c=-rrms * mg.mean(gamma_ * g, 1, keepdims=True)"),
     ("rms_norm", "one_line", "γ outside the mean", "mg.paired_sums(g, rows, None, 1, gamma_, rrms)",
      "mg.paired_sums(g, rows, None, 1, None, rrms)"),
     ("group_norm", "one_line", "γ outside the means", "sum_(gamma_ * sum_g, 2", "sum_(sum_g, 2"),
@@ -87,6 +87,9 @@ EXPLICIT = [
     ("decorrelated_batch_norm", "stable", "T of white batches", "root_lyapunov_in_basis(sigma, h + h.mT, lam, d)",
      "0.5 * (h + h.mT)"),
     ("decorrelated_batch_norm", "stable", "F not symmetrized", "h + h.mT", "2.0 * h"),
+    ("pca_whitening", "one_line", "ZCA's T", "(rows - rows.mT) / gaps(lam)", "0.5 * (f + f.mT) * (identity(f) - 1.0)"),
+    ("pca_whitening", "one_line", "eigenvectors constant", "(rows - rows.mT) / gaps(lam) - identity(f) * f", "-identity(f) * f"),
+    ("pca_whitening", "one_line", "F for Fᵀ", "g @ xtilde.mT / x.shape[-1]", "xtilde @ g.mT / x.shape[-1]"),
     ("iter_norm", "one_line", "trace a constant", "d_a = d_y / size - d_size * eye", "d_a = d_y / size"),
     ("iter_norm", "one_line", "M a constant",
      "matmul(d_y, step.mT) - 0.5 * matmul(z.mT, d_step)", "matmul(d_y, step.mT)"),
@@ -191,7 +194,7 @@ def _of_call(e: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _changes(e: ast.AST, parent: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """(mistake, what stands there instead) for one node of the source."""
+    """(mistake, what replaces it) for one node of the source."""
     match e:
         case ast.BinOp():
             yield from _of_binary(e)
@@ -255,7 +258,7 @@ def _source(f: Any) -> tuple[ast.Module, str]:
 
 
 def _names(f: Any) -> dict[str, Any]:
-    """The names that `f` sees, in a namespace of its own, so that a mutant changes nobody else's."""
+    """The names that `f` sees, in a separate namespace, so that a mutant changes nobody else's."""
     cells = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
     return {**f.__globals__, **cells, "mg": mg}
 
@@ -293,7 +296,7 @@ def ops_of(name: str, derivation: str) -> list[ByHand]:
 def mutants_of(name: str, derivation: str) -> Iterator[LayerMutant]:
     """Every mutant of one derivation, equivalent and broken ones among them."""
     for op in ops_of(name, derivation):
-        backward = op.joint.__globals__["backward"]
+        backward = op.backward
         parts = _parts(backward)
         for _, _, mistake, old, new in (row for row in EXPLICIT if row[:2] == (name, derivation)):
             holding = [f for f in parts if old in _source(f)[1]]

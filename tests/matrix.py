@@ -4,7 +4,7 @@
     python -m tests.matrix --smoke                  # the files of SMOKE only, on all rows
     python -m tests.matrix --row 3.13 tests/test_engine.py -k chain      # rows of one Python; what follows goes to pytest
 
-An interpreter is looked for on PATH and among pyenv's; without one its row says "not run". Each row has an environment of its own
+An interpreter is looked for on PATH and among pyenv's; without one its row says "not run". Each row has its own environment
 in build/matrix, made the first time and whenever setup.cfg is newer. Needs nothing but the standard library.
 """
 
@@ -91,7 +91,7 @@ def environment(row: Combination, python: str, smoke: bool) -> Path:
     uv = shutil.which("uv")
     if not program.exists():
         subprocess.run([uv, "venv", "-q", "--python", python, row.folder] if uv else [python, "-m", "venv", row.folder], check=True)
-    # Wheels only: where NumPy has none for this Python, an hour of compiling is no answer.
+    # Wheels only: where NumPy has none for this Python, an hour of compiling does not help.
     wheels = ["--only-binary", "numpy", "--only-binary", "matplotlib", "--only-binary", "safetensors"]
     pip = [uv, "pip", "install", "-q", "--python", program] if uv else [program, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     upgrade = ["--upgrade"] if row.numpy == "newest" else []

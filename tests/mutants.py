@@ -1,7 +1,7 @@
 """Wrong derivative rules, each one small mistake away from the right one: the sign, a factor, an axis, a lost term ...
 
 A check that accepts one of them is a bug in the check: test_mutants.py shows that none is accepted. `replaced_rule` is
-how a rule is exchanged; it also serves whoever wants to see what a check says about a mistake of their own.
+how a rule is exchanged; it also serves whoever wants to see what a check says about their own mistake.
 """
 
 from collections.abc import Callable, Iterator
@@ -87,8 +87,7 @@ def replaced_rule(primitive: Primitive, name: str, rule: Callable[..., Any]) -> 
     before = dict(vars(primitive), rules=dict(primitive.rules))
     if isinstance(primitive, ByHand):
         assert name == "backward"
-        primitive.backward_names = primitive.parameters_of(rule, skip=2)
-        primitive.joint = primitive._joint(rule)
+        primitive.use(rule)
     else:
         primitive.rules[name] = rule
     primitive.plans.clear()

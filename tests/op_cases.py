@@ -26,7 +26,7 @@ from minigrad.ops.elementwise import _gate, _zeros, as_floating
 
 for _module in pkgutil.walk_packages(mg.__path__, "minigrad."):
     importlib.import_module(_module.name)  # so that every primitive is registered
-PRIMITIVES = dict(registry)  # as it is now: examples in docstrings, when they are run, register ops of their own
+PRIMITIVES = dict(registry)  # as it is now: examples in docstrings, when they are run, register their own ops
 
 SAME = "the same function of numpy"
 

@@ -79,8 +79,8 @@ def ended(capsys, *arguments):
     (["--seed", "5", "--seeds", "1"], "--seed and --seeds"), (["--norm", "none", "--norms", "none"], "--norm and --norms"),
     (["--seeds", "0.5"], "whole numbers"), (["--seeds", "nan"], "whole numbers"), (["--norms", ""], "one of its values is empty"),
     (["--norms", "batch_norm,,none"], "one of its values is empty"), (["--norms", ","], "one of its values is empty"),
-    (["--norms", "batchnorm,none"], "there is no batchnorm; needed are some of batch_norm"), (["--norms", "batch_norm;none"], "there is no batch_norm;none"),
-    (["--forms", "sideways"], "there is no sideways; needed are some of composed"), (["--seeds", "-1"], "--seed -1"), (["--seeds=-1,-2"], "--seed -1"),
+    (["--norms", "batchnorm,none"], "there is no batchnorm; it takes some of batch_norm"), (["--norms", "batch_norm;none"], "there is no batch_norm;none"),
+    (["--forms", "sideways"], "there is no sideways; it takes some of composed"), (["--seeds", "-1"], "--seed -1"), (["--seeds=-1,-2"], "--seed -1"),
     (["--lr", "nan"], "--lr nan"), (["--width", "inf", "--norms", "none,batch_norm"], "--width inf"), (["--epochs", "0"], "--epochs 0"),
     (["--out", ""], "--out:"), (["--form", ""], "--form:"),
 ])
@@ -94,6 +94,7 @@ def test_lists_may_have_spaces(tmp_path, capsys):
     assert {p.name for p in tmp_path.iterdir()} >= {"none-derived-0", "none-derived-1", "batch_norm-derived-0", "batch_norm-derived-1"}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("forms", ["derived,composed", "derived"])
 def test_a_stopped_comparison_goes_on_to_the_same_result(forms, tmp_path, capsys, monkeypatch):
     common = [*SMALL, "--forms", forms, "--norms", "batch_norm,none", "--checkpoint-interval", "2"]

@@ -36,7 +36,7 @@ def linear_accuracy(train, test):
 
 @pytest.fixture(scope="module")
 def rows():
-    """The file, read independently of the loader: a list of 65 integers a line."""
+    """The file, read independently of the loader: a list of 65 integers per line."""
     with gzip.open(ROOT / "datasets" / "digits.csv.gz", "rt") as f:
         return [[int(v) for v in row] for row in csv.reader(f)]
 

@@ -34,5 +34,5 @@ def test_examples_print_what_they_say(name, capsys):
     for test in tests:
         runner.run(test)
     assert not runner.failures, capsys.readouterr().out
-    # No example stands where nobody looks.
+    # No example is where nobody looks.
     assert sum(len(test.examples) for test in tests) == Path(module.__file__).read_text(encoding="utf-8").count(">>> ")

@@ -16,11 +16,12 @@ from lectures.equations.ledger import EXACT, WRONG, Document, DocumentProbe, Val
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Every displayed equation that a gradient rests on, document by document; one entry a line where the lines can differ.
+# Every displayed equation that a gradient rests on, document by document; one entry per line where the lines can differ.
 EQUATIONS = {
     "dbn": ["(1)", "(2)", "(3)", "(4)", "(5)", "(6)", "(7) left side", "(8)", "(9)", "(10)", "(11)", "(12)", "(13)", "(8)-(13) in turn", "(14)",
             "(15) line 1", "(15) line 2", "(16)", "(17) line 1", "(17) line 2", "(18) left side", *(f"(18) line {k}" for k in range(1, 9)),
-            "below (18)", "(19) middle", "(19) right", *(f"(20) line {k}" for k in range(1, 5))],
+            "below (18)", "(19) middle", "(19) right", *(f"(20) line {k}" for k in range(1, 5)),
+            *(f"section 2, {z}" for z in ("convolution", "DBN", "overhead"))],
     "bn-lecture": ["Two Simplifications, 1", "Another detail", *(f"Forward Pass, {z}" for z in ("μ", "σ²", "x̂", "y")),
                    "∂l/∂γ; Summary 1", "∂l/∂β; Summary 2", "∂l/∂x̂; Summary 3", "∂l/∂σ², line 1", "∂l/∂σ², line 2; Summary 4",
                    "∂l/∂μ, line 1", "∂l/∂μ, line 2; Summary 5", "∂l/∂x, line 1", "∂l/∂x, line 2; Summary 6"],

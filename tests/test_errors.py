@@ -1,6 +1,6 @@
 """The catalogue of mistakes: each raises an error that names the op, what it got, what it needs and the usual fix.
 
-The texts are compared with tests/snapshots/errors.txt. After a deliberate change of a text, write the file anew with
+The texts are compared with tests/snapshots/errors.txt. After a deliberate change of a text, rewrite the file with
 ``python -m tests.test_errors`` and read the difference.
 """
 

@@ -112,7 +112,7 @@ def test_so_many_seeds_are_enough_indeed():
     needed = statistics.runs_needed(few, same_sign(1.0))
     deviation = (few.high - few.low) / 2 * math.sqrt(6) / statistics.student_t(5)
     settled = 0
-    for _ in range(400):  # had the truth the estimate's mean and deviation, so many seeds would tell in about half of all cases
+    for _ in range(400):  # if the truth had the estimate's mean and deviation, this many seeds would tell in about half of all cases
         settled += verdict(mean(rng.normal(few.estimate, deviation, needed).tolist()), same_sign(1.0)) == "agrees"
     assert 0.35 < settled / 400 < 0.65
 
@@ -126,7 +126,7 @@ def test_wrong_verdicts_are_as_rare_as_the_intervals_promise(truth, wrong):
 
 def test_bands_refuse_what_has_no_meaning():
     for bad in (lambda: near(1.0), lambda: near(1.0, absolute=1.0, factor=2.0), lambda: near(-1.0, factor=2.0), lambda: near(1.0, absolute=0.0)):
-        with pytest.raises(ValueError, match="needed is absolute"):
+        with pytest.raises(ValueError, match="it takes absolute"):
             bad()
     with pytest.raises(ValueError, match="no sign"):
         same_sign(0.0)
@@ -172,7 +172,7 @@ def test_the_sizes_of_every_mode_must_fit_the_function():
     def enter(**more):
         return registry.experiment("toy", document="cwn", claim="", arms="ab", seconds=(0, 0), **{
             "quick": {"seeds": 1}, "default": {"seeds": 1}, "full": {"seeds": 1}, **more})(lambda arm, seed: {})
-    with pytest.raises(ValueError, match="quick: the sizes are epochs, seeds; needed are seeds"):
+    with pytest.raises(ValueError, match="quick: the sizes are epochs, seeds; it needs seeds"):
         enter(quick={"seeds": 1, "epochs": 2})
     with pytest.raises(ValueError, match="default"):
         enter(default={})
@@ -330,7 +330,7 @@ def test_the_table_has_the_documents_number_ours_and_the_verdict(toy, tmp_path):
 def test_the_readmes_table_is_made_of_the_headlines(toy, tmp_path):
     tables.write(toy, run(toy, tmp_path / "toy"), dataset=None, folder=tmp_path / "toy", stem="table", command="")
     lines = tables.readme({"toy": toy}, tmp_path).splitlines()
-    assert len(lines) == 3 and lines[2].startswith("| cwn, figure 1 | b - a | 1 | 1") and "`toy`" in lines[2]
+    assert len(lines) == 3 and lines[2].startswith("| cwn, figure 1 | b - a | 1 | 1") and "[toy](experiments/results/toy/" in lines[2]
 
 
 def test_the_readme_has_the_committed_results():
@@ -345,7 +345,7 @@ def test_commands_in_results_have_no_places_of_a_machine(toy, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["toy", "--dataset", "digits"], "it reads no images"), (["toy", "--seeds", "0"], "--seeds 0: needed is 1 or more")])
+    (["toy", "--dataset", "digits"], "it reads no images"), (["toy", "--seeds", "0"], "--seeds 0: it takes 1 or more")])
 def test_wrong_options_are_answered(toy, arguments, words, capsys):
     assert program.main(arguments) == 1
     assert words in capsys.readouterr().err
@@ -378,9 +378,9 @@ def test_reduced_sets_are_balanced_small_and_normalized():
 
 
 def test_impossible_sizes_and_missing_data_are_said():
-    with pytest.raises(ValueError, match="pixels=3: needed is a divisor of 8"):
+    with pytest.raises(ValueError, match="pixels=3: it takes a divisor of 8"):
         images.load("digits", train=20, test=20, pixels=3)
-    with pytest.raises(ValueError, match="needed is one of digits"):
+    with pytest.raises(ValueError, match="it takes one of digits"):
         images.load("digit", train=20, test=20)
 
 

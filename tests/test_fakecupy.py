@@ -157,7 +157,7 @@ REFUSED = {  # slipped into the training step, at its logits (8, 5)
     "tril_indices": (HostSync, lambda xp, x: xp.tril_indices(3)),
     "repeat of a list": (HostSync, lambda xp, x: xp.repeat(x, [1, 2, 1, 1, 1], axis=1)),
     "synchronize": (HostSync, lambda xp, x: xp.cuda.get_current_stream().synchronize()),
-    # names and keywords that NumPy has and CuPy has not
+    # names and keywords that NumPy has and CuPy does not have
     "sum where=": (TypeError, lambda xp, x: x + xp.sum(x, axis=1, keepdims=True, where=x > 0)),
     "max initial=": (TypeError, lambda xp, x: x + xp.max(x, initial=0)),
     "exp where=": (TypeError, lambda xp, x: xp.exp(x, where=x > 0)),

@@ -1,4 +1,4 @@
-"""What stands behind ``minigrad.``: the public names, errors for names that stand elsewhere, and the creation functions."""
+"""What ``minigrad.`` offers: the public names, errors for names that are elsewhere, and the creation functions."""
 
 import copy
 import inspect
@@ -159,7 +159,7 @@ def test_a_layer_without_its_parameters_says_what_they_are(layer, form, backend)
 
 def test_every_layer_is_found():
     modules = {name for name, value in vars(layers).items() if inspect.isclass(value) and issubclass(value, nn.Module)}
-    bases = {"BatchNorm", "BatchRenorm", "InstanceNorm", "DBN", "DecorrelatedBatchNorm", "IterNorm", "Whitening", "Modulated", "Normalization"}
+    bases = {"BatchNorm", "BatchRenorm", "InstanceNorm", "DBN", "DecorrelatedBatchNorm", "IterNorm", "PCAWhitening", "Whitening", "Modulated", "Normalization"}
     assert (modules - bases) | set(layers.REGISTRY) == set(elsewhere._LAYERS)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad.check.gradcheck import BASE, gradcheck
+from minigrad.check.gradcheck import gradcheck
+from minigrad.check.verdict import BASE
 from minigrad.core.tensor import Line, state
 
 

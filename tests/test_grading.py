@@ -28,7 +28,7 @@ SOLUTION = "def d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n    return x + 1\n"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a homework, its solution, some submissions and a precious file; and a temporary folder of its own."""
+    """A folder with a homework, its solution, some submissions and a precious file; and its own temporary folder."""
     base = tmp_path_factory.mktemp("grading")
     homework = base / "homework" / HOMEWORK
     homework.mkdir(parents=True)
@@ -48,7 +48,7 @@ def hand_in(place, student, text, name=f"{HOMEWORK}.py"):
 
 
 def in_d_y(statements, before=""):
-    """A submission in which d_y runs these statements, and is right apart from that."""
+    """A submission in which d_y runs these statements, and is right otherwise."""
     body = "\n".join("    " + line for line in statements.splitlines())
     return f"import os, sys\n{before}\n\ndef d_x(x):\n    return 2 * x\n\n\ndef d_y(x):\n{body}\n    return x + 1\n"
 

@@ -98,7 +98,7 @@ def test_cells_are_no_formulas(text, cell):
 def test_the_docs_list_the_statuses_that_code_makes():
     row = next(line for line in (ROOT / "docs" / "instructors.md").read_text("utf-8").splitlines() if line.startswith("| `status`"))
     listed = set(re.findall(r"`([a-z ]+)`", row.split("|", 2)[2]))
-    assert listed == {*report.STATUSES, *gradebook.STATUSES} - {"not checked"}  # which only a file sees that checks itself
+    assert listed == {*report.STATUSES, *gradebook.STATUSES} - {"not checked"}  # which only a file that checks itself sees
 
 
 def test_each_status_stands_in_a_row_of_some_test(graded):

@@ -36,12 +36,14 @@ IMPORT_ORDER = [
     {"minigrad.derivation"},
     {"minigrad.check", "minigrad.show"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.checkpoint", "minigrad.derivatives", "minigrad.finite"},
-    {"minigrad.downloads", "minigrad.files"},
+    {"minigrad.command", "minigrad.downloads", "minigrad.files"},
     {"minigrad.elsewhere"},
     {"minigrad.core.engine"},
     {"minigrad.ops"},
     {"minigrad.core.by_hand"},
     {"minigrad.core.primitive"},
+    {"minigrad.core.calls"},
+    {"minigrad.core.inputs"},
     {"minigrad.core.plan"},
     {"minigrad.core.donation"},
     {"minigrad.core.tensor"},
@@ -65,6 +67,8 @@ MAY_BORROW_NUMPY = {
     "layers/verify/report.py": "compares on the host, in float64",
     "minigrad/check/gradcheck.py": "compares on the host, in float64",
     "minigrad/check/relative.py": "compares on the host, in float64",
+    "minigrad/check/quotients.py": "compares on the host, in float64",
+    "minigrad/check/verdict.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",
@@ -75,10 +79,21 @@ MAY_BORROW_NUMPY = {
     "minigrad/data.py": "draws and shuffles on the host; arrays reach a backend by from_numpy",
     "minigrad/downloads.py": "parses files on the host",
 }
-MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column of its own where whitening degenerates; left out if missing"}
+MAY_COMPARE_WITH = {("layers/verify/report.py", "torch"): "a column where whitening degenerates; left out if missing"}
 MAY_IMPORT_PICKLE = {"tests/test_errors.py": "asserts that a Tensor refuses to be pickled", "tests/test_fixes.py": "the same of Modules"}
 
 SAME_NAME: dict[str, str] = {}  # class -> why two of this name are one thing, or never meet
+
+# English that a native reader stumbles over: pattern -> what to write. In parts, so that this file does not match itself.
+COUNTED = ("axis batch block call channel column device dict direction element epoch file filter function group image input iteration kernel kind "
+           "launch layer line minute node op output page parameter pixel row run sample second seed step student tensor thread trial turn unit value")
+STUMBLES = {
+    r"\bbut" + r" for\b": "except for, or up to",
+    r"\b(?:has|have|had)" + r" not[.,;:)!?]": "does not have",
+    r"""(?:[:;,] |["'])needed""" + r" (?:is|are)\b": "a sentence that begins with what is meant",
+    r"(?<!= )\b(?:\d(?:[\d.,]*\d)?(?: (?:%|[kMG]i?B|[num\u00b5]?s|[a-z]+s))?|one|two|three|four|ten|ms|seconds)"
+    rf" an? (?:{COUNTED.replace(' ', '|')})\b": "per",
+}
 
 MAX_LINES_OF_A_FILE = 500
 MAX_CODE_LINES_OF_THE_ENGINE = 1500  # minigrad/core; blank lines, comments and docstrings are free
@@ -284,6 +299,19 @@ def names_of_several_classes(root):
     return [f"{found[1]} is also {found[0].split(': ')[0]}" for name, found in places.items() if len(found) > 1 and name not in SAME_NAME]
 
 
+def stumbling_english(root):
+    """Phrases of STUMBLES in Python, Markdown, CUDA and the catalogue of errors."""
+    patterns = {re.compile(pattern): better for pattern, better in STUMBLES.items()}
+    problems = []
+    for path in carried_files(root):
+        if not path.endswith((".py", ".md", ".cu", "errors.txt")) or not (root / path).is_file():
+            continue
+        text = (root / path).read_text(encoding="utf-8")
+        problems += [f"{path}:{text.count(chr(10), 0, m.start()) + 1}: {m[0]!r}; write: {better}"
+                     for pattern, better in patterns.items() for m in pattern.finditer(text)]
+    return problems
+
+
 def code_lines(source):
     """Number of lines that hold code: neither blank, nor comment, nor docstring."""
     docstrings = set()
@@ -318,7 +346,7 @@ def carried_files(root):
 
 
 RULES = [imports_that_point_up, array_libraries_in_the_wrong_place, pickles, machine_paths, missing_docstrings, checks_without_power, long_files,
-         engine_over_budget, names_of_several_classes]
+         engine_over_budget, names_of_several_classes, stumbling_english]
 
 
 # -- this repository keeps them ----------------------------------------------------------------------------------------
@@ -456,6 +484,15 @@ def test_checks_without_power_are_found(house, statement, found):
 def test_a_name_of_two_classes_is_found(house):
     root = house({"minigrad/a.py": "class Row: pass\nclass Line: pass", "tests/test_a.py": "class Row:\n    class Line: pass"})
     assert names_of_several_classes(root) == ["tests/test_a.py:1: class Row is also minigrad/a.py:1"]
+
+
+@pytest.mark.parametrize("words, found", [
+    ("equal but" + " for rounding", 1), ("a name that NumPy has" + " not.", 1), ("which it has" + " not yet seen", 0), ("0: needed" + " is 1 or more", 1),
+    ("what is needed is 1", 0), ("one" + " a file", 1), ("5 \u00b5s" + " an op", 1), ("707 s" + " an epoch", 1), ("16 bytes" + " a row", 1),
+    ("seconds" + " a step", 1), ("with \u03b5 = 0 a filter", 0), ("0, and a file", 0), ("a list of 3, a line", 0),
+    ("one line per file", 0), ("1.2" + " a layer", 1)])
+def test_stumbling_english_is_found(house, words, found):
+    assert len(stumbling_english(house({"docs/x.md": f"It says\n{words}"}))) == found
 
 
 def test_long_files_and_a_large_engine_are_found(house):

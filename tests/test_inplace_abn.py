@@ -167,6 +167,7 @@ def test_forward_and_backward_allocate_one_large_array_each(form, one_thread, rn
     assert forward[1] < 1.5 * z.nbytes and backward[1] - forward[0] < 1.5 * z.nbytes
 
 
+@pytest.mark.more
 def test_a_deep_stack_needs_at_most_six_tenths_of_the_memory_of_batch_norm(one_thread):
     measure = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "memory.py"))["measure"]
     usual, *others = (measure(v, depth=10, channels=16, batch=32, size=32) for v in ("BatchNorm2d + LeakyReLU", "InPlaceABN", "InPlaceABN, form II"))
@@ -349,6 +350,6 @@ def test_first_is_applied_before_and_then_after_and_out_may_be_the_input(shape, 
             np.testing.assert_allclose(to_host(found), to_host(wanted), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(to_host(mg.combine(g_, x_, *small, first=first)), to_host(expected[1]), rtol=1e-12, atol=1e-14)
     target = device[1].copy()
-    found = normalize.combine(xp, None, target, device[2], None, device[4], device[5], None, then=lambda t: xp.maximum(t, 0, out=t), out=target)
+    found = normalize.combine(xp, None, target, normalize.Coefficients(device[4], device[2], device[5]), then=lambda t: xp.maximum(t, 0, out=t), out=target)
     assert found is target
     np.testing.assert_allclose(to_host(target), np.maximum(b * (x - mu) + c, 0), rtol=1e-12, atol=1e-14)

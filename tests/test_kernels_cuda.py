@@ -27,6 +27,7 @@ from minigrad import optim
 from minigrad.kernels import normalize, select, threads
 from minigrad.kernels.cuda import launch, training
 from minigrad.kernels.cuda import normalize as planning
+from minigrad.kernels.normalize import Coefficients
 from minigrad.kernels.reduce import sum_over
 
 matmul = importlib.import_module("minigrad.kernels.matmul")
@@ -62,6 +63,7 @@ SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
 ]
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("shape", "axes"), SHAPES, ids=str)
@@ -94,13 +96,13 @@ def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng,
     tolerance = 2e-6 if dtype == "float32" else 1e-14
     for _ in range(6):
         mu, a, b, c, w = (rng.normal(size=tuple(n if rng.random() < 0.5 else 1 for n in shape)).astype(dtype) for _ in range(5))
-        given = [to_device(xp, s) for s in (mu, a, b, c, w)]
-        found = normalize.combine(xp, to_device(xp, g), to_device(xp, x), *given)
+        given = Coefficients(*[to_device(xp, s) for s in (b, mu, c, a, w)])
+        found = normalize.combine(xp, to_device(xp, g), to_device(xp, x), given)
         np.testing.assert_allclose(to_host(found), a * w * g + b * (x - mu) + c, rtol=tolerance, atol=20 * tolerance)
-        found = normalize.combine(xp, None, to_device(xp, x), given[0], None, given[2], None, None)
+        found = normalize.combine(xp, None, to_device(xp, x), Coefficients(given.b, given.mu))
         np.testing.assert_allclose(to_host(found), b * (x - mu), rtol=tolerance, atol=20 * tolerance)
         out = to_device(xp, x)
-        assert normalize.combine(xp, to_device(xp, g), out, None, given[1], given[2], None, None, out=out) is out
+        assert normalize.combine(xp, to_device(xp, g), out, Coefficients(given.b, a=given.a), out=out) is out
         np.testing.assert_allclose(to_host(out), a * g + b * x, rtol=tolerance, atol=20 * tolerance)
     assert {name for name, _ in emulation.seen} == {"combine"}
 
@@ -143,6 +145,7 @@ OPTIMIZERS = [lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=
               lambda p: optim.AdamW(p, 0.01, betas=(0.8, 0.95))]
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make", OPTIMIZERS, ids=["plain", "momentum", "nesterov", "adam", "adamw"])
@@ -163,7 +166,7 @@ def test_optimizers_take_one_launch_for_48_parameters(emulation, fake_device, rn
             if step:  # the first makes buffers
                 assert counts.launches == (2 if backend == "fake" else 0)
         results.append([p.numpy() for p in parameters])
-    assert len(emulation.seen) == 6  # 50 parameters: two tables a step
+    assert len(emulation.seen) == 6  # 50 parameters: two tables per step
     for ours, theirs in zip(*results):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=3e-6 if dtype == "float32" else 1e-14)
 
@@ -195,7 +198,7 @@ def test_what_kernels_are_not_made_for_is_left_to_array_operations(fake_device, 
     if change != "mixed":
         assert planning.moments(xp, x, axes if change != "interleaved" else ()) is None
     assert change == "interleaved" or planning.paired_sums(xp, x, x, mu, None, None, axes) is None
-    assert change == "interleaved" or planning.combine(xp, None, x, mu, None, mu, None, None, None) is None
+    assert change == "interleaved" or planning.combine(xp, None, x, Coefficients(mu, mu), None) is None
 
 
 def test_the_tables_of_python_and_cuda_are_alike():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigrad.kernels import normalize, threads
+from minigrad.kernels.normalize import Coefficients
 
 LAYOUTS = {
     "C order": lambda a: a,
@@ -91,7 +92,7 @@ def test_combine_is_the_formula(problem, with_g, split):
     g, x = (large(rng, shape, layout) for layout in layouts)
     mu, w, c, a, b = (None if s is None else rng.normal(size=s).astype("float32") for s in smalls)
     a, b = (np.full((1,) * len(shape), 1.5, "float32") if s is None else s for s in (a, b))
-    found = normalize.combine(np, g if with_g else None, x, mu, a if with_g else None, b, c, w)
+    found = normalize.combine(np, g if with_g else None, x, Coefficients(b, mu, c, a if with_g else None, w))
     first = exact(a, 1) * exact(w, 1) * g if with_g else 0 * x.astype("float64")
     second = exact(b, 1) * (x - exact(mu, 0)) * (1 if with_g else exact(w, 1))
     size = np.abs(first) + np.abs(exact(b, 1)) * (np.abs(x) + np.abs(exact(mu, 0))) * (1 if with_g else np.abs(exact(w, 1))) + np.abs(exact(c, 0))
@@ -105,7 +106,7 @@ def test_empty_arrays_give_empty_results_and_sums_of_nothing(shape, axes):
     one = np.ones((1,) * len(shape), "float32")
     for total in normalize.paired_sums(np, x, x, one, None, one, axes):
         assert total.shape == kept and not total.any()
-    assert normalize.combine(np, x, x, one, one, one, None, None).shape == shape
+    assert normalize.combine(np, x, x, Coefficients(one, one, a=one)).shape == shape
 
 
 def test_large_means_cost_no_digits_of_the_variance(rng):
@@ -147,7 +148,7 @@ def test_combine_has_no_coefficient_that_it_divides_by_in_vain(a, b, c, rng):
     mu = np.float32([0.2, -0.1, 0.0]).reshape(1, 3, 1, 1)
     a, b, c = (np.float32([k, 1, 0.5]).reshape(1, 3, 1, 1) for k in (a, b, c))
     for with_g in (True, False):
-        found = normalize.combine(np, g if with_g else None, x, mu, a, b, c, None)
+        found = normalize.combine(np, g if with_g else None, x, Coefficients(b, mu, c, a))
         terms = [a * g.astype("float64") * with_g, b * (x - mu.astype("float64")), c.astype("float64")]
         size = sum(np.abs(t) for t in terms) + np.abs(b * mu)
         assert (np.abs(found - sum(terms)) <= 4 * np.finfo("float32").eps * size).all()  # at most four roundings of each term
@@ -169,7 +170,7 @@ def test_the_arguments_and_numpys_buffer_size_are_left_alone(rng):
     for axes in ((0,), (1,)):
         normalize.paired_sums(np, g, x, None, None, None, axes)
         normalize.paired_sums(np, g, x, mu, var, mu[:1], axes)
-    normalize.combine(np, g, x, mu, var, var, mu, var)
-    normalize.combine(np, None, x, None, None, var, None, None)
+    normalize.combine(np, g, x, Coefficients(var, mu, mu, var, var))
+    normalize.combine(np, None, x, Coefficients(var))
     assert all(np.array_equal(a, b) for a, b in zip((g, x, mu, var), copies, strict=True))
     assert np.getbufsize() == before

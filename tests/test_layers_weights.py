@@ -209,7 +209,7 @@ def test_groups_of_filters_are_concatenated_and_groups_of_one_are_centered_weigh
 
 @FORMS
 def test_dependent_rows_in_float32_keep_the_accuracy_of_float64(form):
-    """Inside all is float64: at ε = 1e-5 the square of a condition number of 300 is no loss for float32."""
+    """Inside, everything is float64: at ε = 1e-5 the square of a condition number of 300 is no loss for float32."""
     rng = np.random.default_rng(0)
     v = rng.normal(size=(6, 20)).astype("float32")
     v[3:] = v[:3]
@@ -287,7 +287,7 @@ def test_gradient_descent_on_the_penalty_makes_filters_orthonormal():
 @FORMS
 @pytest.mark.parametrize("name, keywords, value", [("weight_norm", {}, 0.0), ("centered_weight_norm", {}, 0.7), ("weight_standardization", {"eps": 0.0}, 0.7)])
 def test_a_filter_without_length_or_spread_is_an_error_on_the_host_only(name, keywords, value, form, fake_device):
-    """Also one that is constant but for its last bits. On a device nothing may wait: NaN."""
+    """Also one that is constant up to its last bits. On a device nothing may wait: NaN."""
     v = np.random.default_rng(0).normal(size=(3, 7)).astype("float32")
     v[1] = value
     gain = (np.ones(3, "float32"),) if name == "weight_norm" else ()
@@ -431,6 +431,7 @@ def test_removing_keeps_values_the_parameter_and_the_class(name, options):
     layers.parametrize(model, name, **options)  # and once more
 
 
+@pytest.mark.more
 @EVERY
 def test_a_parametrized_layer_passes_a_gradient_check_in_both_orders(name, options):
     """All variables: the input and the originals. Power iteration rests meanwhile."""

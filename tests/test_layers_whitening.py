@@ -154,9 +154,10 @@ def errors():
     return {(row.batch, row.dtype, row.method): row.error for row in rows}, rows
 
 
-DEGENERATE = ["gap 1e-12", "white, but for rounding", "exactly white", "exactly equal pairs"]
+DEGENERATE = ["gap 1e-12", "white up to rounding", "exactly white", "exactly equal pairs"]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("method", ["stable", "composed"])
 def test_without_eigenvectors_every_batch_is_as_good_as_any_other(errors, method):
     """float64 to 1e-12, float32 (of rounded data, against the exact gradient there) to 1e-5: both with much to spare."""
@@ -170,7 +171,7 @@ def test_forms_that_divide_by_gaps_fail_where_eigenvalues_meet(errors, method):
     """So that the table in the report is true: errors as eps/gap, more than 1e-3 on a white batch, NaN at exact ties."""
     error = {batch: errors[0][batch, "float64", method] for batch, _, _ in errors[0]}
     assert error["gap 0.1"] < 1e-14 < error["gap 0.0001"] < 1e-10 < error["gap 1e-08"] < 1e-6 < error["gap 1e-12"]
-    assert not error["white, but for rounding"] < 1e-3
+    assert not error["white up to rounding"] < 1e-3
     assert np.isnan(error["exactly white"]) and np.isnan(error["exactly equal pairs"])
     assert np.isnan(errors[0]["exactly white", "float32", method])
 
@@ -229,6 +230,7 @@ def second_derivative(form, x, g, u, eps, dtype="float64"):
 EXACT_TIES = {"white": (1, 1, 1, 1), "equal pairs": (1, 2, 2, 1), "three equal": (1, 1, 1, 3)}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("scales", EXACT_TIES.values(), ids=EXACT_TIES)
 @pytest.mark.parametrize("eps", [0.0, 1e-5, 0.1])
 def test_second_derivatives_at_exact_ties(scales, eps, rng):
@@ -273,6 +275,7 @@ def test_the_products_behind_it_can_be_differentiated_again_and_again(rng):
 # -- more channels than samples, large means, ε = 0 ---------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("m", "d"), [(4, 6), (10, 12)])
 @pytest.mark.parametrize("eps", [1e-3, 1e-5, 1e-7])
 def test_more_channels_than_samples(m, d, eps):
@@ -356,7 +359,7 @@ def test_one_sample_whitens_to_zero():
 # -- what is kept -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "small"), [("decorrelated_batch_norm", 2 * 36 + 2 * 6), ("iter_norm", 12 * 36 + 6 + 1)])
+@pytest.mark.parametrize(("name", "small"), [("decorrelated_batch_norm", 2 * 36 + 2 * 6), ("pca_whitening", 2 * 36 + 2 * 6), ("iter_norm", 12 * 36 + 6 + 1)])
 def test_derived_keeps_x_and_small_matrices_only(name, small):
     """small: μ, Σ, D, λ; μ, Σ, tr A and the iterates. Composed keeps at least twice x in float64."""
     layer = layers.REGISTRY[name]
@@ -377,7 +380,7 @@ def test_a_training_step_never_waits_for_the_device(fake_device, size):
     v = mg.tensor(np.random.default_rng(0).normal(size=(8, 5)), requires_grad=True, backend="fake")
     g = mg.tensor(np.random.default_rng(1).normal(size=(8, 5)), backend="fake")
     with mg.use("fake"):
-        modules = [cls(5, size, dtype="float64") for cls in (layers.DecorrelatedBatchNorm1d, layers.IterNorm1d)]
+        modules = [cls(5, size, dtype="float64") for cls in MODULES]
     with fake_device.no_sync():
         for module in modules:
             module(v).backward(g)
@@ -420,13 +423,14 @@ def test_the_coupled_iteration_is_the_printed_one_and_survives_float32():
 
 # -- Modules ------------------------------------------------------------------------------------------------------------
 
-MODULES = [layers.DecorrelatedBatchNorm1d, layers.IterNorm1d]
+MODULES = [layers.DecorrelatedBatchNorm1d, layers.PCAWhitening1d, layers.IterNorm1d]
 
 
 def batch(seed, m, d):
     return mg.tensor(np.random.default_rng(seed).normal(size=(m, d)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("d", "m", "batches", "expected"), [(8, 16, 2000, 1.42), (16, 64, 1000, 1.13), (16, 4096, 100, 1.00)])
 def test_averaged_projections_inflate_the_output_and_averaged_covariances_do_not(d, m, batches, expected):
     """The root mean square of the output in evaluation, for white data: the numbers of `Whitening`'s docstring, to 0.015."""
@@ -452,7 +456,7 @@ def test_evaluation_uses_what_was_averaged(cls, inference, size, backend):
     if inference == "projection":
         assert relative(y, trained) < 1e-12
     else:  # the covariance is larger by m/(m − 1)
-        plain = WHITENING[cls.layer](x, eps=1e-5 * 11 / 12, group_size=size)
+        plain = layers.REGISTRY[cls.layer].form("derived")(x, eps=1e-5 * 11 / 12, group_size=size)
         assert relative(y, plain * (11 / 12) ** 0.5) < 1e-12
 
 

@@ -1,6 +1,7 @@
 """Every lecture runs, its notebook is what its source makes, and its web page needs nothing but itself."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -83,7 +84,7 @@ def test_a_lecture_asserts_what_it_claims(path):
 
 @each_lecture
 def test_a_lecture_runs_as_a_program(path):
-    """In fast mode, from the root, in a process of its own; the time limit is for one that hangs."""
+    """In fast mode, from the root, in a new process; the time limit is for one that hangs."""
     done = subprocess.run([sys.executable, f"lectures/{path.name}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120,
                           env=environment(MPLBACKEND="Agg", MINIGRAD_LECTURE="fast", PYTHONIOENCODING="utf-8"))
     assert done.returncode == 0, done.stderr
@@ -226,6 +227,42 @@ def test_the_training_compares_gradients_at_equal_parameters():
     run = classroom.train_tiny_cnn("group_norm", steps=4, dtype="float64")
     assert len(run.agreement) == len(run.loss["composed"]) == 4
     assert 0 < max(run.agreement) < 1e-12 and run.kept["derived"] < run.kept["composed"]
+
+
+RESULT = {"document": "cwn, figure 1", "claim": "a < b", "runs": 6, "rows": [
+    {"quantity": "error", "document": 0.36, "shown": "0.5 ± 0.3 (n = 5)", "verdict": "agrees", "headline": True},
+    {"quantity": "loss", "document": None, "shown": "1 (n = 5)", "verdict": "", "headline": False}]}
+
+
+def test_results_are_read_when_they_are_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(classroom, "RESULTS", tmp_path)
+    classroom.show_results("cwn_figure_1")
+    assert "python -m experiments cwn_figure_1" in capsys.readouterr().out
+    (tmp_path / "cwn_figure_1").mkdir()
+    file = tmp_path / "cwn_figure_1" / "digits.json"
+    file.write_text(json.dumps(RESULT), "utf-8")
+    classroom.show_results("cwn_figure_1")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "cwn, figure 1: a < b (cwn_figure_1 on digits, 6 runs)" in out and "error 0.36 0.5 ± 0.3 (n = 5) agrees loss – 1 (n = 5) –" in out
+    file.write_text(json.dumps({**RESULT, "rows": [{**RESULT["rows"][0], "shown": "0.7"}, *RESULT["rows"][1:] * 8]}), "utf-8")
+    classroom.show_results("cwn_figure_1")
+    out = capsys.readouterr().out
+    assert "0.7" in out and "0.5" not in out and "loss" not in out  # a new number; of a long table the headlines
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": [{"quantity": "error"}]}', "null"])
+def test_damaged_results_are_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(classroom, "RESULTS", tmp_path)
+    (tmp_path / "deep_plain").mkdir()
+    (tmp_path / "deep_plain" / "table.json").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=r"table\.json is no result of an experiment.*python -m experiments deep_plain"):
+        classroom.show_results("deep_plain")
+
+
+def test_lectures_show_results_of_experiments_that_there_are():
+    from tests.test_homes import EXPERIMENTS
+    shown = {name for path in LECTURES for name in re.findall(r'show_results\("(\w+)"\)', path.read_text("utf-8"))}
+    assert shown <= EXPERIMENTS | {"two_gradients"} and len(shown) >= 8
 
 
 # -- without the packages that make notebooks ----------------------------------------------------------------------------

@@ -160,6 +160,7 @@ def test_first_order_agrees_with_central_differences(case, backend, rng):
     check_first_order(f, prepare(rng), backend, rng)
 
 
+@pytest.mark.more
 @each_case
 def test_second_order_agrees_with_central_differences(case, backend, rng):
     f, prepare = CASES[case]

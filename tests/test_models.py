@@ -241,6 +241,7 @@ def test_slope_chooses_the_activation(slope, kind):
     assert len(found) == 7 and all(type(m) is kind for m in found)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("norm", ["batch_norm", "inplace_abn", "none"])
 @pytest.mark.parametrize("name", SMALL)
 def test_modulation_keeps_the_norm_of_the_gradient_across_every_block_and_the_names(backend, name, norm, monkeypatch):
@@ -340,6 +341,7 @@ def test_composed_and_derived_norms_train_alike(name, norm):
     assert worst(derived, composed) <= rounding(name, "float32", norm=norm)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, norm", [(name, norm) for name, norm in cases() if name != "googlenet"])
 def test_composed_and_derived_norms_train_alike_in_float64(name, norm):
     """With nine more digits: where float32 is lax because something jumps, a wrong gradient shows here."""
@@ -348,6 +350,7 @@ def test_composed_and_derived_norms_train_alike_in_float64(name, norm):
     assert worst(derived, composed) <= bound < 1e-9
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_composed_and_derived_weights_train_alike(weight):
     for dtype in ("float32", "float64"):
@@ -355,6 +358,7 @@ def test_composed_and_derived_weights_train_alike(weight):
         assert np.all(np.isfinite(composed)) and worst(derived, composed) <= rounding("resnet", dtype, weight=weight)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("dtype, change", [
     ("float32", lambda dx, g: dx * 1.01), ("float64", lambda dx, g: dx * (1 + 1e-6)),
     ("float32", lambda dx, g: dx + 0.01 * g), ("float64", lambda dx, g: dx + 1e-6 * g)])

@@ -31,6 +31,7 @@ def noticed_by(mutant):
     return None
 
 
+@pytest.mark.more
 def test_every_mutant_is_rejected(capsys):
     survivors, lines = [], []
     for mutant in MUTANTS:

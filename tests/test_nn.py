@@ -597,7 +597,7 @@ def test_the_padding_row_of_an_embedding_is_zero_and_stays(backend, rng):
     np.add.at(expected, words, g * (words != 1)[..., None])
     assert relative_error(layer.weight.grad, expected) < 1e-6 and not layer.weight.grad.numpy()[1].any()
     with mg.no_grad():
-        layer.weight[1] = 7.0  # a value of one's own is used, and not trained
+        layer.weight[1] = 7.0  # a given value is used, and not trained
     assert layer(mg.tensor([1])).tolist() == [[7.0, 7.0, 7.0]]
 
 
@@ -628,7 +628,7 @@ def test_unknown_arguments_name_the_class(make):
 
 
 def test_constructors_have_pytorchs_arguments_at_their_places():
-    """All of them, so that ported code never meets an unknown keyword or puts a value into another place; private ones apart."""
+    """All except private ones, so that ported code never meets an unknown keyword or puts a value into another place."""
     torch = pytest.importorskip("torch")
     places = {"POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"}
     for ours, theirs in ((nn, torch.nn), (layers, torch.nn), (optim.lr_scheduler, torch.optim.lr_scheduler)):

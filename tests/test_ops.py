@@ -1,6 +1,6 @@
 """Every op: values against NumPy, both orders of derivative against difference quotients, closed forms, what is kept.
 
-The cases are in op_cases.py; a primitive without one fails the first test here. Broadcasting has a file of its own, so
+The cases are in op_cases.py; a primitive without one fails the first test here. Broadcasting has its own file, so
 have the comparison with PyTorch and the mutants, which show that these checks would notice a wrong rule.
 """
 
@@ -160,6 +160,7 @@ def test_both_derivatives_agree_with_difference_quotients(case):
     assert is_right(case, report), f"{case.id}\n{report}"
 
 
+@pytest.mark.more
 @by_id({case.op: case for case in reversed(CASES) if case.order}.values())
 def test_both_derivatives_agree_with_difference_quotients_on_every_backend(case, backend):
     """The first case of each op; the others, which would take a while on a device, are compared with NumPy's below."""
@@ -782,7 +783,7 @@ def strided(xp, array):
 
 
 def repeated(xp, g):
-    """(a cotangent that repeats its first row with stride 0, the same values as an array of their own)"""
+    """(a cotangent that repeats its first row with stride 0, the same values as a new array)"""
     if not g.ndim or not g.shape[0]:
         return to_device(xp, g), to_device(xp, g)
     return xp.broadcast_to(to_device(xp, g[:1].copy()), g.shape), to_device(xp, np.repeat(g[:1], len(g), 0))

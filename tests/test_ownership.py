@@ -29,7 +29,7 @@ TRUSTED = ("as here", "one less, because calls borrow", "one more")
 @pytest.fixture(params=COUNTERS)
 def counter(request, monkeypatch):
     """The name of a way to count; minigrad has calibrated itself to it."""
-    # Every test draws the same: three random counts that rise by one, as happens once in 32 times, are not to be told from true ones.
+    # Every test draws the same: three random counts that rise by one, as happens once in 32 times, cannot be told from true ones.
     NUMBERS.bit_generator.state = np.random.default_rng(0).bit_generator.state
     monkeypatch.setattr(ownership, "_references", COUNTERS[request.param])
     monkeypatch.setattr(ownership, "_one", ownership._calibrated())

@@ -282,6 +282,7 @@ def test_what_no_grad_cannot_decorate_is_refused_with_a_fix_that_works(backend):
 # -- buffers that other threads free ------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_looking_at_exposed_buffers_while_another_thread_frees_them():
     """The look comes to a buffer that was there when it began, and is gone with its entries."""
     kept = [mg.tensor(np.ones(4)) for _ in range(20)]

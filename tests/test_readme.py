@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("block", "printed"), zip(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), ("xc", "not reduced"), strict=True))
+@pytest.mark.parametrize(("block", "printed"), list(zip(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), ("xc", "not reduced"), strict=True)))
 def test_its_python_runs(block, printed, capsys):
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert printed in capsys.readouterr().out

@@ -19,7 +19,7 @@ SOURCE_AND_YEAR = re.compile(r"(?:\bSources?:|\bsource=).*?(?<![\w-])(?:19|20)\d
 
 
 def prose():
-    """{path: text} of all that cites: code, lectures and docs, but for generated files and this one."""
+    """{path: text} of all that cites: code, lectures and docs, except generated files and this one."""
     skipped = ("tests/snapshots/", "tests/test_references.py", "CHANGELOG.md", "datasets/LICENSE")
     paths = [p for p in carried_files(ROOT) if p.endswith((".py", ".md", ".cu")) and not p.startswith(skipped) and (ROOT / p).is_file()]
     return {p: (ROOT / p).read_text(encoding="utf-8") for p in paths}
@@ -41,7 +41,7 @@ def cited_but_not_listed(texts):
 
 
 def listed_but_not_cited(texts):
-    """Keys of docs/references.md that stand nowhere else."""
+    """Keys of docs/references.md that occur nowhere else."""
     others = "\n".join(text for path, text in texts.items() if path != REFERENCES)
     cited = set(KEY.findall(others)) | {d for d in DOCUMENTS if re.search(rf"(?<![\w-]){d}(?![\w-])", others)}
     return [f"{REFERENCES}: nothing cites {key}" for key in keys(texts[REFERENCES]) if key not in cited]

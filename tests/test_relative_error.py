@@ -58,7 +58,7 @@ def test_the_worst_error_keeps_a_nan():
 
 
 def test_nothing_else_divides_the_length_of_a_difference():
-    """norm(a - b) / norm(b), written out, in what is no test."""
+    """norm(a - b) / norm(b), written out, in a file that is not a test."""
     folders = ("minigrad", "layers", "models", "scripts", "lectures", "benchmarks", "experiments")
     found = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")
              for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)

@@ -64,6 +64,7 @@ def test_a_row_for_each_case(capsys):
     assert max(map(len, lines)) <= report.WIDTH
 
 
+@pytest.mark.more
 def test_json_has_every_comparison_once_and_no_nan(capsys, monkeypatch):
     monkeypatch.setattr(report, "degenerate", lambda dtypes: [])
     status, found = run_json(capsys, "--layer", "decorrelated_batch_norm", "--derivation", "staged", "--order", "1")
@@ -76,6 +77,7 @@ def test_json_has_every_comparison_once_and_no_nan(capsys, monkeypatch):
     assert {f["quotient"] for f in found["findings"] if not f["not_held"]} <= {"right", "rounding", "no power", "none"}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("dtype", "order"), [("float32", 1), ("float64", 2)])
 def test_only_one_dtype_and_order(capsys, dtype, order):
     _, found = run_json(capsys, *QUICK, "--dtype", dtype, "--order", str(order))
@@ -86,6 +88,7 @@ def test_only_one_dtype_and_order(capsys, dtype, order):
     assert [cell == "–" for cell in cells] == [True, dtype == "float32", dtype == "float64"]
 
 
+@pytest.mark.more
 def test_on_every_backend(capsys, backend):
     status, found = run_json(capsys, "--layer", "batch_renorm", "--backend", backend, "--order", "1")
     assert status == 0 and {f["backend"] for f in found["findings"]} == {backend}
@@ -137,6 +140,7 @@ def test_all_layers_agree(capsys):
 # -- what does not ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("factor", [lambda v: -1.0, lambda v: 1.0 + 1e-8, lambda v: float("nan")], ids=["sign", "small", "nan"])
 def test_a_wrong_backward_disagrees(capsys, altered, factor):
     altered("weight_norm", derived={"one_line": wrong_weight_norm(factor)})
@@ -223,6 +227,7 @@ def without_torch():
         return report.degenerate(["float64"])
 
 
+@pytest.mark.more
 def test_where_eigenvalues_meet_the_stable_form_is_held(without_torch):
     assert {row.method for row in without_torch} >= {"staged", "simplified", "stable", report.PYTORCH}
     assert {row.method for row in without_torch if row.bound is not None} == {"stable"}
@@ -237,12 +242,14 @@ def test_a_missing_torch_is_said(without_torch):
     assert report.degenerate_table(without_torch).endswith("torch is not installed")
 
 
+@pytest.mark.more
 def test_pytorch_is_compared_where_it_is_installed():
     pytest.importorskip("torch")
     errors = {row.batch: row.error for row in report.degenerate(["float64"]) if row.method == report.PYTORCH}
     assert errors["gap 0.1"] < 1e-13 and math.isnan(errors["exactly white"])
 
 
+@pytest.mark.more
 def test_json_has_the_degenerate_section(capsys, monkeypatch, without_torch):
     monkeypatch.setattr(report, "degenerate", lambda dtypes: without_torch)
     only_stable = "--layer", "decorrelated_batch_norm", "--derivation", "stable", "--order", "1", "--dtype", "float32"

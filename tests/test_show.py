@@ -224,7 +224,7 @@ def test_the_tape_of_several_outputs_is_their_union(rng):
     assert [line.op for line in mg.tape((a, b))] == ["leaf", "exp", "tanh"]
 
 
-# -- kept bytes, against counts by hand (float32: 4 bytes an element) --------------------------------------------------
+# -- kept bytes, against counts by hand (float32: 4 bytes per element) --------------------------------------------------
 
 
 def test_a_sum_keeps_nothing_and_a_product_of_variables_keeps_only_what_they_hold_anyway(backend, rng):
@@ -402,14 +402,14 @@ def arrows_of(ax):
 
 
 def assert_well_drawn(ax):
-    """Boxes are apart and inside the figure, texts inside their boxes, and no arrow runs across a box."""
+    """Boxes do not overlap and are inside the figure, texts are inside their boxes, and no arrow runs across a box."""
     found = boxes_of(ax)
     boxes = list(found.values())
     for k, a in enumerate(boxes):
         assert a.x0 >= ax.bbox.x0 and a.y0 >= ax.bbox.y0 and a.x1 <= ax.bbox.x1 and a.y1 <= ax.bbox.y1
         for b in boxes[:k]:
             assert a.x1 < b.x0 or b.x1 < a.x0 or a.y1 < b.y0 or b.y1 < a.y0
-    wide = [b for gid, b in found.items() if "." not in gid]  # a constant's number stands below its dot, not in it
+    wide = [b for gid, b in found.items() if "." not in gid]  # a constant's number is below its dot, not in it
     for text in ax.texts:
         t = text.get_window_extent()
         home = [b for b in wide if b.x0 < (t.x0 + t.x1) / 2 < b.x1 and b.y0 < (t.y0 + t.y1) / 2 < b.y1]
@@ -511,6 +511,7 @@ def random_graph(seed):
     return made
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("seed", range(8))
 def test_any_graph_is_drawn_without_overlaps(seed):
     made = random_graph(seed)

@@ -15,8 +15,10 @@ import pytest
 
 import layers
 import minigrad as mg
-from lectures.site import api, browser, check, docs
-from lectures.site.docstrings import markdown
+from lectures.equations import DOCUMENTS, measure
+from lectures.equations.homes import LectureStep, homes
+from lectures.site import api, browser, check, docs, reading
+from lectures.site.docstrings import escaped, markdown
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,11 +90,12 @@ def test_every_guide_is_a_page_of_the_site_and_its_links_lead_somewhere():
     made = docs.pages()
     assert {f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")} <= set(made.values())
     assert {f"benchmarks/results/{p.name}" for p in (ROOT / "benchmarks" / "results").glob("*.md")} <= set(made.values())
+    assert {p.relative_to(ROOT).as_posix() for p in (ROOT / "experiments" / "results").glob("*/*.md")} <= set(made.values())
     for page, file in made.items():
         text = docs.moved((ROOT / file).read_text("utf-8"), page, made)  # raises NotBuilt
         for target in re.findall(r"\]\((?!here:|https?:)([^)#\s]+\.md)", "".join(docs.CODE.split(text)[::2])):
             place = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
-            assert place in made or place == "benchmarks/index.md", (page, target)
+            assert place in made or place in ("benchmarks/index.md", "experiments/index.md"), (page, target)
     tree = docs.contents(made)
     assert all(page.removesuffix(".md") in tree for page in made if page.startswith("guides/"))
 
@@ -103,6 +106,9 @@ def test_links_are_those_of_the_site():
     assert moved == "[a](guides/a.md#top) ![d](images/demo.png) [b](here:../01_tape.html) l [[ioffe2017]](guides/references.md#ioffe2017)\n"
     assert docs.moved("[r](../README.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`", "guides/a.md", made) == \
         "[r](../index.md)\n\n    [ioffe2017](x.md)\n\n`[ioffe2017]`"
+    made["experiments/e-digits.md"] = "experiments/results/e/digits.md"
+    assert docs.moved("![e](digits.png) [r](../../../README.md)", "experiments/e-digits.md", made) == "![e](../images/e-digits.png) [r](../index.md)"
+    assert docs.moved("[e](experiments/results/e/digits.md)", "index.md", made) == "[e](experiments/e-digits.md)"
     with pytest.raises(docs.NotBuilt, match=r"docs/a\.md links to b\.md, which is not there"):
         docs.moved("[b](b.md)", "guides/a.md", made)
 
@@ -114,6 +120,39 @@ def test_every_homework_has_a_page_without_solutions():
     for name in folders:
         text = made[f"homework/{name}.md"]
         assert "SOLUTION" not in text and "your turn" in text and all(name in made["homework/index.md"] for name in folders)
+
+
+@pytest.fixture(scope="module")
+def reading_pages():
+    return reading.pages()
+
+
+@pytest.mark.parametrize("short", DOCUMENTS)
+def test_a_page_of_a_document_shows_every_line_of_the_ledger_and_every_home(short, reading_pages):
+    page = reading_pages[f"documents/{short}.md"]
+    for entry in DOCUMENTS[short].entries:
+        result = measure(entry)
+        word = "right" if result.verdict == "right" else f"**{result.verdict}**"
+        assert re.search(rf"(?m)^> {re.escape(escaped(entry.printed.strip()))}\n\n({re.escape(escaped(entry.number))}: )?{re.escape(word)}", page)
+        assert not entry.corrected or f"\n> {escaped(entry.corrected.strip())}\n" in page
+    for h in homes(short):
+        assert re.search(rf"(?m)^## .*{re.escape(escaped(h.item.name)[1:])}", page)
+        for place in (*h.item.code, *h.item.tests):
+            file, _, name = place.partition(": ")
+            assert f"`{name}`, line {reading.line_of(file, name)} of `{file}`" in page
+        assert all(f"(here:../../{step.lecture}.html" in page for step in h.steps) and all(f"experiments {e}`" in page for e in h.item.experiments)
+    assert f"[{short}]({short}.md)" in reading_pages["documents/index.md"]
+
+
+def test_a_page_counts_lines_as_an_editor_does_and_finds_what_is_gone():
+    assert reading.line_of("lectures/site/reading.py", "line_of") == inspect.getsourcelines(reading.line_of)[1]
+    with pytest.raises(ValueError, match="defines no nothing"):
+        reading.line_of("lectures/site/reading.py", "nothing")
+
+
+def test_a_step_is_linked_by_its_heading_unless_that_has_a_formula():
+    assert reading.link(LectureStep("05_whitening", "All at once")) == "[05, All at once](here:../../05_whitening.html#All-at-once)"
+    assert reading.link(LectureStep("02_batch_norm", r"$d_\mu$")) == r"[02, $d_\mu$](here:../../02_batch_norm.html)"
 
 
 def test_every_error_of_the_catalogue_is_shown():
@@ -154,7 +193,7 @@ def test_a_docstring_becomes(docstring, expected):
 
 
 @pytest.mark.parametrize("thing, expected", [
-    (mg.exp, "(a, **meta)"), (mg.mean, "(a, axis: Axis = None, keepdims: bool = False)"), (lambda x=len: x, "(x=...)")])
+    (mg.exp, "(a)"), (mg.mean, "(a, axis: Axis = None, keepdims: bool = False)"), (lambda x=len: x, "(x=...)")])
 def test_signatures_say_what_helps(thing, expected):
     assert api.signature(thing) == expected
     ast.parse(f"def f{expected}: pass")

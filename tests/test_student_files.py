@@ -1,13 +1,15 @@
 """A student's file: read as Python reads it, run once, unable to spoil anything, shown without harm; and what becomes of it has a name."""
 
 import json
+import os
 import time
+import warnings
 
 import pytest
 from test_verdicts import TASK, accepted, in_a_file
 
 from minigrad import derivation
-from minigrad.derivation import Limits, report
+from minigrad.derivation import Limits, child, report
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
@@ -195,3 +197,18 @@ def test_without_fork_the_same_verdicts(status, tmp_path, monkeypatch):
     found = in_a_file(tmp_path, "print('hello')\n" + MADE[status], **BOTH)
     assert found.status == status and bool(found) == (status == "ok") and not derivation.task.is_judged()
     assert in_a_file(tmp_path, LINES.replace("* gamma", "+ gamma"), **BOTH).lines[1].verdict == "wrong"
+
+
+@pytest.mark.skipif(not child.CAN_FORK, reason="needs os.fork")
+def test_a_fork_beside_other_threads_warns_nobody(monkeypatch):
+    """Python 3.12 and newer warn; here the fork itself does, with their words, on every Python."""
+    fork = os.fork
+
+    def warning():
+        warnings.warn("This process (pid=1) is multi-threaded, use of fork() may lead to deadlocks in the child.", DeprecationWarning, stacklevel=2)
+        return fork()
+    monkeypatch.setattr(os, "fork", warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer = child.in_child(lambda send: send({"kind": "said", "bytes": 5}, b"hello"), Limits(seconds=60.0))
+    assert answer.messages[0] == ({"kind": "said", "bytes": 5}, b"hello") and answer.ended is None

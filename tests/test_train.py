@@ -100,7 +100,7 @@ def test_a_step_waits_for_the_device_only_at_the_log(fake_device, tmp_path):
 
 
 def growth(monkeypatch, *arguments):
-    """By what factor the gradient grows a layer, in the first step of a run from the command line."""
+    """By what factor the gradient grows per layer, in the first step of a run from the command line."""
     found, train_step = [], Trainer.train_step
 
     def measured(self, x, t):
@@ -118,7 +118,7 @@ def growth(monkeypatch, *arguments):
 @pytest.mark.parametrize(("model", "seed", "init"), [("plain20", 0, "default"), ("plain20", 1, "orthonormal"), ("plain32", 0, "default")])
 def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, init, tmp_path, monkeypatch):
     """The norm stays the same from block to block. From the first to the last convolution of plain20 the gradient's root mean square then
-    halves, because it has a quarter of the elements at the end: by 4 % a layer. What is left is inside the blocks and before the first."""
+    halves, because it has a quarter of the elements at the end: by 4 % per layer. What is left is inside the blocks and before the first."""
     common = ["--model", model, "--init", init, "--seed", seed]
     without, full, half = (growth(monkeypatch, *common, "--modulation", s, "--out", tmp_path / str(s)) for s in (0, 1, 0.5))
     assert 0.9 < full <= 1.05 and full + 0.05 < half < without - 0.05
@@ -127,7 +127,7 @@ def test_modulation_from_the_command_line_keeps_gradients_alike(model, seed, ini
 @pytest.mark.parametrize("init", ["default", "orthonormal"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_modulation_from_the_command_line_does_what_lecture_04_and_the_benchmark_measure(backend, seed, init, tmp_path, monkeypatch):
-    """On their images: no growth, where it is 1.2 a layer without, and was 1.4 with the modulation around single orthonormal convolutions."""
+    """On their images: no growth, where it is 1.2 per layer without, and was 1.4 with the modulation around single orthonormal convolutions."""
     from scripts import trainer as module
     images, labels = mg.data.synthetic(64, size=8, seed=3)
     monkeypatch.setattr(module, "load_data", lambda options: {"train": (images[:32], labels[:32]), "test": (images[32:], labels[32:])})
@@ -312,7 +312,7 @@ def test_twenty_kills_change_nothing(tmp_path):
 
 
 def test_a_run_killed_between_the_last_step_of_an_epoch_and_its_test_has_the_test_when_resumed(tmp_path):
-    common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps an epoch: a checkpoint falls on its last
+    common = ["--checkpoint-interval", 4, "--epochs", 2]  # 44 steps per epoch: a checkpoint falls on its last
     assert run("--out", tmp_path / "whole", *common) == 0
     trainer = Trainer(train.parse([*SMALL, "--out", str(tmp_path / "run"), *map(str, common)])[0])
 
@@ -384,7 +384,7 @@ WRONG = ("missing", "folder", "empty", "text", "tiny", "pickle.pt", "torch.pt", 
 
 
 def wrong_files(folder):
-    """Name -> a path that is no state of a run, nor weights."""
+    """Name -> a path that is neither a run's state nor weights."""
     found = {name: folder / name for name in WRONG}
     found["folder"].mkdir()
     found["empty"].write_bytes(b"")
@@ -469,7 +469,7 @@ def test_weights_to_begin_with_come_from_a_runs_state_too_in_any_dtype_and_are_n
 
 
 def files(folder):
-    """Name -> content, but of the figure."""
+    """Name -> content, except of the figure."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "curves.png"}
 
 
@@ -759,7 +759,7 @@ def test_options_of_networks_reach_them(arguments, seen, tmp_path):
     (["--model", "resnet20", "--depth", "44"], "--depth 44: resnet20 means 20; leave it out, or choose --model resnet"),
     (["--model", "plain20", "--depth", "44"], "choose --model plain"), (["--model", "wrn28_10", "--k", "4"], "choose --model wide_resnet"),
     (["--model", "plain20", "--shortcut", "A"], "choose --model resnet20"), (["--model", "resnet", "--depth", "21"], "6n + 2"),
-    (["--norm-options", "group_size"], "needed is KEY=VALUE"), (["--norm-options", "eps=1,eps=2"], "eps is there twice"),
+    (["--norm-options", "group_size"], "it takes KEY=VALUE"), (["--norm-options", "eps=1,eps=2"], "eps is there twice"),
     (["--norm-options", "group_size=8"], "group_size for batch_norm"), (["--weight-options", "scale=off"], "--weight-options needs a --parametrization"),
     (["--parametrization", "weight_norm", "--weight-options", "nix=1"], "nix"), (["--norm-options", "eps=much"], "eps"),
     (["--difficulty", "0.5"], "--difficulty is of --dataset synthetic"), (["--train-images", "2000"], "there are only 1437"),

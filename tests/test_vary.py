@@ -37,10 +37,10 @@ def test_every_option_of_a_training_can_vary():
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("lr", "needed is KEY=VALUE"), ("speed=1,2", "there is nothing to vary called speed; there are model, width"), ("out=a,b", "nothing to vary called out"),
+    ("lr", "it takes KEY=VALUE"), ("speed=1,2", "there is nothing to vary called speed; there are model, width"), ("out=a,b", "nothing to vary called out"),
     ("lr.x=1,2", "nothing to vary called lr.x"), ("norm_options=eps=1,eps=2", "norm_options.group_size=8,16"), ("norm_options.=1,2", "one of them"),
-    ("lr=0.1,1e-1", "0.1 is there twice"), ("lr=0.1,fast", "needed are numbers"), ("depth=8,8.5", "whole numbers"), ("lr=", "needed are numbers"),
-    ("norm=batchnorm", "there is no batchnorm; needed are some of"), ("augment=maybe", "on or off"), ("norm_options.eps=1,,2", "is empty"),
+    ("lr=0.1,1e-1", "0.1 is there twice"), ("lr=0.1,fast", "it takes numbers"), ("depth=8,8.5", "whole numbers"), ("lr=", "it takes numbers"),
+    ("norm=batchnorm", "there is no batchnorm; it takes some of"), ("augment=maybe", "on or off"), ("norm_options.eps=1,,2", "is empty"),
     ("parametrization=none,none", "None is there twice"), ("model=none", "there is no none"),
 ])
 def test_what_cannot_vary_is_refused(text, says):

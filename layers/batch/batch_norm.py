@@ -1,6 +1,6 @@
 """Batch normalization: each channel is centred and scaled by its own mean and variance over the batch.
 
-    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements a channel
+    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    y like x        m = N · spatial elements per channel
 
 In float32 a channel's deviation σ may go up to 10¹⁹/√m: beyond that Σ(x − μ)² overflows, and y = β with dx = 0.
 
@@ -51,7 +51,7 @@ def batch_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any
     axes, (gamma, beta) = per_channel("batch_norm", x, gamma=gamma, beta=beta)
     mu, var = saved
     refuse_constant_channels("batch_norm", var, eps, x=x, axes=axes)
-    return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
+    return mg.scale_shift(x, mu, gamma / sqrt(var + eps), beta)
 
 
 def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
@@ -70,14 +70,14 @@ def staged_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tu
 
 
 def one_line_backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
-    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)):  a·g + b·(x − μ) + c  with one coefficient of each kind a channel."""
+    """dx = (γ/s)·(g − mean g − xhat·mean(g·xhat)):  a·g + b·(x − μ) + c  with one coefficient of each kind per channel."""
     axes, (gamma_,) = per_channel("batch_norm", x, gamma=gamma)
     mu, var = saved
     m = x.size // x.shape[1]
     rstd = 1.0 / sqrt(var + eps)                                       # (1, C, 1, 1)
     sum_g, sum_gx = mg.paired_sums(g, x, mu, axes, r=rstd)             # Σ g, Σ g·xhat: one pass over g and x
     a = gamma_ * rstd
-    dx = mg.combine(g, x, mu, a, -a * rstd * sum_gx / m, -a * sum_g / m)
+    dx = mg.combine(g, x, mu, a=a, b=-a * rstd * sum_gx / m, c=-a * sum_g / m)
     return dx, mg.reshape(sum_gx, (-1,)), mg.reshape(sum_g, (-1,))
 
 

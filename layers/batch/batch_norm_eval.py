@@ -2,7 +2,7 @@
 
     x (N, C) or (N, C, *spatial)    gamma, beta, running_mean, running_var (C,)    y like x
 
-A function of its own with its own backward: mode never hides in an op. The running statistics are constants.
+A separate function with its own backward: mode never hides in an op. The running statistics are constants.
 Source: bn-lecture (forward pass with the statistics held fixed: the paths through mean and variance are cut).
 """
 
@@ -26,7 +26,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: A
 
 
 # With fixed statistics y = a·(x − rm) + β for each channel, so dx = a·g with no mean and no xhat to subtract. (a·x + b, with
-# b = β − a·rm, would be the same but for digits: both terms are large where rm is large beside s. So would Σ g·x − rm·Σ g.)
+# b = β − a·rm, would be the same but lose digits: both terms are large where rm is large beside s. So would Σ g·x − rm·Σ g.)
 
 
 def no_statistics(x: Any) -> tuple[Any, ...]:
@@ -37,7 +37,7 @@ def no_statistics(x: Any) -> tuple[Any, ...]:
 def batch_norm_eval(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, running_var: Any, eps: float) -> Any:
     """a·(x − rm) + β in one pass, with a = γ/√(rv + ε)."""
     _, (gamma, beta, rm, rv) = per_channel("batch_norm_eval", x, gamma=gamma, beta=beta, running_mean=running_mean, running_var=running_var)
-    return mg.combine(None, x, rm, None, gamma / sqrt(rv + eps), beta)
+    return mg.scale_shift(x, rm, gamma / sqrt(rv + eps), beta)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, running_var: Any, eps: float) -> tuple[Any, Any, Any]:

@@ -77,7 +77,7 @@ def batch_renorm(xp: Any, x: Any, gamma: Any, beta: Any, *, running_mean: Any, r
     mu, var = saved
     refuse_constant_channels("batch_renorm", var, eps, x=x, axes=axes)
     r, d = correction(saved, running_mean, running_var, r_max, d_max, eps)
-    return mg.combine(None, x, mu, None, gamma * r / sqrt(var + eps), gamma * d + beta)
+    return mg.scale_shift(x, mu, gamma * r / sqrt(var + eps), gamma * d + beta)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, running_var: Any, r_max: float, d_max: float,
@@ -90,7 +90,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, running_mean: Any, runni
     rstd = 1.0 / sqrt(var + eps)                                       # (1, C, 1, 1)
     sum_g, sum_gx = mg.paired_sums(g, x, mu, axes, r=rstd)             # Σ g, Σ g·xhat: (1, C, 1, 1)
     a = gamma_ * r * rstd                                              # (1, C, 1, 1)
-    dx = mg.combine(g, x, mu, a, -a * rstd * sum_gx / m, -a * sum_g / m)
+    dx = mg.combine(g, x, mu, a=a, b=-a * rstd * sum_gx / m, c=-a * sum_g / m)
     return dx, reshape(r * sum_gx + d * sum_g, gamma.shape), reshape(sum_g, gamma.shape)
 
 

@@ -1,6 +1,6 @@
 """InPlace-ABN: batch norm and an invertible activation as one op that keeps its output, and nothing else of x's size.
 
-    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    z like x        m = N · spatial elements a channel
+    x (N, C) or (N, C, *spatial)    gamma, beta (C,)    z like x        m = N · spatial elements per channel
 
 Batch norm and a leaky ReLU keep two large arrays for their backward, x and z. The output z alone is enough, if one can go
 back from it: z → y = φ⁻¹(z) → x̂ = (y − β)/γ. And since x itself is no longer needed, z may be written into its buffer.
@@ -86,7 +86,7 @@ def activated(y: Any, activation: str, slope: float) -> Any:
 #     ∂L/∂x = [∂L/∂y − (1/(γm)) ∂L/∂γ y − (1/m) (∂L/∂β − (β/γ) ∂L/∂γ)] γ/s
 #
 # The document's last line has + (β/γ) ∂L/∂γ, which is right only for β = 0: multiplied out, −(1/m) ∂L/∂γ (y − β)/γ gives
-# +(1/m) (β/γ) ∂L/∂γ, and here it stands in a bracket with −1/m before it. Both forms cost the same here. Form I subtracts β
+# +(1/m) (β/γ) ∂L/∂γ, and here it is in a bracket with −1/m before it. Both forms cost the same here. Form I subtracts β
 # before it sums, and so loses fewer digits where β is large against γ.
 
 
@@ -117,7 +117,7 @@ def inplace_abn(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, activatio
     mu, var = saved
     refuse_constant_channels("inplace_abn", var, eps)
     phi = partial(activate, xp, activation, slope)
-    return normalize.combine(xp, None, x, mu, None, gamma / sqrt(var + eps), beta, None, then=phi, out=into())
+    return normalize.combine(xp, None, x, normalize.Coefficients(gamma / sqrt(var + eps), mu, beta), then=phi, out=into())
 
 
 def activate(xp: Any, activation: str, slope: float, y: Any) -> None:
@@ -143,7 +143,7 @@ def form_1_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps:
     rstd = 1.0 / sqrt(saved[1] + eps)                                                 # (1, C, 1, 1), as all below
     a = gamma_ * rstd
     d_beta, d_gamma = mg.paired_sums(g, out, beta_, axes, r=1.0 / gamma_, first=undo)  # Σ ∂L/∂y,  Σ ∂L/∂y (y − β)/γ
-    dx = mg.combine(g, out, beta_, a, -rstd * d_gamma / m, -a * d_beta / m, first=undo)  # a ∂L/∂y + b (y − β) + c
+    dx = mg.combine(g, out, beta_, a=a, b=-rstd * d_gamma / m, c=-a * d_beta / m, first=undo)  # a ∂L/∂y + b (y − β) + c
     return dx, held_back(d_gamma, gamma), mg.reshape(d_beta, (-1,))
 
 
@@ -155,7 +155,7 @@ def form_2_backward(g: Any, saved: Any, out: Any, gamma: Any, beta: Any, *, eps:
     a = gamma_ * rstd
     d_beta, sum_y = mg.paired_sums(g, out, None, axes, first=undo)                    # Σ ∂L/∂y,  Σ ∂L/∂y y
     d_gamma = (sum_y - beta_ * d_beta) / gamma_
-    dx = mg.combine(g, out, None, a, -rstd * d_gamma / m, -a * (d_beta - beta_ / gamma_ * d_gamma) / m, first=undo)
+    dx = mg.combine(g, out, None, a=a, b=-rstd * d_gamma / m, c=-a * (d_beta - beta_ / gamma_ * d_gamma) / m, first=undo)
     return dx, held_back(d_gamma, gamma), mg.reshape(d_beta, (-1,))
 
 

@@ -4,7 +4,7 @@ A random square orthonormal matrix keeps every length, forward and backward; of 
 too. Convolution kernels are flattened to (out, in · kernel). The numbers come from `nn.init.orthogonal_`: Q of a Gaussian's
 QR decomposition, with the signs of R's diagonal fixed.
 
-Source: Saxe et al. [saxe2014] (orthogonal initialization); bn-jacobian's paper (Xie, Xiong and Pu [xie2017]) starts all its layers so.
+Source: Saxe et al. [saxe2014] (orthogonal initialization); bn-jacobian's paper (Xie, Xiong and Pu [xie2017]) starts all its layers like this.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def orthonormal_(tensor: T, gain: float = 1.0, *, groups: int = 1) -> T:
 def orthonormal_init(model: M, gain: float = 1.0) -> M:
     """`orthonormal_` on the weight of every Linear and Conv2d in `model`, and zero on their biases. Returns the model.
 
-    Initialize first and `parametrize` afterwards: a computed weight has no values of its own.
+    Initialize first and `parametrize` afterwards: a computed weight has no values to set.
     """
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):

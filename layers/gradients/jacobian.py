@@ -3,7 +3,7 @@
 Batch norm maps the m values x of a channel to y = γ x̂ + β. bn-jacobian writes down what that does to a gradient:
 
     (1)-(3)  ∂y/∂x of a batch (m, d) has m² diagonal blocks D_ij (d, d); channels do not see each other, so that sorted by
-             channel it is block diagonal, with one J (m, m) a channel
+             channel it is block diagonal, with one J (m, m) per channel
     (4), (6) J = ρ (I − U/m),  ρ = γ/s,  s = √(var + ε)
     (5)      U = e eᵀ + x̂ x̂ᵀ, e = (1, …, 1): what the mean, and what the variance take away
     (7)      rank U ≤ 2
@@ -92,7 +92,7 @@ class Isometry(NamedTuple):
         k singular values are equal and the others are 0.
 
     Dynamical isometry (Saxe et al. [saxe2014]) asks for σ_k = 1, so ratio 1 (if out ≤ in) and spread 0; bn-jacobian calls it
-    quasi-isometry if that holds but for a few directions. Batch norm with ε = 0 has ρ and √(2/(m − 2)) (one channel).
+    quasi-isometry if that holds except for a few directions. Batch norm with ε = 0 has ρ and √(2/(m − 2)) (one channel).
     """
 
     ratio: float

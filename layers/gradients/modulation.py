@@ -24,7 +24,7 @@ from minigrad.core.errors import error
 
 def modulated(f: Callable[[Any], Any], x: Any, strength: float, limit: float) -> Any:
     """f(x), and two hooks on the tape that do what this file is about: see `Modulated`."""
-    x = mg.identity(x)                                                 # a line of its own: only what comes through f
+    x = mg.identity(x)                                                 # a separate line: only what comes through f
     y = f(x)
     if not (x.requires_grad and y.requires_grad):
         return y

@@ -1,4 +1,4 @@
-"""What all normalization Modules share: their form, gamma and beta, and the question by which statistics to normalize."""
+"""What all normalization Modules share: their form, gamma and beta, and which statistics to normalize by."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Normalization(nn.Module):
 
     def _sizes(self, normalized_shape: Any) -> tuple[int, ...]:
         """`normalized_shape`, one size or several, as a tuple."""
-        op, fix = type(self).__name__, "x.shape[1:] for all axes but the batch's"
+        op, fix = type(self).__name__, "x.shape[1:] for all axes except the batch's"
         sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         if not sizes:
             raise error(ValueError, op, got="normalized_shape=()", needs="the size of one trailing axis or more", fix=fix)
@@ -63,7 +63,7 @@ class Normalization(nn.Module):
 
     @property
     def _fixed(self) -> bool:
-        """Does it normalize by running statistics? In evaluation, where there are any: as in PyTorch, also when they are updated no longer."""
+        """Does it normalize by running statistics? In evaluation, where there are any: as in PyTorch, even when they are no longer updated."""
         return (self._tracks or self.running_mean is not None) and not self.training
 
     def _refusal(self, x: Any, needs: str, fix: str) -> ValueError:

@@ -1,7 +1,7 @@
 """Weight normalizations on Modules: the weight becomes a computed property, the parameters are what it is computed from.
 
     model = layers.parametrize(nn.Linear(20, 30), "weight_norm")
-    model.weight                                                     # computed anew at each access, on the tape
+    model.weight                                                     # computed again at each access, on the tape
     list(model.state_dict())                                         # PyTorch's keys:
     ['bias', 'parametrizations.weight.original0', 'parametrizations.weight.original1']
     layers.remove_parametrization(model)                             # an ordinary weight again, with the present values
@@ -133,7 +133,7 @@ class OrthogonalWeightNorm(Rule):
 class SpectralNorm(Rule):
     """W/‖Wᵀu‖, with u from power iteration: a few steps at each access in training, none in evaluation.
 
-    As PyTorch's, but for one thing: in evaluation σ is ‖Wᵀu‖ for the *present* W; PyTorch uses uᵀWv with the v of the last
+    Like PyTorch's, except for one thing: in evaluation σ is ‖Wᵀu‖ for the *present* W; PyTorch uses uᵀWv with the v of the last
     training step, which is smaller by a term of second order in what the optimizer has changed since.
     """
 

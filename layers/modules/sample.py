@@ -77,7 +77,7 @@ class GroupNorm(Normalization):
     """Group normalization of (N, C) or (N, C, *spatial): `num_groups` groups of neighbouring channels.
 
     Args:
-        num_groups: G, a divisor of C. 1: layer norm with one gamma a channel; C: instance norm.
+        num_groups: G, a divisor of C. 1: layer norm with one gamma per channel; C: instance norm.
         num_channels: C.
         eps: added to the variance.
         affine: learn gamma (``weight``) and beta (``bias``), one for each channel.
@@ -85,7 +85,7 @@ class GroupNorm(Normalization):
         form: "composed", "derived" or a derivation's name; default: see `use_form`.
 
     Raises:
-        ValueError: G does not divide C, a wrong number of channels, or (as PyTorch) a batch with one element a group in all.
+        ValueError: G does not divide C, a wrong number of channels, or (as in PyTorch) a batch with one element per group in all.
     """
 
     layer = "group_norm"

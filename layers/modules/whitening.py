@@ -1,6 +1,6 @@
-"""Whitening layers as Modules: decorrelated batch norm (DBN) and IterNorm, with running statistics for inference.
+"""Whitening layers as Modules: decorrelated batch norm (DBN), PCA whitening and IterNorm, with running statistics for inference.
 
-A covariance is stored compactly, as (C, d): row c holds the covariances of channel c with the channels of its own group of
+A covariance is stored compactly, as (C, d): row c holds the covariances of channel c with the channels of its group of
 d = group_size. (A smaller last group leaves the end of its rows empty.) Arguments follow `BatchNorm`.
 """
 
@@ -19,6 +19,7 @@ from ..registry import REGISTRY
 from ..shapes import per_channel
 from ..whitening.channel_groups import measured, stacks
 from ..whitening.iter_norm import iterates
+from ..whitening.pca_whitening import principal_axes, projection
 from ..whitening.square_roots import eigenbasis, whitener
 from .base import Normalization
 
@@ -38,7 +39,7 @@ def _scaled(x: Any, weight: Any, bias: Any) -> Any:
 
 
 class Whitening(Normalization):
-    """What both layers share: batch statistics in training, running ones in evaluation, and an affine map after it.
+    """What these layers share: batch statistics in training, running ones in evaluation, and an affine map after it.
 
     Args:
         num_features: C.
@@ -198,6 +199,30 @@ class DecorrelatedBatchNorm2d(DecorrelatedBatchNorm):
 DBN, DBN1d, DBN2d = DecorrelatedBatchNorm, DecorrelatedBatchNorm1d, DecorrelatedBatchNorm2d
 
 
+class PCAWhitening(Whitening):
+    """PCA whitening; `PCAWhitening1d`, `PCAWhitening2d` fix the number of axes. See `Whitening`.
+
+    In evaluation the axes are those of the running covariance: channels may come in another order, and with other signs, than in any batch.
+    """
+
+    layer = "pca_whitening"
+
+    def _projection(self, sigma: Any) -> Any:
+        return projection(*principal_axes(sigma, eps=self.eps))
+
+
+class PCAWhitening1d(PCAWhitening):
+    """PCA whitening of (N, C) or (N, C, L). See `Whitening`."""
+
+    dims = (2, 3)
+
+
+class PCAWhitening2d(PCAWhitening):
+    """PCA whitening of images (N, C, H, W). See `Whitening`."""
+
+    dims = (4,)
+
+
 class IterNorm(Whitening):
     """Iterative normalization: whitening by Newton-Schulz steps; `IterNorm1d`, `IterNorm2d` fix the number of axes.
 
@@ -237,4 +262,4 @@ class IterNorm2d(IterNorm):
 
 
 __all__ = ["DBN", "DBN1d", "DBN2d", "DecorrelatedBatchNorm", "DecorrelatedBatchNorm1d", "DecorrelatedBatchNorm2d",
-           "IterNorm", "IterNorm1d", "IterNorm2d", "Whitening"]
+           "IterNorm", "IterNorm1d", "IterNorm2d", "PCAWhitening", "PCAWhitening1d", "PCAWhitening2d", "Whitening"]

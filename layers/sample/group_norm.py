@@ -66,7 +66,7 @@ def group_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, groups: int, eps: floa
     mu, var = saved
     xg, gamma, beta = reshape(x, grouped(x, groups)), reshape(gamma, (1, groups, -1, 1)), reshape(beta, (1, groups, -1, 1))
     refuse_constant_channels("group_norm", var, eps, "a constant group", xg, (2, 3))
-    return reshape(mg.combine(None, xg, mu, None, gamma / sqrt(var + eps), beta), x.shape)
+    return reshape(mg.scale_shift(xg, mu, gamma / sqrt(var + eps), beta), x.shape)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, groups: int, eps: float) -> tuple[Any, Any, Any]:
@@ -80,7 +80,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, groups: int, eps: float)
     sum_g, sum_gx = mg.paired_sums(g, xg, mu, 3, r=rstd)               # Σ g, Σ g·xhat over space: (N, G, C/G, 1)
     mean_h = sum_(gamma_ * sum_g, 2, keepdims=True) / m                # (N, G, 1, 1)
     mean_hx = sum_(gamma_ * sum_gx, 2, keepdims=True) / m              # (N, G, 1, 1)
-    dx = mg.combine(g, xg, mu, gamma_ * rstd, -rstd * rstd * mean_hx, -rstd * mean_h)
+    dx = mg.combine(g, xg, mu, a=gamma_ * rstd, b=-rstd * rstd * mean_hx, c=-rstd * mean_h)
     return reshape(dx, x.shape), reshape(sum_(sum_gx, 0), gamma.shape), reshape(sum_(sum_g, 0), gamma.shape)
 
 

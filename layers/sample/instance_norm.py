@@ -51,7 +51,7 @@ def instance_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: 
     _, (gamma, beta) = per_channel("instance_norm", x, spatial=1, gamma=gamma, beta=beta)
     mu, var = saved
     refuse_constant_channels("instance_norm", var, eps, x=x, axes=tuple(range(2, x.ndim)))
-    return mg.combine(None, x, mu, None, gamma / sqrt(var + eps), beta)
+    return mg.scale_shift(x, mu, gamma / sqrt(var + eps), beta)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
@@ -62,7 +62,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any
     rstd = 1.0 / sqrt(var + eps)                                       # (N, C, 1, 1)
     sum_g, sum_gx = mg.paired_sums(g, x, mu, axes, r=rstd)             # Σ g, Σ g·xhat over space: (N, C, 1, 1)
     a = gamma_ * rstd                                                  # (N, C, 1, 1)
-    dx = mg.combine(g, x, mu, a, -a * rstd * sum_gx / m, -a * sum_g / m)
+    dx = mg.combine(g, x, mu, a=a, b=-a * rstd * sum_gx / m, c=-a * sum_g / m)
     return dx, reshape(sum_(sum_gx, 0), (-1,)), reshape(sum_(sum_g, 0), (-1,))
 
 

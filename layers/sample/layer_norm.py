@@ -34,7 +34,7 @@ def composed(x: Any, gamma: Any, beta: Any, *, eps: float) -> Any:
 
 # -- derived by hand ----------------------------------------------------------------------------------------------------
 #
-# Write x as a matrix with one row for each mean: R rows, D columns. Each row is a batch norm of its own, of which the
+# Write x as a matrix with one row for each mean: R rows, D columns. Each row is a separate batch norm, whose
 # cotangent is that of xhat, h = γ·g: so dx = (h − mean h − xhat·mean(h·xhat))/s with means along the row. The
 # parameters' gradients are sums down the columns: dγ = Σ g·xhat, dβ = Σ g. Two directions, so two readings of g and x.
 
@@ -51,7 +51,7 @@ def layer_norm(xp: Any, x: Any, gamma: Any, beta: Any, *, eps: float, saved: Any
     mu, var = saved
     rows, gamma, beta = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1)), reshape(beta, (1, -1))
     refuse_constant_channels("layer_norm", var, eps, "a constant row", rows, 1)
-    return reshape(mg.combine(None, rows, mu, None, 1.0 / sqrt(var + eps), beta, gamma), x.shape)
+    return reshape(mg.scale_shift(rows, mu, 1.0 / sqrt(var + eps), beta, w=gamma), x.shape)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any, Any]:
@@ -63,7 +63,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any
     rstd = 1.0 / sqrt(var + eps)                                       # (R, 1)
     sum_h, sum_hx = mg.paired_sums(g, rows, mu, 1, gamma_, rstd)       # Σ h, Σ h·xhat along rows: (R, 1)
     d_beta, d_gamma = mg.paired_sums(g, rows, mu, 0, r=rstd)           # Σ g, Σ g·xhat down columns: (1, D)
-    dx = mg.combine(g, rows, mu, rstd, -rstd * rstd * sum_hx / m, -rstd * sum_h / m, gamma_)
+    dx = mg.combine(g, rows, mu, a=rstd, b=-rstd * rstd * sum_hx / m, c=-rstd * sum_h / m, w=gamma_)
     return reshape(dx, x.shape), reshape(d_gamma, gamma.shape), reshape(d_beta, gamma.shape)
 
 

@@ -49,7 +49,7 @@ def rms_norm(xp: Any, x: Any, gamma: Any, *, eps: float, saved: Any) -> Any:
     (ms,) = saved
     refuse_constant_channels("rms_norm", ms, eps, "a row of zeros")
     rows, gamma = reshape(x, (-1, gamma.size)), reshape(gamma, (1, -1))
-    return reshape(mg.combine(None, rows, None, None, 1.0 / sqrt(ms + eps), None, gamma), x.shape)
+    return reshape(mg.scale_shift(rows, None, 1.0 / sqrt(ms + eps), w=gamma), x.shape)
 
 
 def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any, Any]:
@@ -61,7 +61,7 @@ def backward(g: Any, saved: Any, x: Any, gamma: Any, *, eps: float) -> tuple[Any
     rrms = 1.0 / sqrt(ms + eps)                                        # (R, 1)
     _, sum_hx = mg.paired_sums(g, rows, None, 1, gamma_, rrms)         # Σ h·xhat along rows: (R, 1)
     _, d_gamma = mg.paired_sums(g, rows, None, 0, r=rrms)              # Σ g·xhat down columns: (1, D)
-    dx = mg.combine(g, rows, None, rrms, -rrms * rrms * sum_hx / m, None, gamma_)
+    dx = mg.combine(g, rows, None, a=rrms, b=-rrms * rrms * sum_hx / m, w=gamma_)
     return reshape(dx, x.shape), reshape(d_gamma, gamma.shape)
 
 

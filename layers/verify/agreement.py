@@ -6,7 +6,7 @@
     half_errors(layer, form, case)                         any form of float16 x against float64, in units of the bound
     differences(layer, form, case)                         any form against central differences
 
-Nothing here looks into a layer: all is read from its entry in `REGISTRY`. Arrays are compared on the host.
+Nothing here looks into a layer: everything is read from its entry in `REGISTRY`. Arrays are compared on the host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..registry import REGISTRY, Case, Form, Layer
 
 Results = list[Any]  # float NumPy arrays; None where nothing depends on an input
 
-WHITENING = {"decorrelated_batch_norm", "iter_norm", "orthogonal_weight_norm"}
+WHITENING = {"decorrelated_batch_norm", "iter_norm", "pca_whitening", "orthogonal_weight_norm"}
 NO_QUOTIENT = "mean 1e4"  # a case where the difference quotient, not the layer, loses its digits
 
 
@@ -33,12 +33,12 @@ def bound(name: str, order: int) -> float:
 
 
 def seeded(*words: Any) -> Any:
-    """A random generator of its own for these words, the same in every run."""
+    """A random generator for these words alone, the same in every run."""
     return np.random.default_rng(zlib.crc32(repr(words).encode()))
 
 
 def why_not_held(name: str, derivation: str | None, case: str, dtype: Any = "float64", order: int = 1) -> str:
-    """Why this derivation is not held to its bound in this case; empty if it is. These are all exceptions there are."""
+    """Why this derivation is not held to its bound in this case; empty if it is. There are no other exceptions."""
     if name == "decorrelated_batch_norm" and derivation in ("staged", "simplified") and "degenerate" in case:
         return "divides by the gaps between eigenvalues"
     if name == "inplace_abn" and derivation == "form_2" and "small" in case and order == 2 and dtype == "float32":
@@ -120,8 +120,8 @@ def half_errors(layer: Layer, form: str, case: Case, backend: str = "numpy") -> 
     """The value and the gradients for a float16 x, against float64 at the same rounded inputs: of each the worst element's error, in units of its bound.
 
     Parameters may be float16 or float32. The cotangent is rounded to the output's dtype first, as the inputs are. The bound of an
-    element e is u|e| + 2⁻²⁵, with u = 2⁻¹¹, for storing it as float16, and u times the root mean square of the result for all that was
-    done before: that is 8192 roundings of float32. Where a result is much smaller than the terms it is made of, 4 times the effect
+    element e is u|e| + 2⁻²⁵, with u = 2⁻¹¹, for storing it as float16, and u times the root mean square of the result for everything
+    before it: that is 8192 roundings of float32. Where a result is much smaller than the terms it is made of, 4 times the effect
     of one float32 rounding of every input, and 4 such roundings of the largest result, are added; and for an op that keeps
     its output in the place of its input, 4 times the effect of having that output in float16. Beyond 65504 float16 is infinite.
     """

@@ -26,6 +26,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad import backend
+from minigrad.command import run_command
 from minigrad.core.backend import np
 from minigrad.core.errors import BackendError
 
@@ -46,7 +47,7 @@ from .agreement import (
 WIDTH = 120
 ELEMENTS = 1 << 18  # of the largest array at which time and kept bytes are measured
 ROUNDS = 5
-SHARPEST = ["right", "rounding", "no power", "none"]  # gradcheck's verdicts, but for "wrong"
+SHARPEST = ["right", "rounding", "no power", "none"]  # gradcheck's verdicts, except "wrong"
 
 # -- what is found -----------------------------------------------------------------------------------------------------
 
@@ -414,4 +415,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -55,15 +55,15 @@ def statistics(v: Any) -> tuple[Any, Any]:
 def centered_weight_norm(xp: Any, v: Any, *, saved: Any) -> Any:
     """(v − μ)·(1/‖vc‖) in one pass."""
     mu, rnorm = saved
-    return mg.combine(None, v, mu, None, rnorm, None)
+    return mg.scale_shift(v, mu, rnorm)
 
 
 def backward(g: Any, saved: Any, v: Any) -> tuple[Any]:
-    """cwn eq 3:  a·g + b·(v − μ) + c  with one coefficient of each kind a filter."""
+    """cwn eq 3:  a·g + b·(v − μ) + c  with one coefficient of each kind per filter."""
     axes, d, _ = per_filter("centered_weight_norm", v)
     mu, rnorm = saved
     sum_g, sum_gw = mg.paired_sums(g, v, mu, axes, r=rnorm)            # g·1 and g·w: (out, 1, ...)
-    return (mg.combine(g, v, mu, rnorm, -rnorm * rnorm * sum_gw, -rnorm * sum_g / d),)
+    return (mg.combine(g, v, mu, a=rnorm, b=-rnorm * rnorm * sum_gw, c=-rnorm * sum_g / d),)
 
 
 one_line = mg.by_hand(save=statistics, backward=backward)(centered_weight_norm)

@@ -24,7 +24,7 @@ def per_filter(layer: str, v: Any, **parameters: Any) -> tuple[tuple[int, ...], 
         require_floating(layer, v=v, **parameters)
     if v.ndim < 2 or not v.size:
         raise error(ValueError, layer, got=describe(v), needs="weights of shape (out, in) or (out, in, *kernel)",
-                    fix="a filter lies along all axes but the first")
+                    fix="a filter lies along all axes except the first")
     for name, p in parameters.items():
         if tuple(p.shape) != (v.shape[0],):
             raise error(ValueError, layer, got=f"{name}: {describe(p)} for weights of shape {tuple(v.shape)}",

@@ -5,7 +5,7 @@
 W = (Vc Vcᵀ + εI)^(−1/2) Vc has W Wᵀ = I at ε = 0: ZCA whitening (see decorrelated_batch_norm.py) with rows for channels and no
 1/m. n centred rows can be orthonormal only for n ≤ d − 1: with more, or with rows that depend on each other, take ε > 0
 (singular values s become s/√(s² + ε)) or smaller groups; ε = 0 then raises, on a GPU the result is NaN. The last group may be
-smaller. Inside all is float64, whatever v is.
+smaller. Inside, everything is float64, whatever v is.
 
 Source: Huang et al. [huang2018]. The derivation is ours, for ε ≥ 0 and equal eigenvalues.
 """

@@ -3,7 +3,7 @@
     w (out, in, *kernel)    u (out,), a constant    result like w        as a matrix W (out, d), d = in · kernel
 
 σ = ‖Wᵀu‖ is the largest singular value where u is its left singular vector, and less for any other unit vector: u is what
-power iteration has come to. The iteration belongs to the Module (`layers.parametrize`), not to this function. W = 0 raises;
+power iteration has reached. The iteration belongs to the Module (`layers.parametrize`), not to this function. W = 0 raises;
 on a GPU the result is NaN.
 
 Source: Miyato et al. [miyato2018].
@@ -48,7 +48,7 @@ def refuse_zero(w: Any, sigma: Any, u: Any) -> None:
 # -- derived by hand ----------------------------------------------------------------------------------------------------
 #
 # With p = Wᵀu and v = p/σ a unit vector, dσ = v·dp = uᵀ dW v, whether or not u has converged. So d(W/σ) = dW/σ − W/σ² ⟨u vᵀ, dW⟩,
-# and turned round
+# and transposed
 #
 #     dW = (G − ⟨G, W/σ⟩ u vᵀ)/σ
 #

@@ -1,4 +1,4 @@
-"""Weight normalization: each filter has a direction, that of v, and a length of its own, the gain.
+"""Weight normalization: each filter has a direction, that of v, and a separate length, the gain.
 
     v (out, in, *kernel)    gain (out,)    w like v        a filter is a row: d = in · kernel elements
 
@@ -47,7 +47,7 @@ def weight_norm(xp: Any, v: Any, gain: Any, *, saved: Any) -> Any:
     """(gain/‖v‖)·v in one pass."""
     _, _, (gain_,) = per_filter("weight_norm", v, gain=gain)
     (rnorm,) = saved
-    return mg.combine(None, v, None, None, gain_ * rnorm, None)
+    return mg.scale_shift(v, None, gain_ * rnorm)
 
 
 def backward(g: Any, saved: Any, v: Any, gain: Any) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ def backward(g: Any, saved: Any, v: Any, gain: Any) -> tuple[Any, Any]:
     (rnorm,) = saved
     _, along = mg.paired_sums(g, v, None, axes, r=rnorm)               # u·g: (out, 1, ...)
     a = gain_ * rnorm
-    dv = mg.combine(g, v, None, a, -a * rnorm * along, None)           # like v    eq 3
+    dv = mg.combine(g, v, None, a=a, b=-a * rnorm * along)             # like v    eq 3
     return dv, reshape(along, (-1,))
 
 

@@ -49,16 +49,16 @@ def weight_standardization(xp: Any, v: Any, *, eps: float, saved: Any) -> Any:
     """(v − μ)/s in one pass, with s = √(var + ε)."""
     refuse_flat_filters("weight_standardization", v, eps=eps)
     mu, var = saved
-    return mg.combine(None, v, mu, None, 1.0 / sqrt(var + eps), None)
+    return mg.scale_shift(v, mu, 1.0 / sqrt(var + eps))
 
 
 def backward(g: Any, saved: Any, v: Any, *, eps: float) -> tuple[Any]:
-    """dv = (g − mean g − w·mean(g·w))/s:  a·g + b·(v − μ) + c  with one coefficient of each kind a filter."""
+    """dv = (g − mean g − w·mean(g·w))/s:  a·g + b·(v − μ) + c  with one coefficient of each kind per filter."""
     axes, d, _ = per_filter("weight_standardization", v)
     mu, var = saved
     rstd = 1.0 / sqrt(var + eps)                                       # (out, 1, ...)
     sum_g, sum_gw = mg.paired_sums(g, v, mu, axes, r=rstd)             # Σ g and Σ g·w: (out, 1, ...)
-    return (mg.combine(g, v, mu, rstd, -rstd * rstd * sum_gw / d, -rstd * sum_g / d),)
+    return (mg.combine(g, v, mu, a=rstd, b=-rstd * rstd * sum_gw / d, c=-rstd * sum_g / d),)
 
 
 one_line = mg.by_hand(save=statistics, backward=backward)(weight_standardization)

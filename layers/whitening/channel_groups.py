@@ -2,8 +2,8 @@
 
     x (N, C) or (N, C, *spatial)    a group of d channels is a matrix (d, m) in float64, m = N · spatial samples in columns
 
-Equal groups are stacked as (G, d, m), so that one batched product or `eigh` does them all; a last, smaller group is a stack
-of its own. A layer's mathematics sees only such stacks, and is written once for (d, m) and (G, d, m). Raw NumPy arrays (a
+Equal groups are stacked as (G, d, m), so that one batched product or `eigh` does them all; a last, smaller group is a
+separate stack. A layer's mathematics sees only such stacks, and is written once for (d, m) and (G, d, m). Raw NumPy arrays (a
 forward, or a first-order backward) come in smaller stacks instead, which stay in the cache and are shared between threads.
 """
 
@@ -45,7 +45,7 @@ def stacks(layer: str, x: Any, group_size: int | None) -> list[Stack]:
     if x.dtype.kind != "f":
         require_floating(layer, x=x)
     if x.ndim < 2 or not x.shape[1]:
-        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial), with a channel at least",
+        raise error(ValueError, layer, got=describe(x), needs="x of shape (N, C) or (N, C, *spatial), with at least one channel",
                     fix="reshape x; the batch axis comes first")
     if group_size is not None:
         group_size = integer(layer, "group_size", group_size, 1, fix="None whitens all channels together")
@@ -118,7 +118,7 @@ def identity(sigma: Any) -> Any:
 def nonsingular(layer: str, sigma: Any, eps: float) -> Any:
     """Σ itself. With ε = 0 a singular one is an error on the host, and NaN on a GPU, where looking would wait.
 
-    Singular are: m ≤ d samples for d channels, a constant channel, a channel that is a combination of others.
+    It is singular for m ≤ d samples of d channels, a constant channel, or a channel that is a combination of others.
     """
     if eps < 0:
         raise error(ValueError, layer, got=f"eps={eps}", needs="eps of at least 0", fix="1e-5 is the usual value")

@@ -3,7 +3,7 @@
     x (N, C) or (N, C, *spatial)    y like x    groups of d = group_size channels (None: all C), m = N · spatial samples
 
 A group is a matrix X (d, m) with the samples as columns, as in dbn; dbn's gradients, which are rows, are columns here, so
-that every gradient has the shape of what it belongs to. Equal groups are stacked, (G, d, m). Inside all is float64, whatever
+that every gradient has the shape of what it belongs to. Equal groups are stacked, (G, d, m). Inside, everything is float64, whatever
 x is. ε is absolute, and dbn's Λ is Λ + εI everywhere. With ε = 0 a singular covariance raises; on a GPU it gives NaN.
 
 Source: dbn (supplement of "Decorrelated Batch Normalization"), eqs 1-14, with the misprint of (7) corrected.

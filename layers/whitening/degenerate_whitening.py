@@ -60,7 +60,7 @@ def batches(rng: Any) -> dict[str, Any]:
         turned = np.linalg.qr(rng.normal(size=(d, d)))[0]
         return m ** 0.5 * (q * np.sqrt(values)) @ turned.T
     kinds = {f"gap {gap:g}": with_eigenvalues(np.array([1.0, 1.0 + gap, 2.0, 3.0, 4.0])) for gap in (1e-1, 1e-4, 1e-8, 1e-12)}
-    kinds["white, but for rounding"] = with_eigenvalues(np.ones(d))
+    kinds["white up to rounding"] = with_eigenvalues(np.ones(d))
     signs = 1.0 - 2.0 * (rng.permutation(m)[:, None] >> rng.permutation(d)[None] & 1)      # orthogonal columns of ±1
     kinds["exactly white"] = signs
     kinds["exactly equal pairs"] = signs * (1, 1, 2, 2, 3)
@@ -102,7 +102,7 @@ def degenerate_comparison(*, trials: int = 5, seed: int = 0, more: Mapping[str, 
 
 
 def as_markdown(rows: list[MedianError]) -> str:
-    """One line a kind of batch and dtype, one column a method."""
+    """One line per kind of batch and dtype, one column per method."""
     names = list(dict.fromkeys(row.method for row in rows))
     lines = ["| batch | dtype | " + " | ".join(names) + " |", "|---" * (2 + len(names)) + "|"]
     for batch, dtype in dict.fromkeys((row.batch, row.dtype) for row in rows):

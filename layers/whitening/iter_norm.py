@@ -2,12 +2,12 @@
 
     x (N, C) or (N, C, *spatial)    y like x    groups of d = group_size channels (None: all C), m = N · spatial samples
 
-A group is a matrix X (d, m) with the samples as columns; equal groups are stacked, (G, d, m). Inside all is float64. With
+A group is a matrix X (d, m) with the samples as columns; equal groups are stacked, (G, d, m). Inside, everything is float64. With
 A = Σ + εI (ε is absolute) and Σ_N = A / tr A, whose eigenvalues lie in (0, 1], the coupled iteration
 
     Y ← Y M,  Z ← M Z    with M = ½(3I − Z Y),  from Y = Σ_N, Z = I
 
-brings Y to Σ_N^(1/2) and Z to Σ_N^(−1/2); `iterations` steps are taken, and W = Z/√tr A. Small eigenvalues have not arrived
+brings Y to Σ_N^(1/2) and Z to Σ_N^(−1/2); `iterations` steps are taken, and W = Z/√tr A. Small eigenvalues have not converged
 then: they are divided by less than their root, which is the regularization that the method is liked for. So m ≤ d and ε = 0
 are no problem; only a group that is constant altogether, with ε = 0, raises (on a GPU: NaN). The printed iteration
 P ← ½(3P − P³Σ_N) is the same in exact arithmetic, but in float32 it blows up after ten to fifteen steps; this one does not.
@@ -55,7 +55,7 @@ def not_zero(a: Any, eps: float, iterations: int) -> Any:
     if eps < 0:
         raise error(ValueError, NAME, got=f"eps={eps}", needs="eps of at least 0", fix="eps=1e-5")
     size = expand_dims(trace(a, 0, -2, -1), (-2, -1))
-    raw = getattr(size, "_data", size)
+    raw: Any = getattr(size, "_data", size)
     if eps == 0 and backend.name_of(raw) == "numpy" and (raw == 0).any():
         raise error(ValueError, NAME, got="a group of constant channels and eps=0", needs="some spread in every group, or eps > 0",
                     fix="use eps=1e-5")

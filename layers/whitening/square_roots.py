@@ -5,12 +5,12 @@
     root_lyapunov(sigma, c, lam, d)                T with S T + T S = C
 
 Both are trivial in the coordinates of D, where Σ is diagonal: X_ik/√λᵢ and C_ij/(√λᵢ + √λⱼ). These are the two ops below,
-`..._in_basis`: X, C and the result are turned by Dᵀ, Σ is not. To their values only λ matters. To their derivatives only Σ
-does, of which D and λ depend, however, in a way that need not be known: D is a constant rotation, good for making Σ diagonal
+`..._in_basis`: X, C and the result are turned by Dᵀ, Σ is not. Only λ matters for their values, only Σ for their
+derivatives. D and λ depend on Σ in a way that need not be known: D is a constant rotation, good for making Σ diagonal
 *here*, and what happens when Σ moves is in the rules, which are made of the same two ops. No gap between eigenvalues divides
 anything, so derivatives of every order are right, whether eigenvalues are equal or not.
 
-Turning X also keeps the directions apart in which W is large and small: where Σ has eigenvalues 0, rounding enters gradients
+Turning X also separates the directions in which W is large from those in which it is small: where Σ has eigenvalues 0, rounding enters gradients
 with √(λ_max/ε), not with λ_max/ε as with one matrix W. (`mg.inv_sqrtm` and `mg.lyapunov` are the same for W and T alone.)
 
 Σ (d, d), X (d, m), C (d, d), D (d, d), λ (d,), or stacks of them (G, ...), in float64.

@@ -1,16 +1,19 @@
-"""Print the ledger: ``python -m lectures.equations [--document NAME] [--json]``."""
+"""Print the ledger, and where everything lives: ``python -m lectures.equations [--document NAME] [--homes] [--json]``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 from unicodedata import combining
 
+from minigrad.command import run_command
+
 from . import DOCUMENTS, Document, Result, measure
+from .homes import homes, listing
+from .homes import plain as plain_homes
 from .ledger import EXACT, Range
 
 HEAD = ("equation", "verdict", "error", "form")
@@ -82,21 +85,29 @@ def plain(result: Result) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 0 if every verdict is the expected one."""
+    """Measure and print; 0 if every verdict is the expected one, and every item has a home."""
     parser = argparse.ArgumentParser(prog="python -m lectures.equations",
-                                     description="Every gradient equation of the five documents, as printed, and its error.")
+                                     description="Every gradient equation of the five documents, as printed, and its error; and where each equation, table, "
+                                                 "figure and claim lives: in lectures, code, tests and experiments.")
     parser.add_argument("--document", choices=list(DOCUMENTS), help="only this one")
-    parser.add_argument("--json", action="store_true", help="a list of entries, for programs")
+    parser.add_argument("--homes", action="store_true", help="measure nothing: only where everything lives")
+    parser.add_argument("--json", action="store_true", help="a list of entries, or with --homes of items, for programs")
     options = parser.parse_args(arguments)
     documents = [DOCUMENTS[options.document]] if options.document else list(DOCUMENTS.values())
-    results = {d.short: [measure(e) for e in d.entries] for d in documents}
-    every = [r for found in results.values() for r in found]
+    found = {d.short: homes(d.short) for d in documents}
+    results = {d.short: [] if options.homes else [measure(e) for e in d.entries] for d in documents}
+    every = [r for measured in results.values() for r in measured]
     if options.json:
-        print(json.dumps([plain(r) for r in every], indent=1, ensure_ascii=False))
+        listed = [plain_homes(h) for all_ in found.values() for h in all_] if options.homes else [plain(r) for r in every]
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
     else:
-        print("\n\n".join(table(d, results[d.short]) for d in documents))
-    return 0 if all(r.as_expected for r in every) else 1
+        parts = []
+        for d in documents:
+            parts += [] if options.homes else [table(d, results[d.short])]
+            parts += [f"{d.short}: where it lives\n\n{listing(found[d.short])}"]
+        print("\n\n".join(parts))
+    return 0 if all(r.as_expected for r in every) and not any(h.missing for all_ in found.values() for h in all_) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

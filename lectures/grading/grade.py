@@ -16,6 +16,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from minigrad.command import run_command
+
 from . import gradebook, sandbox, submissions
 from .gradebook import GradebookRow
 from .sandbox import ROOT, SandboxLimits
@@ -129,4 +131,4 @@ def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, belo
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

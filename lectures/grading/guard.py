@@ -70,7 +70,7 @@ class Policy(NamedTuple):
     folder: str             # the student's files; code from here wakes the guard
     scratch: str            # TMPDIR and HOME
     hidden: tuple[str, ...]  # folders and files that must not be read ...
-    shown: tuple[str, ...]   # ... but for what lies in these
+    shown: tuple[str, ...]   # ... except what lies in these
     log: str                # where the guard writes down that it woke, and what it refused
 
     def writable(self, path: str) -> bool:

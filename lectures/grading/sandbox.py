@@ -53,7 +53,7 @@ def check(checker: str, arguments: Callable[[Path], Sequence[str]], fill: Callab
         checker: a module (run as by ``python -m``) or the path of a program; prints its report as JSON.
         arguments: from the folder to the checker's command line.
         fill: writes the student's files into the folder.
-        hidden: what student code must not read, but for what lies in `shown`.
+        hidden: what student code must not read, except what lies in `shown`.
     """
     base = Path(os.path.realpath(tempfile.mkdtemp(prefix="grading-")))
     try:

@@ -22,6 +22,7 @@ from pygments.formatters import HtmlFormatter
 from lectures.tools.build import HERE as LECTURES
 from lectures.tools.build import Syllabus, notebook, sources, syllabus
 from lectures.tools.release import strip_notebook
+from minigrad.command import run_command
 from minigrad.files import new_folder
 
 from . import browser, docs
@@ -189,4 +190,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

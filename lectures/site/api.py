@@ -230,10 +230,10 @@ def signature(thing: Any, skip_self: bool = False) -> str:
     parameters = [p.replace(annotation=_annotation(p.annotation, p.empty), default=_default(p.default, p.empty)) for p in found.parameters.values()]
     if skip_self and parameters and parameters[0].name == "self":
         parameters = parameters[1:]
-    return str(found.replace(parameters=parameters, return_annotation=_annotation(found.return_annotation, found.empty, nothing=("None", "Any"))))
+    return str(found.replace(parameters=parameters, return_annotation=_annotation(found.return_annotation, found.empty, nothing=("None", "Any", "Value"))))
 
 
-def _annotation(given: Any, empty: Any, nothing: tuple[str, ...] = ("Any",)) -> Any:
+def _annotation(given: Any, empty: Any, nothing: tuple[str, ...] = ("Any", "Value")) -> Any:
     if given is empty:
         return empty
     text = given if isinstance(given, str) else inspect.formatannotation(given)

@@ -1,7 +1,7 @@
 """The documentation as a web site: ``python -m lectures.site.docs [DEST] [--mathjax FILE]`` (``make docs``; ``make site`` builds the lectures too).
 
 Sphinx makes it from the Markdown in this repository, and from pages that are written here: the API reference from the docstrings, the
-homework, the equation ledger as it measures now, and the catalogue of errors. It works from a folder, with search, and needs no network.
+homework, the source documents as the ledger measures them now, and the catalogue of errors. It works from a folder, with search, and needs no network.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Any
 from lectures.build import HERE as LECTURES
 from lectures.build import sources, syllabus
 from lectures.release import strip
+from minigrad.command import run_command
 from minigrad.files import new_folder
 
+from . import reading
 from .check import problems
-from .docstrings import code, fenced
+from .docstrings import code, escaped, fenced
 from .mathjax import NAME as MATHJAX_FILE
 from .mathjax import NoMathJax, mathjax
 
@@ -68,6 +70,8 @@ def pages(root: Path = ROOT) -> dict[str, str]:
     """{page of the site: file of the repository} of all Markdown that becomes a page as it is."""
     more = {f"guides/{p.name}": f"docs/{p.name}" for p in sorted((root / "docs").glob("*.md"))}
     more |= {f"benchmarks/{p.name}": f"benchmarks/results/{p.name}" for p in sorted((root / "benchmarks" / "results").glob("*.md"))}
+    results = root / "experiments" / "results"
+    more |= {f"experiments/{p.parent.name}-{p.name}": p.relative_to(root).as_posix() for p in sorted(results.glob("*/*.md"))}
     return PAGES | {page: file for page, file in more.items() if page not in PAGES}
 
 
@@ -78,7 +82,7 @@ def moved(text: str, page: str, made: dict[str, str], root: Path = ROOT) -> str:
     """
     file = made[page]
     places = {source: place for place, source in made.items()} | {"datasets": "datasets/digits.md", "benchmarks/results": "benchmarks/index.md",
-                                                                  "benchmarks": "benchmarks/index.md"}
+                                                                  "benchmarks": "benchmarks/index.md", "experiments": "experiments/index.md"}
 
     def link(m: re.Match[str]) -> str:
         mark, label, target, anchor = m.groups()
@@ -105,8 +109,9 @@ def cited(text: str, references: str) -> str:
 
 
 def image(path: str) -> str:
-    """Where an image of the repository lies among the sources."""
-    return f"images/{posixpath.basename(path)}"
+    """Where an image of the repository lies among the sources. Figures of experiments have the names of their data: the experiment's comes before."""
+    place = posixpath.relpath(path, "experiments/results")
+    return f"images/{posixpath.basename(path) if place.startswith('..') else place.replace('/', '-')}"
 
 
 # -- pages that are written here ---------------------------------------------------------------------------------------
@@ -136,29 +141,6 @@ def homeworks(folder: Path = LECTURES / "homework") -> dict[str, str]:
     return made | {"homework/index.md": listed(text, [Path(page).stem for page in made])}
 
 
-def ledger() -> str:
-    """Every equation of the documents with what it measures, now and here."""
-    from lectures.equations import DOCUMENTS, measure
-    from lectures.equations.__main__ import rows
-    made = ["# The equation ledger", "Every gradient equation of the five [source documents](guides/references.md), as printed, and what it measures: a "
-            "verdict, and its relative error against the tape and central differences. `python -m lectures.equations` measures again; `lectures/equations` "
-            "holds the equations and says what the verdicts mean."]
-    for document in DOCUMENTS.values():
-        made += [f"## {document.short}", f"*{document.title}.* Notation: {escaped(document.notation)}."]
-        table = ["| equation | verdict | error | form |", "|---|---|---|---|"]
-        for entry in document.entries:
-            for number, verdict, error, form in rows(measure(entry)):
-                word = f"**{verdict}**" if verdict == "misprint" else verdict
-                table.append(f"| {escaped(number)} | {word} | {error} | {escaped(form.strip())} |")
-        made.append("\n".join(table))
-    return "\n\n".join(made) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Plain text, in a cell of a table too; a word of TeX, which is named and not meant, is code."""
-    return "".join(code(part) if i % 2 else re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", part) for i, part in enumerate(re.split(r"(\\[a-z]+)", text)))
-
-
 def errors(text: str) -> str:
     """The catalogue of mistakes, from the snapshot of their texts."""
     made = ["# What errors say", "Every text says what the op got, what it needs, and the usual fix. These are mistakes that people make, and what minigrad "
@@ -178,8 +160,8 @@ def contents(made: dict[str, str]) -> str:
     """The tree of the site, for the end of its first page."""
     titles = {"guides/students": "For students"}  # their README has the title that it needs by itself
     guides = [f"{titles[name]} <{name}>" if name in titles else name for name in (page.removesuffix(".md") for page in made if page.startswith("guides/"))]
-    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "ledger"], "Reference": ["api/index", "errors"],
-             "Measured": ["benchmarks/index", "datasets/digits"]}
+    trees = {"Guides": guides, "Course": ["lectures", "homework/index", "documents/index"], "Reference": ["api/index", "errors"],
+             "Measured": ["experiments/index", "benchmarks/index", "datasets/digits"]}
     return "\n\n".join("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *names, "```"]) for caption, names in trees.items()) + "\n"
 
 
@@ -193,7 +175,9 @@ def written(root: Path = ROOT) -> dict[str, str]:
         texts |= {f"api/{name}": text for name, text in Reference().pages().items()}
     except DeadName as names:
         raise NotBuilt(str(names)) from None
-    texts |= homeworks() | {"ledger.md": ledger(), "errors.md": errors(ERRORS.read_text("utf-8"))}
+    texts |= homeworks() | reading.pages() | {"errors.md": errors(ERRORS.read_text("utf-8"))}
+    texts["experiments/index.md"] = listed("# Experiments\n\nThe documents' tables, figures and claims, measured; `python -m experiments NAME` measures again.",
+                                           [Path(page).stem for page in made if page.startswith("experiments/")])
     texts["benchmarks/index.md"] = listed("# Benchmarks\n\nWhat was measured, on which machine; `make bench` measures again.",
                                           [Path(page).stem for page in made if page.startswith("benchmarks/")])
     return texts
@@ -215,9 +199,10 @@ def build(dest: Path, program: str, root: Path = ROOT) -> int:
         for page, text in written(root).items():
             (source / page).parent.mkdir(parents=True, exist_ok=True)
             (source / page).write_text(text, "utf-8")
-        for file in [*(root / "docs").glob("*.png"), *(root / "benchmarks" / "results").glob("*.png")]:
+        figures = ("docs/*.png", "benchmarks/results/*.png", "experiments/results/*/*.png")
+        for file in (file for pattern in figures for file in root.glob(pattern)):
             (source / "images").mkdir(exist_ok=True)
-            shutil.copy(file, source / image(file.name))
+            shutil.copy(file, source / image(file.relative_to(root).as_posix()))
         (source / "_static").mkdir()
         (source / "_static" / MATHJAX_FILE).write_text(program, "utf-8")
         shutil.copy(HERE / "sphinx" / "docs.css", source / "_static")
@@ -260,4 +245,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -58,6 +58,11 @@ def fenced(text: str, language: str) -> str:
     return f"```{language}\n{text}\n```"
 
 
+def escaped(text: str) -> str:
+    """Plain text, in a cell of a table too; a word of TeX, which is named and not meant, is code."""
+    return "".join(code(part) if i % 2 else re.sub(r"([\\`*_{}\[\]<>#$|~^])", r"\\\1", part) for i, part in enumerate(re.split(r"(\\[a-z]+)", text)))
+
+
 def _plain(text: str) -> str:
     return re.sub(r"(?m)^(\s*)([-+]|\d+[.)])(?=\s)", r"\1\\\2", SPECIAL.sub(r"\\\1", text))
 

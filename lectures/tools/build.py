@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minigrad.command import run_command
 from minigrad.files import write_atomically
 
 HERE = Path(__file__).resolve().parents[1]  # lectures/
@@ -121,4 +122,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import MagicMock
 
+from minigrad.command import run_command
 from minigrad.files import new_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,4 +303,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -17,6 +17,7 @@ from ..kernels.cuda.find import import_cupy
 from .errors import BackendError, describe, error
 
 Array = Any  # an array of any registered backend: numpy.ndarray, cupy.ndarray, ...
+Namespace = Any  # the module that works on it: numpy, cupy, ...
 DType = np.dtype
 
 NAMES: dict[str, Any] = {}  # "numpy" -> module
@@ -33,6 +34,7 @@ _here = _ThreadBackend()
 float16, float32, float64 = np.dtype("float16"), np.dtype("float32"), np.dtype("float64")
 int64, bool_ = np.dtype("int64"), np.dtype("bool")
 default_dtype: DType = float32
+REAL = frozenset(np.dtype(c) for c in "?bBhHiIlLqQefd")  # what a tensor may hold (long double, and another byte order, too, but seldom)
 
 
 def register(name: str, module: Any) -> None:
@@ -99,9 +101,9 @@ def is_array(value: object) -> bool:
 
 
 def plain(value: Any, op: str) -> Any:
-    """`value` as it may enter minigrad, for every door: an array of a subclass as the array that it is, anything else unchanged.
+    """`value` as it may enter minigrad, wherever it enters: an array of a subclass as the array that it is, anything else unchanged.
 
-    A memmap, a matrix or a record array without fields only adds methods, and operators of its own (``matrix * matrix``):
+    A memmap, a matrix or a record array without fields only adds methods and operators (``matrix * matrix``):
     it is taken as the plain array with the same memory. Others hold more than their numbers, which would be lost.
 
     Raises:
@@ -168,7 +170,7 @@ def read_only_view(array: Array) -> Array:
     return view
 
 
-def broadcast_view(xp: Any, array: Array, shape: tuple[int, ...]) -> Array:
+def broadcast_view(xp: Namespace, array: Array, shape: tuple[int, ...]) -> Array:
     """``xp.broadcast_to``; on NumPy, where that takes longer than a small op, made from strides directly."""
     if xp is not np or not array.flags.c_contiguous:
         return xp.broadcast_to(array, shape)
@@ -197,7 +199,7 @@ _generator = np.random.default_rng()
 
 def seed(n: int) -> None:
     """Seed every random draw of minigrad: initial weights, dropout masks. The same seed gives the same values on every
-    backend, because draws are made on the host. One generator serves all threads: which of them draws first is chance."""
+    backend, because draws are made on the host. One generator serves all threads: which of them draws first is random."""
     global _generator
     _generator = np.random.default_rng(n)
 

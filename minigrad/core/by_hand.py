@@ -14,11 +14,12 @@ from typing import Any
 
 from ..kernels import half
 from . import backend, donation
-from .backend import NAMESPACES
+from .backend import NAMESPACES, Array, Namespace
+from .calls import call, general_way
 from .errors import describe, error
-from .plan import Primitive
-from .primitive import as_function, call
-from .tensor import Line, Tensor
+from .plan import Parameters, Primitive
+from .primitive import as_function
+from .tensor import Line, Tensor, Value
 
 
 class ByHand(Primitive):
@@ -32,14 +33,22 @@ class ByHand(Primitive):
         for name in self.given_by_us:
             self.keywords.remove(name)
             self.defaults.pop(name, None)
+        shown = [q for q in self.signature.parameters.values() if q.name not in self.given_by_us]
+        self.signature = self.signature.replace(parameters=shown)
         self.save_names = self._named_subset("save", save, 0, {*self.inputs, *self.keywords})
-        self.backward_names = self._named_subset("backward", backward, 2, {*self.inputs, *self.keywords, "out"})
-        self.joint = self._joint(backward)
-        given = [f"{n}=" * k + (f"d[{self.inputs.index(n)}]" if n in self.inputs else f"m[{n!r}]") for n, k in self.save_names]
-        self.run_save: Callable[[Any, Any], Any] = eval(f"lambda d, m: save({', '.join(given)})", {"save": save})
+        self.joint = self._jointly
+        self.use(backward)
         self.overwrites = None if overwrites is None else self._overwritten(overwrites)
 
-    def _named_subset(self, what: str, f: Callable[..., Any], skip: int, known: set[str]) -> list[tuple[str, bool]]:
+    def use(self, backward: Callable[..., Any]) -> None:
+        """Make `backward` the op's; what lines keep is what it uses, and what `save` needs once more."""
+        self.backward, self.backward_names = backward, self._named_subset("backward", backward, 2, {*self.inputs, *self.keywords, "out"})
+        more = [n for n, _ in self.save_names if n not in self.rebuild]
+        more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n != "saved"]
+        used = {n for n, _ in self.backward_names}
+        self.more_kept = tuple(dict.fromkeys(n for n in more if n not in used))
+
+    def _named_subset(self, what: str, f: Callable[..., Any], skip: int, known: set[str]) -> Parameters:
         names = self.parameters_of(f, skip)
         extra = [n for n, _ in names if n not in known]
         if extra:
@@ -48,43 +57,44 @@ class ByHand(Primitive):
         return names
 
     def _overwritten(self, name: str) -> int:
-        kept = [n for n in self.inputs if n in {k for k, _ in self.parameters_of(self.joint, 2)}]  # type: ignore[arg-type]
+        kept = [n for n in self.inputs if n in {*(k for k, _ in self.backward_names), *self.more_kept}]
         if name not in self.inputs or name in kept or "into" not in self.given_by_us:
             raise error(TypeError, f"@by_hand {self.name}", got=f"overwrites={name!r}; its inputs are {self.inputs}, of which it keeps {kept}",
                         needs="an input that the tape does not keep, and a forward with the keyword `into`",
                         fix="keep `out` instead, and give `rebuild` a way back to the input")
         return self.inputs.index(name)
 
-    def _joint(self, backward: Callable[..., Any]) -> Callable[..., Any]:
-        """`backward` with every kept name visible in its signature: what it uses, and what `save` needs once more."""
-        names = [n for n, _ in self.backward_names]
-        more = [n for n, _ in self.save_names if n not in names and n not in self.rebuild]
-        more += [n for f in self.rebuild.values() for n, _ in self.parameters_of(f, 0) if n not in {*names, *more, "saved"}]
-        keep: dict[str, Any] = {}
-        given = f"g, saved, {', '.join(f'{n}={n}' if k else n for n, k in self.backward_names)}"
-        exec(f"def joint(g, saved, {', '.join([*names, *dict.fromkeys(more)])}): "
-             f"return fused({given}) or backward({given}) if type(saved) is not OfHalf else half(lambda *a, **k: fused(*a, **k) or backward(*a, **k), {given})",
-             {"fused": self._fused_backward, "backward": backward, "OfHalf": half.OfHalf, "half": half.backward}, keep)
-        return keep["joint"]
+    def _jointly(self, g: Value, saved: Any, *kept: Value, **keywords: Any) -> tuple[Value, ...]:
+        """The rule of all inputs: the backward, which sees float32 where an input is float16."""
+        if type(saved) is half.OfHalf:
+            return half.backward(self._one_backward, g, saved, *kept, **keywords)
+        return (self.backward if self.fused is None else self._one_backward)(g, saved, *kept, **keywords)
 
-    def _fused_backward(self, g: Any, saved: Any, *kept: Any, **keywords: Any) -> tuple[Any, ...] | None:
-        xp = NAMESPACES.get(type(g)) if self.fused is not None else None  # None while a tape records
-        return None if xp is None else self.fused.backward(xp, g, saved, *kept, **keywords)
+    def _one_backward(self, g: Value, saved: Any, *kept: Value, **keywords: Any) -> tuple[Value, ...]:
+        """What is fused, where there is that and it applies; else what was derived by hand."""
+        if self.fused is not None:
+            xp = NAMESPACES.get(type(g))  # None while a tape records
+            found = None if xp is None else self.fused.backward(xp, g, saved, *kept, **keywords)
+            if found is not None:
+                return found
+        return self.backward(g, saved, *kept, **keywords)
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+    def forward_with_cache(self, xp: Namespace, arrays: Sequence[Array], meta: dict[str, Any], given: Sequence[Value]) -> tuple[Any, Any]:
         if arrays and half.is_half(arrays[0]):
             return half.forward(self.forward_with_cache, xp, arrays, meta)
         if self.fused is not None and (found := self.fused.forward(xp, *arrays, **meta)) is not None:
             return found
-        cache = self.run_save(arrays, meta)
+        cache = self.saved_by(dict(zip(self.inputs, arrays)), meta)
         more = {"saved": cache} if "saved" in self.given_by_us else {}
         if self.overwrites is not None:
             more["into"] = donation.offer(xp, given[self.overwrites], self.name)
         return self.forward(xp, *arrays, **meta, **more), cache
 
-    def _saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
-        known = {**inputs, **meta}
-        return self.save(*(known[n] for n, by_keyword in self.save_names if not by_keyword), **{n: known[n] for n, by_keyword in self.save_names if by_keyword})
+    def saved_by(self, inputs: dict[str, Any], meta: dict[str, Any]) -> Any:
+        """What `save` makes of these inputs and keywords, by name."""
+        known = {**inputs, **meta} if meta else inputs
+        given = [known[n] for n, by_keyword in self.save_names if not by_keyword]
+        return self.save(*given) if len(given) == len(self.save_names) else self.save(*given, **{n: known[n] for n, k in self.save_names if k})
 
     def rebuild_inputs(self, kept: dict[str, Any], meta: dict[str, Any], line: Line) -> None:
         """Where the op keeps its output: recover the input from it, tied to the parent's line."""
@@ -97,8 +107,8 @@ class ByHand(Primitive):
 
     def recompute_cache(self, kept: dict[str, Any], meta: dict[str, Any], cache: Any) -> Any:
         if type(cache) is not half.OfHalf:
-            return self._saved_by(kept, meta)
-        return half.of_half(self._saved_by(half.widened_all(kept), half.widened_all(meta)), cache.half)
+            return self.saved_by(kept, meta)
+        return half.of_half(self.saved_by(half.widened_all(kept), half.widened_all(meta)), cache.half)
 
 
 def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: dict[str, Callable[..., Any]] | None = None,
@@ -134,7 +144,7 @@ def by_hand(*, save: Callable[..., Any], backward: Callable[..., Any], rebuild: 
     """
     def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
         p = ByHand(forward, save, backward, rebuild or {}, overwrites, fused)
-        return as_function(p, lambda *args, **meta: call(p, args, meta)[0])
+        return as_function(p, general_way(p))
     return decorate
 
 

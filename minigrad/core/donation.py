@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import ownership, storage
-from .backend import Array
+from .backend import Array, Namespace
 from .errors import TapeError, error
 from .tensor import Tensor, state
 
@@ -66,7 +66,7 @@ def _free(donor: Any) -> bool:
     return bool(flags.owndata and flags.c_contiguous and getattr(flags, "writeable", True))
 
 
-def offer(xp: Any, donor: Any, op: str) -> Callable[[], Array]:
+def offer(xp: Namespace, donor: Any, op: str) -> Callable[[], Array]:
     """The function `into` that a forward calls for the array to write its output into.
 
     It returns the array of the input `donor` itself, where that is free (from then on the Tensor is `Taken`), or a new one

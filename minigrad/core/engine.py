@@ -15,7 +15,7 @@ from . import backend, ownership, storage
 from .backend import NAMESPACES, Array
 from .errors import TapeError, describe, error
 from .state import watching
-from .tensor import FREED, Line, Tensor, no_grad, state
+from .tensor import FREED, Line, Tensor, Value, no_grad, state
 
 _by_index = attrgetter("index")
 
@@ -41,17 +41,17 @@ def _leading_to(targets: set[Line], lines: Sequence[Line]) -> set[Line]:
     return needed
 
 
-def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create_graph: bool, retain_graph: bool) -> dict[Line, Any]:
+def _run(roots: Sequence[tuple[Line, Value]], targets: set[Line] | None, *, create_graph: bool, retain_graph: bool) -> dict[Line, Value]:
     """Propagate the roots' cotangents. Returns the gradients of `targets` (None: deposits into all leaves instead).
 
     Cotangents are raw arrays, or Tensors under create_graph.
     """
     lines = reachable(line for line, _ in roots)
     needed = None if targets is None else _leading_to(targets, lines)
-    grads: dict[Line, Any] = {}
+    grads: dict[Line, Value] = {}
     for line, g in roots:
         grads[line] = g if line not in grads else grads[line] + g
-    found: dict[Line, Any] = {}
+    found: dict[Line, Value] = {}
     storage.look_everywhere()
     lines.reverse()
     for line in lines:
@@ -99,7 +99,7 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
                 if type(results) is not tuple or len(results) != len(where):
                     what = f"{len(results)} gradients" if type(results) is tuple else describe(results)
                     raise error(TapeError, f"backward of {plan.name}", got=what,
-                                needs=f"a tuple of {len(where)}: one gradient (or None) an input", fix="return them in the order of the op's inputs")
+                                needs=f"a tuple of {len(where)}: one gradient (or None) per input", fix="return them in the order of the op's inputs")
                 for i, d in zip(where, results, strict=True):
                     if parents[i] is not None:
                         _deliver(grads, line, parents[i], d)
@@ -109,7 +109,7 @@ def _run(roots: Sequence[tuple[Line, Any]], targets: set[Line] | None, *, create
     return found
 
 
-def _deliver(grads: dict[Line, Any], line: Line, parent: Line, d: Any) -> None:
+def _deliver(grads: dict[Line, Value], line: Line, parent: Line, d: Value) -> None:
     """Add `d`, which a rule of `line` returned, to the gradient of `parent`, if it fits."""
     if d is None:
         return
@@ -126,7 +126,7 @@ def _deliver(grads: dict[Line, Any], line: Line, parent: Line, d: Any) -> None:
     grads[parent] = d if before is None else before + d
 
 
-def _noted(line: Line, notes: dict[str, Any], g: Any, deposit: bool) -> Any:
+def _noted(line: Line, notes: dict[str, Any], g: Value, deposit: bool) -> Value:
     """Run the hooks of a line on its complete gradient, then fill a retained ``.grad`` (not in `grad`, which fills none)."""
     for hook in tuple(notes.get("hooks", ())):
         mine = g
@@ -147,14 +147,14 @@ def _noted(line: Line, notes: dict[str, Any], g: Any, deposit: bool) -> Any:
     return g
 
 
-def _filled(line: Line, parts: list[Any], create_graph: bool) -> tuple[Any, ...]:
+def _filled(line: Line, parts: list[Value], create_graph: bool) -> tuple[Value, ...]:
     """The cotangents of an op with several outputs, zeros where an output was not used."""
     xp = NAMESPACES[type(next(p._data if isinstance(p, Tensor) else p for p in parts if p is not None))]
     zeros = (xp.zeros(shape, dtype) for shape, dtype in line.shape)
     return tuple((Tensor(z) if create_graph else z) if p is None else p for p, z in zip(parts, zeros, strict=True))
 
 
-def _deposit(tensor: Tensor | None, box: list[Any]) -> None:
+def _deposit(tensor: Tensor | None, box: list[Value]) -> None:
     """Accumulate the one gradient in `box` into ``tensor.grad``, out of place; a gradient never shares memory with anything else."""
     if tensor is None:  # nobody holds the variable any more
         return
@@ -168,18 +168,18 @@ def _deposit(tensor: Tensor | None, box: list[Any]) -> None:
 
 
 def _of_its_own(g: Tensor) -> Tensor:
-    """A gradient under create_graph: on the tape it cannot be written to, a constant gets memory of its own."""
+    """A gradient under create_graph: on the tape it cannot be written to, a constant gets its own memory."""
     return g if g._line is not None else Tensor(g._data.copy())
 
 
-def _own_array(box: list[Any]) -> Array:
+def _own_array(box: list[Value]) -> Array:
     """The array in `box` itself if it owns its memory and nobody else holds it, else a copy."""
     if type(box[0]) not in NAMESPACES:
         return backend.np.asarray(box[0])
     return box[0] if box[0].base is None and not ownership.others(box) else box[0].copy()
 
 
-def _wrong_gradient(line: Line, parent: Line, d: Any) -> Exception:
+def _wrong_gradient(line: Line, parent: Line, d: Value) -> Exception:
     return error(TapeError, f"rule of {line.op}", got=f"{describe(d)} as the gradient of an input",
                  needs=f"shape {parent.shape} and dtype {parent.dtype}, as the input",
                  fix="sum over broadcast axes (or make the op with @minigrad.elementwise, which broadcasts visibly), and keep the dtype")
@@ -195,7 +195,7 @@ def _refuse_if_overwritten(line: Line) -> None:
 
 # -- the public calls -------------------------------------------------------------------------------------------------------
 
-def _cotangent(y: Tensor, gradient: Any, what: str) -> Any:
+def _cotangent(y: Tensor, gradient: Any, what: str) -> Tensor:
     if not isinstance(y, Tensor):
         raise error(TypeError, what, got=describe(y), needs="a Tensor", fix="compute it from Tensors")
     if y._line is None:
@@ -256,7 +256,7 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
         allow_unused: None for an input that `y` does not depend on, instead of an error.
 
     Returns:
-        A tuple of Tensors, one an input (or None), each of its input's shape and dtype.
+        A tuple of Tensors, one per input (or None), each of its input's shape and dtype.
 
     >>> import minigrad as mg
     >>> x = mg.tensor(2.0, requires_grad=True)
@@ -274,10 +274,10 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
         if not isinstance(x, Tensor) or x._line is None:
             raise error(TapeError, "grad", got=describe(x) + ("" if not isinstance(x, Tensor) else " that does not require grad"),
                         needs="inputs on the tape", fix="create them with requires_grad=True before the computation")
-    roots: list[tuple[Line, Any]] = []
+    roots: list[tuple[Line, Value]] = []
     for out, c in zip(outputs, cotangents, strict=True):
-        g = _cotangent(out, c, "grad")
-        roots.append((out._line, g if create_graph else g._data))  # type: ignore[arg-type]
+        start = _cotangent(out, c, "grad")
+        roots.append((out._line, start if create_graph else start._data))  # type: ignore[arg-type]
     targets = {x._line for x in xs}
     with _recording(create_graph):
         found = _run(roots, targets, create_graph=create_graph,  # type: ignore[arg-type]
@@ -300,7 +300,7 @@ def grad(y: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], gradie
 
 # -- names ------------------------------------------------------------------------------------------------------------------
 
-def named(name: str, x: Any) -> Any:
+def named(name: str, x: Value) -> Value:
     """Give the tape line of `x` a name, by which drawings, `record` and the derivation checker know it. Returns `x`.
 
     A line has one name; a second one adds an identity line. Constants and raw arrays pass through.

@@ -37,7 +37,7 @@ def error(kind: type[E], op: str, *, got: str, needs: str, fix: str) -> E:
 
 
 def left_out(op: str, name: str, value: object, default: object, fix: str) -> None:
-    """Refuse an argument that PyTorch has and minigrad has not, unless it has PyTorch's default: then nothing is lost.
+    """Refuse an argument that PyTorch has and minigrad does not have, unless it has PyTorch's default: then nothing is lost.
 
     >>> left_out("Embedding", "sparse", False, False, "dense gradients")
     >>> left_out("Embedding", "sparse", True, False, "dense gradients: leave it out")
@@ -75,7 +75,7 @@ OTHER_NAMES = {"absolute": "abs", "amax": "max", "amin": "min", "around": "round
 def op_named(name: str) -> str | None:
     """How a user calls the op of this name ("minigrad.exp") or of NumPy's other name for it, or None if minigrad has no such op."""
     name = OTHER_NAMES.get(name, name)
-    ops = sys.modules.get("minigrad.ops")  # above this file, and there by the time that anything goes wrong
+    ops = sys.modules.get("minigrad.ops")  # above this file, but imported before anything can go wrong
     return f"minigrad.{name}" if callable(getattr(ops, name, None)) and not name.startswith("_") else None
 
 

@@ -11,11 +11,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .backend import NAMESPACES, Array
+from .backend import NAMESPACES, Array, Namespace
 from .errors import error
-from .tensor import Line, Tensor
+from .tensor import Line, Tensor, Value
 
 Align = Callable[["Primitive", list[Any]], list[Any]]
+Get = Callable[[Sequence[Any], Any, dict[str, Any], Any], Any]  # from the arrays, the output, the keywords and the cache of a call
+Parameters = Sequence[tuple[str, bool]]  # names in order, and whether each is passed by keyword
 
 
 registry: dict[str, Primitive] = {}  # minigrad's own primitives: each must have a case in the tests
@@ -32,7 +34,8 @@ class Primitive:
         self.variadic: str | None = None
         self.keywords: list[str] = []
         self.defaults: dict[str, Any] = {}
-        for p in list(inspect.signature(forward).parameters.values())[1:]:
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        for p in parameters:
             if p.kind is p.VAR_POSITIONAL:
                 self.variadic = p.name
             elif p.kind is p.KEYWORD_ONLY:
@@ -41,6 +44,8 @@ class Primitive:
                     self.defaults[p.name] = p.default
             else:
                 self.inputs.append(p.name)
+        # what help() shows: an input may be a Tensor, an array or a number, whatever the forward is given
+        self.signature = inspect.Signature([p if p.kind is p.KEYWORD_ONLY else p.replace(annotation=p.empty) for p in parameters])
         if (forward.__module__ or "").startswith("minigrad."):
             registry[self.name] = self
         unknown = set(rules) - {*self.inputs, self.variadic}
@@ -48,10 +53,12 @@ class Primitive:
             raise error(TypeError, f"@primitive {self.name}", got=f"rules for {sorted(unknown)}", needs=f"names among its inputs {self._input_names()}",
                         fix="name each rule after the input whose gradient it computes")
 
-    # by-hand ops override the next three
-    joint: Callable[..., Any] | None = None
+    # by-hand ops override the next five
+    joint: Callable[..., Any] | None = None  # the rule of all inputs at once: joint(cotangent, cache, ...)
+    backward_names: Parameters = ()  # its parameters after these two
+    more_kept: Sequence[str] = ()  # what else a line keeps
 
-    def forward_with_cache(self, xp: Any, arrays: Sequence[Any], meta: dict[str, Any], given: Sequence[Any]) -> tuple[Any, Any]:
+    def forward_with_cache(self, xp: Namespace, arrays: Sequence[Array], meta: dict[str, Any], given: Sequence[Value]) -> tuple[Any, Any]:
         """Run the forward on `arrays`, those of `given`; the second value is what `save` returned (None here)."""
         return self.forward(xp, *arrays, **meta), None
 
@@ -70,7 +77,7 @@ class Primitive:
     def _input_names(self) -> list[str]:
         return [*self.inputs, *([f"*{self.variadic}"] if self.variadic else [])]
 
-    def parameters_of(self, rule: Callable[..., Any], skip: int) -> list[tuple[str, bool]]:
+    def parameters_of(self, rule: Callable[..., Any], skip: int) -> Parameters:
         """(name, passed by keyword) of the parameters of `rule` after the first `skip`."""
         ps = list(inspect.signature(rule).parameters.values())[skip:]
         return [(p.name, p.kind is p.KEYWORD_ONLY) for p in ps]
@@ -80,64 +87,69 @@ class Plan:
     """What a line of one primitive keeps, and how its rules are called, given which inputs require grad.
 
     `collect(arrays, out, meta, cache)` builds the tuple `saved`; `steps` lists (input positions, call) where
-    ``call(cotangent, saved)`` runs one rule. Both are assembled once from the rules' parameter names.
+    ``call(cotangent, saved)`` runs one rule. Both are put together once, from the rules' parameter names.
     """
 
     is_leaf = is_output = False
 
     def __init__(self, primitive: Primitive, mask: int, count: int) -> None:
         self.primitive, self.name = primitive, primitive.name
-        self.slots: list[tuple[str, str, Any]] = []  # (parameter name, kind, input position or keyword)
-        self._codes: list[str] = []
+        self.slots: list[tuple[str, str, Any]] = []  # of `saved`: (parameter name, kind, input position or keyword)
         wanted = [i for i in range(count) if mask >> i & 1]
         fixed = len(primitive.inputs)
         steps: list[tuple[int | tuple[int, ...], Callable[[Any, Any], Any]]] = []
         if primitive.joint is not None:
-            steps.append((tuple(range(count)), self._compile(primitive.joint, skip=2, joint=True)))
+            cache = self._slot("cache", "cache", None)
+            steps.append((tuple(range(count)), self._calling(primitive.joint, primitive.backward_names, cache)))
+            for name in primitive.more_kept:
+                self._find(name)
         else:
             for i in wanted:
                 if i < fixed and primitive.inputs[i] in primitive.rules:
-                    steps.append((i, self._compile(primitive.rules[primitive.inputs[i]], skip=1)))
+                    steps.append((i, self._calling(rule := primitive.rules[primitive.inputs[i]], primitive.parameters_of(rule, 1))))
             if primitive.variadic in primitive.rules and any(i >= fixed for i in wanted):
-                steps.append((tuple(range(fixed, count)), self._compile(primitive.rules[primitive.variadic], skip=1)))
+                steps.append((tuple(range(fixed, count)), self._calling(rule := primitive.rules[primitive.variadic], primitive.parameters_of(rule, 1))))
         self.steps = tuple(steps)
         self.kept_positions = {k for _, kind, i in self.slots for k in (range(fixed, count) if kind == "arrays" else [i]) if kind in ("array", "arrays")}
-        # the tuple of everything the rules asked for, as one expression over arrays d, output, keywords m and cache
-        self.collect: Callable[[Any, Any, Any, Any], tuple[Any, ...]] = eval(f"lambda d, out, m, cache: ({''.join(c + ', ' for c in self._codes)})")
+        self.collect = _collecting([(kind, key) for _, kind, key in self.slots])
 
-    def _compile(self, rule: Callable[..., Any], skip: int, joint: bool = False) -> Callable[[Any, Any], Any]:
-        """``lambda g, s: rule(g, s[0], s[2])``: the rule with its parameters looked up in the saved tuple."""
-        given = ["g"]
-        if joint:
-            given.append(f"s[{self._slot('cache', 'cache', None, 'cache')}]")
-        for name, by_keyword in self.primitive.parameters_of(rule, skip):
-            where = f"s[{self._find(name)}]"
-            given.append(f"{name}={where}" if by_keyword else where)
-        return eval(f"lambda g, s: rule({', '.join(given)})", {"rule": rule})
+    def _calling(self, rule: Callable[..., Any], parameters: Parameters, *first: int) -> Callable[[Any, Any], Any]:
+        """call(cotangent, saved): the rule with its parameters looked up in the saved tuple, those at `first` before the others."""
+        at = [*first, *(self._find(name) for name, by_keyword in parameters if not by_keyword)]
+        named = [(name, self._find(name)) for name, by_keyword in parameters if by_keyword]
+        if named:
+            return lambda g, s: rule(g, *[s[i] for i in at], **{name: s[i] for name, i in named})
+        match at:  # the usual numbers of parameters are written out, because every line of a backward comes by here
+            case []:
+                return lambda g, s: rule(g)
+            case [i]:
+                return lambda g, s: rule(g, s[i])
+            case [i, j]:
+                return lambda g, s: rule(g, s[i], s[j])
+            case [i, j, k]:
+                return lambda g, s: rule(g, s[i], s[j], s[k])
+        return lambda g, s: rule(g, *[s[i] for i in at])
 
-    def _slot(self, name: str, kind: str, key: Any, code: str) -> int:
+    def _slot(self, name: str, kind: str, key: Any) -> int:
         if (name, kind, key) not in self.slots:
             self.slots.append((name, kind, key))
-            self._codes.append(code)
         return self.slots.index((name, kind, key))
 
     def _find(self, name: str) -> int:
         p = self.primitive
         base, _, suffix = name.rpartition("_")
         if name == "out":
-            return self._slot(name, "out", None, "out")
+            return self._slot(name, "out", None)
         if name in p.inputs:
-            i = p.inputs.index(name)
-            return self._slot(name, "array", i, f"d[{i}]")
+            return self._slot(name, "array", p.inputs.index(name))
         if name in p.keywords:
-            return self._slot(name, "meta", name, f"m[{name!r}]")
-        start = len(p.inputs)
+            return self._slot(name, "meta", name)
         if name == p.variadic:
-            return self._slot(name, "arrays", start, f"tuple(d[{start}:])")
+            return self._slot(name, "arrays", len(p.inputs))
         if suffix in ("shape", "dtype") and base in p.inputs:
-            return self._slot(name, suffix, p.inputs.index(base), f"d[{p.inputs.index(base)}].{suffix}")
+            return self._slot(name, suffix, p.inputs.index(base))
         if suffix in ("shape", "dtype") and base == p.variadic:
-            return self._slot(name, suffix, base, f"tuple([a.{suffix} for a in d[{start}:]])")
+            return self._slot(name, f"{suffix}s", len(p.inputs))
         raise error(TypeError, f"rule of {p.name}", got=f"a parameter {name!r}",
                     needs=f"'out', an input {p._input_names()}, INPUT_shape, INPUT_dtype, or a keyword {p.keywords}",
                     fix="rename the rule's parameter to what it should receive")
@@ -173,6 +185,46 @@ class Plan:
                 if kind == "array":
                     values[k] = kept[name]
         return tuple(values)
+
+
+def _collecting(slots: list[tuple[str, Any]]) -> Callable[[Sequence[Any], Any, dict[str, Any], Any], tuple[Any, ...]]:
+    """collect(arrays, out, meta, cache): the tuple of what the slots (kind, key) hold."""
+    match slots:  # what most lines keep is written out, because every line that is recorded comes by here
+        case []:
+            return lambda d, out, m, cache: ()
+        case [("array", i)]:
+            return lambda d, out, m, cache: (d[i],)
+        case [("array", i), ("array", j)]:
+            return lambda d, out, m, cache: (d[i], d[j])
+        case [("out", _)]:
+            return lambda d, out, m, cache: (out,)
+        case [("shape", i)]:
+            return lambda d, out, m, cache: (d[i].shape,)
+    match gets := [_getter(kind, key) for kind, key in slots]:
+        case [one]:
+            return lambda d, out, m, cache: (one(d, out, m, cache),)
+        case [one, two]:
+            return lambda d, out, m, cache: (one(d, out, m, cache), two(d, out, m, cache))
+        case [one, two, three]:
+            return lambda d, out, m, cache: (one(d, out, m, cache), two(d, out, m, cache), three(d, out, m, cache))
+    return lambda d, out, m, cache: tuple([get(d, out, m, cache) for get in gets])
+
+
+def _getter(kind: str, key: Any) -> Get:
+    match kind:
+        case "array":
+            return lambda d, out, m, cache: d[key]
+        case "arrays":
+            return lambda d, out, m, cache: tuple(d[key:])
+        case "shape" | "dtype":
+            return lambda d, out, m, cache: getattr(d[key], kind)
+        case "shapes" | "dtypes":
+            return lambda d, out, m, cache: tuple([getattr(a, kind[:-1]) for a in d[key:]])
+        case "meta":
+            return lambda d, out, m, cache: m[key]
+        case "out":
+            return lambda d, out, m, cache: out
+    return lambda d, out, m, cache: cache
 
 
 # -- several outputs: one line for the op, and one for each output ----------------------------------------------------------

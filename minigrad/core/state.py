@@ -1,4 +1,4 @@
-"""What each thread has of its own: is it recording, is it checking, who watches its ops."""
+"""What each thread has for itself: is it recording, is it checking, who watches its ops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import describe, error
 
 
 class _State(threading.local):
-    """What each thread has of its own: a ``with`` block changes it for the thread that runs the block, and for no other."""
+    """What each thread has for itself: a ``with`` block changes it for the thread that runs the block, and for no other."""
 
     recording = True  # are ops written to the tape?
     checking = False  # inside a gradient check: Modules leave their running statistics alone

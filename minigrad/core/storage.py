@@ -3,7 +3,7 @@
 Every tape line carries the tick at which it was recorded. A library write (optimizer step, load, ``x[...] = v``) stamps
 the buffer with a new tick. A line whose kept array was stamped *after* the line was recorded would differentiate at the
 wrong place, so backward refuses and names the writer. A step without writes between forward and backward costs one
-comparison a line.
+comparison per line.
 
 Writes that bypass the library through ``x.data`` of a leaf (``x.data[0] = 5``) leave no stamp. Handing out a NumPy buffer
 therefore marks it *exposed*, and from then on its checksum is compared whenever an op uses it and before a backward. That ends
@@ -19,6 +19,7 @@ import zlib
 from typing import Any
 
 from . import backend
+from .backend import Array
 
 _clock = itertools.count(1)
 tick = _clock.__next__
@@ -29,7 +30,7 @@ _checksums: dict[int, int | None] = {}  # id of an exposed owner -> checksum at 
 _alive: dict[int, Any] = {}  # id -> weak reference, which removes both entries when the buffer goes
 
 
-def _watch(owner: Any) -> int:
+def _watch(owner: Array) -> int:
     key = id(owner)
     if key not in _alive:
         def forget(_: Any, key: int = key) -> None:
@@ -39,7 +40,7 @@ def _watch(owner: Any) -> int:
     return key
 
 
-def record_write(array: Any, writer: str) -> None:
+def record_write(array: Array, writer: str) -> None:
     """Stamp the buffer behind `array`: `writer` has changed it now."""
     global last_write
     owner = backend.owner(array)
@@ -50,13 +51,13 @@ def record_write(array: Any, writer: str) -> None:
         _checksums[key] = _checksum(owner)
 
 
-def written_since(array: Any, index: int) -> str | None:
+def written_since(array: Array, index: int) -> str | None:
     """Name of the writer that changed `array` after tick `index`, or None."""
     stamp = _writes.get(id(backend.owner(array)))
     return stamp[1] if stamp is not None and stamp[0] > index else None
 
 
-def expose(array: Any, idle: bool = False) -> None:
+def expose(array: Array, idle: bool = False) -> None:
     """The caller is about to hand out a writable NumPy buffer. `idle`: only its Tensor holds it, and no tape line."""
     if backend.NAMESPACES.get(type(array)) is backend.np:
         owner = backend.owner(array)
@@ -69,7 +70,7 @@ def expose(array: Any, idle: bool = False) -> None:
             _checksums[key] = _checksum(owner)
 
 
-def look(array: Any, idle: bool = False) -> None:
+def look(array: Array, idle: bool = False) -> None:
     """Compare an exposed buffer with its last checksum; a difference is stamped as a raw write.
 
     `idle`: only its Tensor holds it. Then nobody can write any more, and it is no longer watched.
@@ -90,7 +91,7 @@ def look_everywhere() -> None:
             _look(key, owner)
 
 
-def _look(key: int, owner: Any, last: bool = False) -> None:
+def _look(key: int, owner: Array, last: bool = False) -> None:
     global last_write
     before = _checksums.get(key)
     now = None if before is None and last else _checksum(owner)
@@ -103,6 +104,6 @@ def _look(key: int, owner: Any, last: bool = False) -> None:
         _checksums[key] = now
 
 
-def _checksum(owner: Any) -> int:
+def _checksum(owner: Array) -> int:
     flat = owner if owner.flags.c_contiguous else owner.T if owner.flags.f_contiguous else backend.np.ascontiguousarray(owner)
     return zlib.crc32(flat.view(backend.np.uint8).data if flat.ndim else flat.tobytes()) if flat.size else 0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from . import backend, ownership, storage
-from .backend import Array
+from .backend import Array, DType
 from .errors import TapeError, describe, error, op_named
 from .state import no_grad as no_grad
 from .state import state as state
+from .storage import tick
 
+Value: TypeAlias = Any  # what ops take and give: Tensors, raw arrays (as in rules), and beside them numbers
 FREED: tuple[Any, ...] = ("freed",)  # what a used line keeps
 
 
@@ -25,7 +27,7 @@ class Line:
     __slots__ = ("__weakref__", "_notes", "dtype", "index", "parents", "plan", "saved", "shape")
 
     def __init__(self, plan: Any, parents: tuple[Line | None, ...], saved: Any, shape: Any, dtype: Any) -> None:
-        self.index = storage.tick()
+        self.index = tick()
         self.plan = plan
         self.parents = parents  # None where an input was a constant
         self.saved = saved
@@ -156,7 +158,7 @@ class Tensor(Methods):
         return self._data.shape
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """dtype of the array."""
         return self._data.dtype
 
@@ -180,8 +182,8 @@ class Tensor(Methods):
         """Name of the backend that owns the array."""
         return backend.name_of(self._data)
 
-    def numpy(self) -> Any:
-        """A NumPy array of its own with the values (from a GPU: waits for it and copies)."""
+    def numpy(self) -> Array:
+        """A new NumPy array with the values (from a GPU: waits for it and copies)."""
         array = backend.to_numpy(self._data)
         return array.copy() if array is self._data else array
 
@@ -260,8 +262,8 @@ class Tensor(Methods):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Hook:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned Tensor replaces it.
 
-        The hook's argument is a copy of its own: what the hook writes into it becomes this tensor's gradient, and no other's.
-        Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something else than the
+        The hook's argument is a copy: what the hook writes into it becomes this tensor's gradient, and no other's.
+        Returns a handle: ``handle.remove()``, or ``handle()``, removes the hook. A hook that changes the gradient makes it something other than the
         derivative: gradient checks will (rightly) fail.
         """
         line = self._need_line("register_hook")
@@ -439,7 +441,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, backend: s
     return made
 
 
-def _from_lists(data: Any) -> Any:
+def _from_lists(data: Any) -> Array:
     _refuse_losses(data)
     try:
         array = _backend.np.array(data)

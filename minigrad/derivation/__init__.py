@@ -1,6 +1,6 @@
 """The derivation checker: a derivative derived by hand, judged line by line, and which term is wrong.
 
-A derivation is a set of functions ``d_<name>``, one a line. Their argument names say what they use: inputs, keywords and
+A derivation is a set of functions ``d_<name>``, one per line. Their argument names say what they use: inputs, keywords and
 named values of the composed form, and adjoints ``d_<other>`` of values further down. Every line is judged alone, with the
 tape's own adjoints as its arguments, so that one mistake never spoils the lines after it.
 

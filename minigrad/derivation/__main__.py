@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..command import run_command
 from . import Limits, Report, TaskError, available, check, load_task
 
 
@@ -43,4 +44,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -263,7 +263,7 @@ def _epsilon(trials: Sequence[Trial], k: int) -> Iterator[Change]:
     def in_one_place(how: str, at: tuple[int, int, int], t: Trial) -> Array:
         terms = _with_epsilon(t, keyword, how)
         return NOTHING if terms is None else _swapped(t, k, at, lambda old: terms[k].paths[at[0]][at[1]].line.saved[at[2]])
-    for how, words in (("none", "ε is missing"), ("outside", "ε stands outside of the root"), ("negative", "ε has the wrong sign")):
+    for how, words in (("none", "ε is missing"), ("outside", "ε is outside of the root"), ("negative", "ε has the wrong sign")):
         yield Change("epsilon misplaced", words, partial(everywhere, how))
         for p, path in enumerate(trials[0].terms[k].paths if k >= 0 else ()):
             for e, edge in enumerate(path):

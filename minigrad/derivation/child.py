@@ -1,7 +1,7 @@
 """A child process with limits: what it is asked, what it answers, what it prints, and why it ended.
 
-Answers are a line of JSON and raw bytes each, in a pipe of their own. What the child prints goes into another pipe: the
-beginning is kept, the rest is read and dropped, so that no amount of it fills a disk or blocks the child.
+Each answer is a line of JSON and raw bytes, in a pipe for answers alone. What the child prints goes into another pipe: the
+beginning is kept, the rest is read and dropped, so that it never fills a disk or blocks the child.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from typing import Any, NamedTuple
 
 CAN_FORK = hasattr(os, "fork") and sys.platform != "win32"
 MOST_PRINTED = 4000  # bytes that are kept
-LAST = ("missing", "error", "stopped", "end")  # after one of these nothing comes
+LAST = ("missing", "error", "stopped", "end")  # nothing comes after one of these
 
-_held: list[int] = []  # in a child: its own ends of pipes, which a child of its own must not have
+_held: list[int] = []  # in a child: its own ends of pipes, which a grandchild must not have
 
 Message = tuple[dict[str, Any], bytes]
 Send = Callable[[dict[str, Any], bytes], None]
@@ -60,7 +61,7 @@ class Child:
         ordering, orders = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        self.pid = _fork()
         if self.pid == 0:
             try:
                 for fd in (answers, prints, orders, *_held):
@@ -88,7 +89,7 @@ class Child:
         self.status, self.alive = 0, True
 
     def ask(self, order: dict[str, Any]) -> None:
-        """Write an order for the child; one that is gone does not hear it."""
+        """Write an order for the child; one that is gone does not get it."""
         with contextlib.suppress(OSError):
             os.write(self._orders, json.dumps(order).encode() + b"\n")
 
@@ -142,7 +143,7 @@ class Child:
         return True
 
     def _message(self) -> Message | None:
-        """The next message, if it is here whole. What is no message, because the child wrote into every descriptor, is left out."""
+        """The next message, if it is complete. What is not a message, because the child wrote into every descriptor, is left out."""
         while True:
             line, found, rest = self._data.partition(b"\n")
             if not found:
@@ -176,8 +177,18 @@ class Child:
         return said.decode("utf-8", "replace")
 
 
+def _fork() -> int:
+    """Fork, without the warning of Python 3.12 that a child may wait forever, for a lock that another thread held.
+
+    `Child.listen` expects that of every child: it ends one that does not answer in time, and says so.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        return os.fork()
+
+
 def in_child(work: Callable[[Send], None], limits: Limits) -> Answer:
-    """What ``work(send)`` says in a child of its own."""
+    """What ``work(send)`` says in a new child."""
     child = Child(lambda send, _: work(send), limits.seconds, limits.megabytes)
     try:
         return child.listen(limits.seconds)
@@ -196,7 +207,7 @@ def limit(seconds: float, megabytes: int, final: bool) -> None:
 
 
 def own_bytes() -> int:
-    """Of address space that this process has."""
+    """How much address space this process has."""
     with contextlib.suppress(OSError, ValueError):
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     return 4 << 30

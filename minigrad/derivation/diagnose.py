@@ -7,7 +7,7 @@ the student's array, on all probes at once, is the diagnosis. Changes are tried 
     the whole        another adjoint, a value of the forward pass, a transposed right answer
     inside a term    another operand, an operand missing or too many, transposed, a sum over other axes, ε elsewhere
     several of them  terms with wrong coefficients
-    one level deeper uses of a value on the same way taken apart
+    one level deeper uses of a value on the same way, one by one
 
 Nothing here knows a particular layer: the candidates come from the tape.
 """
@@ -38,7 +38,7 @@ class Diagnosis(NamedTuple):
 
 
 def same(a: Array, b: Array, scale: float) -> bool:
-    """Equal but for rounding."""
+    """Equal up to rounding."""
     return a.shape == b.shape and bool(np.all(np.abs(a - b) <= CLOSE * scale))
 
 
@@ -74,7 +74,7 @@ def sizes(trial: Trial) -> dict[str, float]:
 
 
 def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, str] | None:
-    """(code, words) for factors, one a trial, which are one number or one function of one size; else None."""
+    """(code, words) for factors, one per trial, which are one number or one function of one size; else None."""
     def all_near(values: Sequence[float], wanted: Sequence[float]) -> bool:
         return all(abs(v - w) <= 1e-6 * max(1.0, abs(w)) for v, w in zip(values, wanted, strict=True))
     first = coefficients[0]
@@ -193,7 +193,7 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
         return all(np.shape(what(t)) == t.found.shape and same(t.found, np.asarray(what(t)), t.scale) for t in trials)
     for name in trials[0].probe.adjoints:
         if name != target and everywhere(partial(lambda name, t: t.probe.adjoints[name], name)):
-            return Diagnosis("other derivative", f"this is d_{name}, the derivative with respect to {name}; asked for is d_{target}")
+            return Diagnosis("other derivative", f"this is d_{name}, the derivative with respect to {name}; the line asks for d_{target}")
     for name in trials[0].probe.values:
         if everywhere(partial(lambda name, t: t.probe.values[name], name)):
             return Diagnosis("other derivative", f"this is the value {name} of the forward pass, not a derivative")

@@ -16,6 +16,7 @@ from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
 from .inputs import own_cases
+from .predict import judged, measured
 from .probe import Probe
 from .repair import repair
 from .report import LineReport, Report
@@ -148,7 +149,7 @@ def _probes(task: Task, rng: Any) -> Iterator[Probe]:
 def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
     """Refuse a task whose derivative cannot tell right from wrong: the student is not to blame."""
     target = str(task.line(name).target)
-    for probe in probes:
+    for probe in probes if name not in task.measured else ():
         if target in probe.arrays and target not in probe.lines:
             raise error(TaskError, f"task {task.name}", got=f"the line {name}, but {target} holds {probe.arrays[target].dtype}: it has no derivative",
                         needs="an array of floats", fix=f"leave this line out, or give {target} as floats")
@@ -159,14 +160,17 @@ def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
         if not np.isfinite(probe.adjoints[target]).all():
             raise error(TaskError, f"task {task.name}", got=f"a forward whose derivative d_{target} is {_odd(probe.adjoints[target])} at {_case(probe)}",
                         needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
-    if all(_vanishes(probe, target) for probe in probes):
-        raise error(TaskError, f"task {task.name}", got=f"d_{target} that is 0 but for rounding in every case",
+    if name in task.measured:
+        for probe in probes:
+            measured(task, name, probe)
+    elif all(_vanishes(probe, target) for probe in probes):
+        raise error(TaskError, f"task {task.name}", got=f"d_{target} that is 0 up to rounding in every case",
                     needs="a derivative that a wrong line can miss",
                     fix="leave this line out, or let the result depend on more than what it is orthogonal to")
 
 
 def _vanishes(probe: Probe, target: str) -> bool:
-    """Whether the derivative is 0 but for rounding, beside the others, and beside them in units of their values too."""
+    """Whether the derivative is 0 up to rounding, compared with the others, and with them in units of their values too."""
     sizes = {n: float(np.abs(a).max(initial=0)) for n, a in probe.adjoints.items()}
     in_units = {n: size * float(np.abs(probe.values[n]).max(initial=0)) for n, size in sizes.items()}
     return all(size[target] < 1e-9 * max(size.values()) or not size[target] for size in (sizes, in_units))
@@ -183,6 +187,8 @@ def _judge(task: Task, name: str, submission: LineFunctions) -> LineReport:
     if outcome.failure is not None:
         report.verdict, report.message = outcome.failure, outcome.message
         return report
+    if name in task.measured:
+        return judged(report, task, outcome, submission.probes, [_case(probe) for probe in submission.probes])
     return _compare(report, name, line, outcome, submission)
 
 

@@ -22,7 +22,7 @@ MOST_PATHS = 400
 
 
 def in_dtype(value: Any, dtype: str) -> Any:
-    """Floats, in arrays and Tensors, on the host and in this dtype; all else as it is."""
+    """Floats, in arrays and Tensors, on the host and in this dtype; everything else as it is."""
     if isinstance(value, Tensor):
         return Tensor(in_dtype(np.array(value.numpy()), dtype), None)
     return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
@@ -66,7 +66,7 @@ class Probe:
 
     Args:
         case: arrays by argument name, and keywords. Floats take the dtype; integers and booleans (labels, indices, masks) stay as
-            they are and are no variables.
+            they are and are not variables.
         rng: draws the cotangent of the output, if none is given.
         dtype: float64; in float32 the tape shows what the numbers of a case are worth in that dtype.
     """
@@ -120,7 +120,7 @@ class Probe:
             with np.errstate(all="ignore"):
                 twin = Probe(self.task, (self.arrays, self.keywords), None, self.adjoints[self.output], "float32")
             return np.asarray(twin.adjoints[target], "float64")
-        except Exception:  # a forward with constants of its own in float64, which do not mix with float32
+        except Exception:  # a forward with its own constants in float64, which do not mix with float32
             return None
 
     def _look(self, line: Line, depth: int = 3) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 GOOD = ("right", "rounding")
 STATUSES = ("ok", "blank", "syntax error", "import error", "stopped", "not graded", "not checked")  # docs/instructors.md says what they mean
 FILE_FAILED = ("syntax error", "import error", "stopped")  # the same for every line
-COLOURS = {"right": "#009E73", "rounding": "#56B4E9", "not implemented": "#767676"}  # all else: #D55E00
+COLOURS = {"right": "#009E73", "rounding": "#56B4E9", "not implemented": "#767676"}  # everything else: #D55E00
 
 
 def shown(text: str, keep: str = "", most: int = 2000) -> str:

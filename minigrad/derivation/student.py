@@ -1,4 +1,4 @@
-"""Running a student's lines: the file is loaded once, in a process of its own, and each line runs in a fork of that process.
+"""Running a student's lines: the file is loaded once, in its own process, and each line runs in a fork of that process.
 
 So no loop, crash or allocation of a line reaches the checker or another line, and a slow import at the top of the file takes
 no line's time. Functions that are in memory already run in forks of this process. Where a system cannot fork, everything runs
@@ -39,7 +39,7 @@ class LineRun:
     """What a line did: its arguments, a result for each probe and run, or a failure."""
 
     arguments: tuple[str, ...] = ()
-    results: list[dict[Run, Any]] = field(default_factory=list)  # a dict a probe
+    results: list[dict[Run, Any]] = field(default_factory=list)  # a dict per probe
     failure: str | None = None  # "not implemented", "error", "stopped"
     message: str = ""
     at: dict[str, Any] | None = None
@@ -70,6 +70,8 @@ def fixture(probe: Probe, line: LineSpec, name: str) -> Any:
     target = str(line.target)
     if name.startswith("d_") and name[2:] in probe.lines:
         value = name[2:]
+        if target not in probe.lines:
+            raise ArgumentError(f"{name} cannot be used: this line predicts a number, from sizes alone")
         below = probe.downstream(target)
         allowed = below if line.adjoints is None else set(line.adjoints)
         if value == target and target != probe.output:
@@ -94,7 +96,7 @@ def _listed(names: Any) -> str:
 
 
 def call(f: Callable[..., Any], probe: Probe, line: LineSpec, run: Run = RUNS[0]) -> Any:
-    """The line's result with the arguments that it asks for: floats in the dtype of the run, all else as the task has it."""
+    """The line's result with the arguments that it asks for: floats in the dtype of the run, everything else as the task has it."""
     dtype, way = run
     rng = np.random.default_rng(way)
 
@@ -225,7 +227,7 @@ class LineFunctions:
             self._host.close()
 
     def ask(self, do: str, **order: Any) -> Answer:
-        """What ``WORK[do]`` answers to the order (plain data), in a process of its own."""
+        """What ``WORK[do]`` answers to the order (plain data), in a new process."""
         order["do"] = do
         if not CAN_FORK:
             messages: list[Any] = []
@@ -272,7 +274,7 @@ class LineFunctions:
                 names = namespace(self.file)
         except MemoryError:
             send({"kind": "stopped", "text": "it asked for more memory than a line may use"}, b"")
-        except BaseException as e:  # whatever a student's code raises, SystemExit and KeyboardInterrupt among it
+        except BaseException as e:  # whatever a student's code raises, also SystemExit and KeyboardInterrupt
             send({"kind": "error", "text": f"{type(e).__name__}: {e}", "at": _place(e, self.file)}, b"")
         else:
             send({"kind": "loaded"}, b"")
@@ -322,7 +324,7 @@ def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str
         send({"kind": "stopped", "text": "it asked for more memory than a line may use"}, b"")
     except ArgumentError as e:
         send({"kind": "error", "text": str(e)}, b"")
-    except BaseException as e:  # whatever a student's code raises, SystemExit and KeyboardInterrupt among it
+    except BaseException as e:  # whatever a student's code raises, also SystemExit and KeyboardInterrupt
         send({"kind": "error", "text": f"{type(e).__name__}: {e}", "at": _place(e, submission.file)}, b"")
 
 

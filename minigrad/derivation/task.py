@@ -20,7 +20,7 @@ Case = tuple[Mapping[str, Any], Mapping[str, Any]]  # arrays by argument name, k
 
 
 class TaskError(ValueError):
-    """The task itself is wrong, whatever a student writes: its author has to mend it."""
+    """The task itself is wrong, whatever a student writes: its author has to fix it."""
 
 
 # -- a file that checks itself --------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ _judging = False
 
 @contextlib.contextmanager
 def judging() -> Iterator[None]:
-    """While a student's code runs. A file may end with a check of itself: in here it is quiet, or it would run for ever."""
+    """While a student's code runs. A file may end with a check of itself: in here it is quiet, or it would run forever."""
     global _judging
     before, _judging = _judging, True
     try:
@@ -76,6 +76,7 @@ class Task:
         given: further arguments for the lines: name -> function of all values by name, for example the number of elements.
         hints: name of a line -> hints, from weak to strong.
         source: document and equations.
+        measured: for lines that predict a number instead of an adjoint: name of the line -> function of all values by name that measures it.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Task:
     given: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
     hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
     source: str = ""
+    measured: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
 
     def line(self, name: str) -> LineSpec:
         """The line of this name, complete."""

@@ -9,7 +9,7 @@ order, is written with the other two. Layout: x (N, C, H, W), w (O, C/groups, kh
 float16 is computed in float32 and returned as float16.
 
 ``correlate`` and ``correlate_weight`` are the definition: gather the windows into columns, multiply. The transposed
-convolution is a convolution of g with flipped weights, so it needs no definition of its own. With NumPy the same two
+convolution is a convolution of g with flipped weights, so it needs no separate definition. With NumPy the same two
 maps are computed by ``correlate_cpu`` and ``correlate_weight_cpu``: block by block, in cache, on several cores.
 """
 

@@ -2,7 +2,7 @@
 
     moments      mean and variance over some axes
     paired_sums  Σ w·g  and  Σ w·g·r·(x − mu)  over some axes
-    combine      a·w·g + b·(x − mu) + c,  or without g  w·b·(x − mu) + c
+    combine      a·w·g + b·(x − mu) + c,  or without g  w·b·(x − mu) + c     (`Coefficients` names a, b, c, mu, w)
 
 x, g are large and of one shape. The others are small and broadcast to it; None stands for mu = 0, w = 1, r = 1, c = 0.
 Subtracting mu first, rather than multiplying out, is what keeps float32 right when the mean is large. On NumPy all three
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import takewhile
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,11 @@ def _varies(small: Any, ndim: int) -> tuple[bool, ...]:
     return _changes(getattr(small, "shape", ()), ndim)
 
 
+def _varies_along(axes: Axes, small: Any, ndim: int) -> bool:
+    varies = _varies(small, ndim)
+    return any([varies[i] for i in axes])
+
+
 @lru_cache
 def _changes(shape: Axes, ndim: int) -> tuple[bool, ...]:
     return tuple(n != 1 for n in (1,) * (ndim - len(shape)) + shape)
@@ -55,7 +60,7 @@ def _blocked(x: Array, work: Callable[[int, int, Array], Any], spare: int = 1, a
     """work(start, stop, spare) for blocks of rows of x, shared between threads, results in order.
 
     `spare` is that many arrays of a block's shape to compute in: new ones for every block would cost as much as the
-    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result a thread.
+    arithmetic. With `add` each thread adds the arrays of all its blocks as it goes, and there is one result per thread.
     `backwards` starts with the last block: after a pass over the same arrays, that is the
     one which the cache still holds.
     """
@@ -91,7 +96,7 @@ class _direct:
         self.long = _inner_loop(x.shape, tuple(_varies(s, x.ndim) for s in small)) >= _LONG
         self.before = np.getbufsize()
 
-    def __enter__(self) -> None:  # each thread has a buffer size of its own
+    def __enter__(self) -> None:  # each thread has its own buffer size
         if self.long:
             np.setbufsize(16)
 
@@ -161,7 +166,7 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
     A mu that is one number for each sum, and near 0 beside what x deviates from it, is subtracted from the sums
     and not from x.
     """
-    if r is not None and not any(_varies(r, x.ndim)[i] for i in axes):  # a factor of the sum
+    if r is not None and not _varies_along(axes, r, x.ndim):  # a factor of the sum
         s, t = paired_sums(xp, g, x, mu, w, None, axes, first)
         return s, t * r
     if not _applies(xp, x):
@@ -172,10 +177,13 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
         h = _times(g, w)
         return sum_over(xp, h, axes, True), sum_over(xp, h * _times(_minus(x, mu), r), axes, True)
 
-    direct = _direct(x, mu, w, r)
     plain, products = _sums(x.shape, axes)
-    few = x.nbytes <= _SMALL_BYTES
-    after = not few and mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
+    if x.nbytes <= _SMALL_BYTES:
+        g, x = (g, x) if first is None else first(g, x)
+        h = _times(g, w)
+        return plain(h), products(h, _times(_minus(x, mu), r), None)
+    direct = _direct(x, mu, w, r)
+    after = mu is not None and r is None and w is None and first is None and _is_near(mu, mu, x, axes)
 
     def block(start: int, stop: int, spare: Any) -> tuple[Array, Array]:
         h, t = _part(g, x, start, stop, first)
@@ -188,15 +196,23 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
             t = t if mu is None else np.subtract(t, mu_, out=spare[1])
             t = t if r is None else np.multiply(t, r_, out=spare[1])
         return plain(h), products(h, t, spare[1])
-    if few:
-        return block(0, x.shape[0], (None, None))
     parts = _blocked(x, block, spare=0 if after else 2, add=0 in axes)
     together = sum if 0 in axes else np.concatenate
     return together([p[0] for p in parts]), together([p[1] for p in parts])
 
 
-def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array,
-            first: Undo | None = None, then: Callable[[Array], Any] | None = None, out: Array | None = None) -> Array:
+class Coefficients(NamedTuple):
+    """Those of ``a·w·g + b·(x − mu) + c``, or where there is no g of ``w·b·(x − mu) + c``: small arrays that broadcast to x."""
+
+    b: Array  # times x
+    mu: Array = None  # subtracted from x first; None for 0
+    c: Array = None  # added; None for 0
+    a: Array = None  # times g; None where there is no g
+    w: Array = None  # times g too, or where there is no g times x; None for 1
+
+
+def combine(xp: Any, g: Array, x: Array, by: Coefficients, *, first: Undo | None = None, then: Callable[[Array], Any] | None = None,
+            out: Array | None = None) -> Array:
     """a·w·g + b·(x − mu) + c as a new array; without g (None) it is w·b·(x − mu) + c.
 
     It is written into `out`, if given, which may be x itself. `first` takes g and x to those that are meant, and `then`
@@ -204,11 +220,11 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
     """
     if not _applies(xp, x) or x.nbytes <= _SMALL_BYTES:
         g, x = (g, x) if first is None else first(g, x)
-        result = None if xp is np else cuda.combine(xp, g, x, mu, a, b, c, w, out)
+        result = None if xp is np else cuda.combine(xp, g, x, by, out)
         if result is None:
-            result = _minus(x, mu) * b
-            result = _times(result, w) if g is None else result + _times(g, w) * a
-            result = result if c is None else result + c
+            result = _minus(x, by.mu) * by.b
+            result = _times(result, by.w) if g is None else result + _times(g, by.w) * by.a
+            result = result if by.c is None else result + by.c
             if out is not None:
                 out[...] = result
                 result = out
@@ -216,54 +232,55 @@ def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array
             then(result)
         return result
     result = np.empty(x.shape, x.dtype) if out is None else out
-    mu, b, c, last = _shorter(g, x, mu, a, b, c, w)
-    direct = _direct(x, mu, a, b, c, w)
+    by, last = _shorter(g, x, by)
+    direct = _direct(x, *by)
 
     def block(start: int, stop: int, spare: Array) -> None:
         o = result[start:stop]
-        mu_, a_, b_, c_, w_ = (_rows(small, x.ndim, start, stop) for small in (mu, a, b, c, w))
+        here = Coefficients(*(_rows(small, x.ndim, start, stop) for small in by))
         h, t = _part(g, x, start, stop, first)
         with direct:
-            t = t if mu is None else np.subtract(t, mu_, out=o)
-            np.multiply(t, b_, out=o)
+            t = t if by.mu is None else np.subtract(t, here.mu, out=o)
+            np.multiply(t, here.b, out=o)
             if last:
-                np.multiply(np.add(o, h, out=o), a_, out=o)
+                np.multiply(np.add(o, h, out=o), here.a, out=o)
             elif g is not None:
-                h = h if w is None else np.multiply(h, w_, out=spare[0])
-                np.add(o, np.multiply(h, a_, out=spare[0]), out=o)
-            elif w is not None:
-                np.multiply(o, w_, out=o)
-            if c is not None:
-                np.add(o, c_, out=o)
+                h = h if by.w is None else np.multiply(h, here.w, out=spare[0])
+                np.add(o, np.multiply(h, here.a, out=spare[0]), out=o)
+            elif by.w is not None:
+                np.multiply(o, here.w, out=o)
+            if by.c is not None:
+                np.add(o, here.c, out=o)
         if then is not None:
             then(o)
     _blocked(x, block, spare=0 if first is None and (g is None or last) else 1, backwards=True)
     return result
 
 
-def _shorter(g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array) -> tuple[Array, Array, Array, bool]:
-    """mu, b, c and "multiply by a last" with which a·g + b·(x − mu) + c takes as few passes as it can:
+def _shorter(g: Array, x: Array, by: Coefficients) -> tuple[Coefficients, bool]:
+    """Coefficients and "multiply by a last" with which a·g + b·(x − mu) + c takes as few passes as it can:
 
     b·(x − (mu − c/b)) and a·(g + (b/a)·(x − mu)), where every quotient is finite. The first is rounded by up to 3 units of
     b·mu and of c in place of one, so mu must be near 0 beside what x deviates from it, and without g c/b as well.
     """
     last = False
     with np.errstate(all="ignore"):
-        if c is not None and w is None and mu is not None:
-            shift = c / b
-            near = mu if g is not None else np.maximum(abs(mu), abs(shift))
-            if np.isfinite(shift).all() and _is_near(near, mu, x, tuple(i for i, varies in enumerate(_varies(mu, x.ndim)) if not varies)):
-                mu, c = mu - shift, None
-        if g is not None and w is None and c is None:
-            ratio = b / a
+        if by.c is not None and by.w is None and by.mu is not None:
+            shift = by.c / by.b
+            near = by.mu if g is not None else np.maximum(abs(by.mu), abs(shift))
+            fixed = tuple(i for i, varies in enumerate(_varies(by.mu, x.ndim)) if not varies)
+            if np.isfinite(shift).all() and _is_near(near, by.mu, x, fixed):
+                by = by._replace(mu=by.mu - shift, c=None)
+        if g is not None and by.w is None and by.c is None:
+            ratio = by.b / by.a
             if np.isfinite(ratio).all():
-                b, last = ratio, True
-    return mu, b, c, last
+                by, last = by._replace(b=ratio), True
+    return by, last
 
 
 def _is_near(near: Array, mu: Array, x: Array, axes: Axes) -> bool:
     """Whether `near` is within 4 root mean squares of x − mu over `axes`, where mu is one number, judged by a sample of x."""
-    if any(_varies(mu, x.ndim)[i] for i in axes):
+    if _varies_along(axes, mu, x.ndim):
         return False
     sample = x[_sparsely(x.shape, axes)] - mu
     count = prod(sample.shape[i] for i in axes)

@@ -7,14 +7,14 @@ from .threads import blas_threads, num_threads, restore, set_num_threads
 
 
 class tune_process:
-    """Let minigrad use this process as it likes, from now on or inside a ``with`` block. For programs of your own that train.
+    """Let minigrad use this process as it likes, from now on or inside a ``with`` block. For your own programs that train.
 
-    - minigrad shares work between `threads` threads of its own, and BLAS is held at one: see `set_num_threads`. That holds for
+    - minigrad shares work between `threads` of its threads, and BLAS is held at one: see `set_num_threads`. That holds for
       every use of NumPy and SciPy in the process.
     - Freed memory stays with the process (on Linux with glibc): large arrays of the next step are made without page faults.
       ``MINIGRAD_MALLOC=system`` in the environment leaves this out.
 
-    A library should leave it to the program that uses it. Calling it again changes nothing, but for the number of threads
+    A library should leave it to the program that uses it. Calling it again changes nothing, except the number of threads
     where that is given. At the end of the block threads and memory are as they were before, but glibc's thresholds, which
     it raises by itself at first, stay at their starting values.
 

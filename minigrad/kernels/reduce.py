@@ -1,8 +1,8 @@
 """Sums over several axes, of which no long one is added term by term.
 
 NumPy adds pairwise only along the axis that lies closest in memory; elsewhere it adds row after row, and each tenfold of rows
-costs up to a digit: the float32 mean of (10⁷, 2) times 0.1 would be 0.1088. And on a device a sum over N, H and W is given
-one block of threads a channel, 64 for 64 channels, where thousands run.
+costs up to a digit: the float32 mean of (10⁷, 2) times 0.1 would be 0.1088. And on a device a sum over N, H and W gets
+one block of threads per channel, 64 for 64 channels, where thousands could run.
 """
 
 from __future__ import annotations

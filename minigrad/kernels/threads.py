@@ -1,7 +1,7 @@
 """Share work between threads: the one place that knows how many there are.
 
 At first there is one, and BLAS keeps the threads that it has: importing minigrad changes nothing in the rest of a program.
-`set_num_threads` (or `tune_process`) turns that round. BLAS is then held at one thread, and each of minigrad's threads calls it
+`set_num_threads` (or `tune_process`) reverses that. BLAS is then held at one thread, and each of minigrad's threads calls it
 for its own share of the images, rows or columns. Both with threads at the same time take all the gain back: after each call
 those of BLAS wait for the next one without sleeping, on the processors that ours need. (A training step on two processors, in
 ms: 76 on one thread; 50 with BLAS's threads alone; 76, and at times 500, with both; 44 with ours alone.)
@@ -42,7 +42,7 @@ def blas_threads() -> list[tuple[Any, int]]:
 def set_num_threads(n: int) -> None:
     """Share work between ``n`` threads from now on, in the whole process.
 
-    BLAS itself is held at one thread, also for NumPy and SciPy calls of your own; a BLAS that threadpoolctl does not know is
+    BLAS itself is held at one thread, also for your own calls of NumPy and SciPy; a BLAS that threadpoolctl does not know is
     left as it is. `tune_process` does this and more, and can be undone.
 
     Raises:
@@ -61,7 +61,7 @@ def restore(n: int, blas: Sequence[tuple[Any, int]]) -> None:
 
 
 def share(work: Callable[[int, int], T], count: int, least: int) -> list[T]:
-    """[work(start, stop), ...] for consecutive ranges that cover range(count): one a thread, none below ``least``."""
+    """[work(start, stop), ...] for consecutive ranges that cover range(count): one per thread, none below ``least``."""
     parts = 1 if getattr(_here, "inside", False) else max(1, min(_threads, count // least))
     if parts == 1:
         return [work(0, count)]

@@ -26,6 +26,6 @@ from .pooling import *  # noqa: F403
 from .state import *  # noqa: F403
 from .summary import *  # noqa: F403
 
-if not TYPE_CHECKING:  # type checkers read the lines above, and complain of names that are not there
+if not TYPE_CHECKING:  # type checkers read the lines above, and complain about names that do not exist
     def __getattr__(name):
         raise elsewhere.missing(name, __name__)

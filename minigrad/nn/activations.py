@@ -1,4 +1,4 @@
-"""Activation functions as modules: each calls the op of its name, where the formula stands.
+"""Activation functions as modules: each calls the op of the same name, whose docstring has the formula.
 
 `inplace`, where PyTorch has it, is taken and changes nothing: results are the same, and ops never write into their input.
 """

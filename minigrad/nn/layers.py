@@ -71,7 +71,7 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Draw new values for the parameters."""
         _reset(self.weight, self.bias)
 
     def forward(self, x: Any) -> Any:
@@ -136,7 +136,7 @@ class Conv2d(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Draw new values for the parameters."""
         _reset(self.weight, self.bias)
 
     def forward(self, x: Any) -> Any:
@@ -183,7 +183,7 @@ class Embedding(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the vectors anew."""
+        """Draw new values for the vectors."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
             with no_grad():

@@ -1,4 +1,4 @@
-"""Loss functions as modules: each calls the op of its name, where the formula and the arguments stand. Arguments in PyTorch's order."""
+"""Loss functions as modules: each calls the op of the same name, whose docstring has the formula. Arguments in PyTorch's order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Module: a function that owns its parameters, running statistics and submodules, as PyTorch's.
+"""Module: a function that owns its parameters, running statistics and submodules, like PyTorch's.
 
     class MLP(nn.Module):
         def __init__(self):
@@ -122,7 +122,7 @@ class Module:
                 return
         object.__setattr__(self, name, value)
 
-    def __getattr__(self, name: str) -> Any:  # asked only for what is no ordinary attribute
+    def __getattr__(self, name: str) -> Any:  # asked only for what is not an ordinary attribute
         attributes = vars(self)
         if name.startswith("__"):
             raise AttributeError(name)
@@ -245,7 +245,7 @@ class Module:
     # -- state -------------------------------------------------------------------------------------------------------
 
     def _state(self, prefix: str = "") -> dict[str, Tensor]:
-        """Name -> the registered Tensor itself, in PyTorch's order: of each module parameters, then buffers."""
+        """Name -> the registered Tensor itself, in PyTorch's order: each module's parameters, then its buffers."""
         found: dict[str, Tensor] = {}
         for path, module in self.named_modules(prefix, remove_duplicate=False):
             kept = {k: v for k, v in module._buffers.items() if k not in module._non_persistent_buffers_set}

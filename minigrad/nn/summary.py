@@ -31,7 +31,7 @@ def summary(module: Module, example: Tensor | tuple[int, ...]) -> str:
 
     The numbers of a row are the layer's own, without those of the layers inside it, so that a column adds up to its
     total. A shared parameter counts once. "kept" are the bytes that the tape holds for the backward pass, each buffer
-    with the line that kept it first, parameters' own buffers apart: `minigrad.tape(y).kept_bytes`, layer by layer.
+    with the line that kept it first, except parameters' own buffers: `minigrad.tape(y).kept_bytes`, layer by layer.
 
     "forward" and "backward" are multiply-adds of the convolutions and matrix products among the ops. Padding counts as pixels. A product
     has two in its backward pass, one for each factor, and only those are counted whose factor has a gradient: the network's input has none.

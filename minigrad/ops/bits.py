@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.errors import describe, error
 from ..core.plan import Primitive
 from ..core.primitive import primitive
@@ -14,7 +14,7 @@ _INSTEAD = {"bitwise_and": "logical_and(a, b)", "bitwise_or": "logical_or(a, b)"
 
 
 def _align_bits(p: Primitive, given: list[Any]) -> list[Any]:
-    """As `align`, but floats have no bits to speak of."""
+    """As `align`, but floats have no bits that an op could use."""
     for a in given:
         if isinstance(a, float) or getattr(getattr(a, "dtype", None), "kind", "") == "f":
             raise error(TypeError, p.name, got=describe(a), needs="integers (bit by bit) or booleans",
@@ -23,20 +23,20 @@ def _align_bits(p: Primitive, given: list[Any]) -> list[Any]:
 
 
 @primitive(_align_bits)
-def _bitwise_and(xp: Any, a: Array, b: Array) -> Array:
+def _bitwise_and(xp: Namespace, a: Array, b: Array) -> Array:
     return xp.bitwise_and(a, b)
 
 
 @primitive(_align_bits)
-def _bitwise_or(xp: Any, a: Array, b: Array) -> Array:
+def _bitwise_or(xp: Namespace, a: Array, b: Array) -> Array:
     return xp.bitwise_or(a, b)
 
 
 @primitive(_align_bits)
-def _bitwise_xor(xp: Any, a: Array, b: Array) -> Array:
+def _bitwise_xor(xp: Namespace, a: Array, b: Array) -> Array:
     return xp.bitwise_xor(a, b)
 
 
 @primitive(_align_bits)
-def _invert(xp: Any, a: Array) -> Array:
+def _invert(xp: Namespace, a: Array) -> Array:
     return xp.invert(a)

@@ -11,21 +11,22 @@ from operator import index as as_integer
 from typing import Any
 
 from ..core import backend
-from ..core.backend import NAMESPACES, Array
+from ..core.backend import NAMESPACES, Array, Namespace
 from ..core.errors import error
+from ..core.inputs import one_float_dtype
 from ..core.plan import Primitive
-from ..core.primitive import _one_float_dtype, primitive
-from ..core.tensor import Tensor, state
+from ..core.primitive import primitive
+from ..core.tensor import Tensor, Value, state
 from ..kernels.reduce import sum_over
 
 
 @primitive(a=lambda g, a_shape: _sum_to(g, shape=a_shape))
-def _broadcast_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+def _broadcast_to(xp: Namespace, a: Array, *, shape: tuple[int, ...]) -> Array:
     return backend.broadcast_view(xp, a, shape)
 
 
 @primitive(a=lambda g, a_shape: _broadcast_to(g, shape=a_shape))
-def _sum_to(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+def _sum_to(xp: Namespace, a: Array, *, shape: tuple[int, ...]) -> Array:
     axes = _repeated_axes(a.shape, shape)
     if not axes:
         return a.reshape(shape)
@@ -41,7 +42,7 @@ def _repeated_axes(large: tuple[int, ...], small: tuple[int, ...]) -> tuple[int,
     return (*range(lead), *(i + lead for i, n in enumerate(small) if n == 1 and large[i + lead] != 1))
 
 
-def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Any:
+def broadcast_to(a: Value, shape: int | tuple[int, ...]) -> Value:
     """`a` repeated along new or size-1 axes to `shape` (a read-only view on NumPy). Derivative: `sum_to`.
 
     Raises:
@@ -52,7 +53,7 @@ def broadcast_to(a: Any, shape: int | tuple[int, ...]) -> Any:
     return _broadcast_to(a, shape=sizes)
 
 
-def sum_to(a: Any, shape: int | tuple[int, ...]) -> Any:
+def sum_to(a: Value, shape: int | tuple[int, ...]) -> Value:
     """`a` summed over the axes along which `shape` broadcasts to it (float16 summed in float32). Derivative: `broadcast_to`.
 
     Raises:
@@ -82,7 +83,7 @@ def align(p: Primitive, given: list[Any]) -> list[Any]:
     """
     if len(given) == 2 and isinstance(given[0], Tensor) and isinstance(given[1], Tensor) and given[0]._data.dtype is given[1]._data.dtype:
         return _match_shapes(p, given, [given[0]._data.shape, given[1]._data.shape])
-    found = _one_float_dtype(p, given)
+    found = one_float_dtype(p, given)
     if found is None and any(isinstance(a, float) for a in given):
         found = backend.default_dtype  # integers beside a Python float
     shapes = []
@@ -112,7 +113,7 @@ def _stays(p: Primitive, position: int) -> bool:
     return p.inputs[position] == "cond"
 
 
-def _cast(a: Any, dtype: Any) -> Any:
+def _cast(a: Value, dtype: Any) -> Value:
     return Tensor(a._data.astype(dtype)) if isinstance(a, Tensor) else a.astype(dtype)
 
 
@@ -140,7 +141,7 @@ def elementwise(floating: bool = False, /, **rules: Callable[..., Any]) -> Calla
 floating = partial(elementwise, True)
 
 
-def namespace_of(a: Any) -> Any:
+def namespace_of(a: Value) -> Value:
     """The array module behind a Tensor or raw array."""
     data = a._data if isinstance(a, Tensor) else a
     if isinstance(data, backend.np.generic):  # in a rule: NumPy's 0-d results are scalars

@@ -16,9 +16,9 @@ from operator import index as as_integer
 from typing import Any
 
 from ..core import backend as backends
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.errors import describe, error, integer
-from ..core.tensor import Tensor, tensor
+from ..core.tensor import Tensor, Value, tensor
 
 
 def _shape(op: str, sizes: tuple[Any, ...]) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ def _made(op: str, make: Callable[[Any, Any], Array], dtype: Any, backend: str |
     return made
 
 
-def _cast(values: Any, dtype: Any) -> Any:
+def _cast(values: Any, dtype: Any) -> Value:
     """Host numbers in `dtype`, where NumPy would let integers wrap around."""
     if dtype.kind in "iu" and values.size and not backends.np.iinfo(dtype).min <= values.min() <= values.max() <= backends.np.iinfo(dtype).max:
         raise OverflowError
@@ -109,27 +109,27 @@ def linspace(start: Any, stop: Any, num: int = 50, *, dtype: Any = None, backend
     return _made("linspace", lambda xp, t: xp.asarray(_cast(values, t)), dtype, backend, requires_grad)
 
 
-def _model(op: str, a: Any, dtype: Any, backend: str | None) -> tuple[tuple[int, ...], Any, str]:
-    """Shape, dtype and backend of what is to be like `a`."""
+def _model(op: str, a: Value, dtype: Any, backend: str | None) -> tuple[tuple[int, ...], Any, str]:
+    """Shape, dtype and backend of a tensor like `a`."""
     data = a._data if isinstance(a, Tensor) else backends.plain(a, op)
     if not backends.is_array(data):
         raise error(TypeError, op, got=describe(a), needs="a Tensor or an array", fix="make a tensor of it: minigrad.tensor(...)")
     return data.shape, data.dtype if dtype is None else dtype, backend or backends.name_of(data)
 
 
-def zeros_like(a: Any, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(a: Value, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape, dtype and backend of `a`: a constant, or a new variable."""
     shape, dtype, backend = _model("zeros_like", a, dtype, backend)
     return zeros(shape, dtype=dtype, backend=backend, requires_grad=requires_grad)
 
 
-def ones_like(a: Any, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
+def ones_like(a: Value, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape, dtype and backend of `a`: a constant, or a new variable."""
     shape, dtype, backend = _model("ones_like", a, dtype, backend)
     return ones(shape, dtype=dtype, backend=backend, requires_grad=requires_grad)
 
 
-def full_like(a: Any, fill_value: Any, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
+def full_like(a: Value, fill_value: Any, *, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
     """One number everywhere, in the shape, dtype and backend of `a`: a constant, or a new variable."""
     shape, dtype, backend = _model("full_like", a, dtype, backend)
     return full(shape, fill_value, dtype=dtype, backend=backend, requires_grad=requires_grad)
@@ -139,8 +139,8 @@ def full_like(a: Any, fill_value: Any, *, dtype: Any = None, backend: str | None
 
 
 def rand(*shape: Any, dtype: Any = None, backend: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Random numbers, uniform in [0, 1): 1 is not among them in any dtype, because the digits that it has not are cut off."""
-    def make(xp: Any, t: Any) -> Array:
+    """Random numbers, uniform in [0, 1): 1 is not among them in any dtype, because digits that the dtype does not have are cut off."""
+    def make(xp: Namespace, t: Value) -> Array:
         _require_float("rand", t)
         steps = 2.0 ** (backends.np.finfo(t).nmant + 1)
         return xp.asarray((backends.np.floor(backends.generator().random(sizes) * steps) / steps).astype(t))
@@ -157,7 +157,7 @@ def randn(*shape: Any, dtype: Any = None, backend: str | None = None, requires_g
     >>> w.shape, str(w.dtype)
     ((3, 4), 'float32')
     """
-    def make(xp: Any, t: Any) -> Array:
+    def make(xp: Namespace, t: Value) -> Array:
         _require_float("randn", t)
         return xp.asarray(backends.np.asarray(backends.generator().standard_normal(sizes)).astype(t))
     sizes = _shape("randn", shape)
@@ -177,7 +177,7 @@ def randint(low: int, high: int | None = None, size: Any = (), *, dtype: Any = "
         raise error(ValueError, "randint", got=f"low={first!r}, high={end!r}", needs="integers, low < high",
                     fix="randint(low, high, (2, 3)): high is not among them")
 
-    def make(xp: Any, t: Any) -> Array:
+    def make(xp: Namespace, t: Value) -> Array:
         return xp.asarray(_cast(backends.np.asarray(backends.generator().integers(first, end, sizes)), t))
     return _made("randint", make, dtype, backend, False)
 

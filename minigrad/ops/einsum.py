@@ -11,9 +11,10 @@ from math import prod
 from string import ascii_letters
 from typing import Any
 
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.errors import describe, error
 from ..core.primitive import primitive
+from ..core.tensor import Value
 from ..kernels import matmul as kernel
 from .linalg import _multiplied, diagonal
 from .reduce import sum as sum_of
@@ -30,10 +31,10 @@ def _turned(spec: str, *order: int) -> str:
 
 
 @primitive(a=lambda g, b, spec: _contract(g, b, spec=_turned(spec, 2, 1, 0)), b=lambda g, a, spec: _contract(a, g, spec=_turned(spec, 0, 2, 1)))
-def _contract(xp: Any, a: Array, b: Array, *, spec: str) -> Array:
-    """einsum of two operands where each letter stands in two of the three terms at least, once in each.
+def _contract(xp: Namespace, a: Array, b: Array, *, spec: str) -> Array:
+    """einsum of two operands where each letter occurs in at least two of the three terms, once in each.
 
-    That makes the derivatives contractions of the same kind. One (batched) matrix product, wherever it can be one.
+    That makes the derivatives contractions of the same kind. It is one (batched) matrix product where possible.
     """
     left, right, wanted = _terms(spec)
     m, n = [c for c in left if c not in right], [c for c in right if c not in left]
@@ -48,7 +49,7 @@ def _contract(xp: Any, a: Array, b: Array, *, spec: str) -> Array:
     return out.transpose([(batch + m + n).index(c) for c in wanted])
 
 
-def einsum(spec: str, *operands: Any) -> Any:
+def einsum(spec: str, *operands: Value) -> Value:
     """Sums of products by letters: ``einsum("ij,jk->ik", a, b)`` is a @ b.
 
     Args:
@@ -92,7 +93,7 @@ def _parsed(spec: Any, operands: Sequence[Any]) -> tuple[list[str], str, dict[st
         raise fail(f"{len(terms)} terms for {len(operands)} operands", "a term for each operand")
     used = {c for c in text + result if c.isalpha()}
     if any(c not in ascii_letters for term in (*terms, result) for c in term.replace("...", "", 1)):
-        raise fail("something else than letters", "letters, one '...' a term, ',' and '->'", "check for typing errors")
+        raise fail("something else than letters", "letters, one '...' per term, ',' and '->'", "check for typing errors")
     extra = [x.ndim - len(t.replace("...", "")) for x, t in zip(operands, terms, strict=True)]
     for x, t, n in zip(operands, terms, extra, strict=True):
         if n < 0 or (n > 0 and "..." not in t):
@@ -114,7 +115,7 @@ def _parsed(spec: Any, operands: Sequence[Any]) -> tuple[list[str], str, dict[st
     return terms, wanted, size
 
 
-def _diagonals(a: Any, term: str, size: dict[str, int]) -> tuple[Any, str]:
+def _diagonals(a: Value, term: str, size: dict[str, int]) -> tuple[Any, str]:
     """`a` with each letter once; axes of size 1 that "..." broadcasts are dropped."""
     short = tuple(i for i, c in enumerate(term) if a.shape[i] != size[c])
     if short:
@@ -127,7 +128,7 @@ def _diagonals(a: Any, term: str, size: dict[str, int]) -> tuple[Any, str]:
     return a, term
 
 
-def _summed(a: Any, term: str, needed: set[str]) -> tuple[Any, str]:
+def _summed(a: Value, term: str, needed: set[str]) -> tuple[Any, str]:
     gone = tuple(i for i, c in enumerate(term) if c not in needed)
     return (sum_of(a, gone), "".join(c for c in term if c in needed)) if gone else (a, term)
 

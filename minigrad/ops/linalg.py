@@ -1,10 +1,10 @@
 """Linear algebra: products of matrices, and functions of a matrix, each beside its derivative.
 
-- Matrices stand on the last two axes; all axes before are a batch. Batches broadcast by visible `broadcast_to` lines.
+- Matrices are on the last two axes; all axes before them are a batch. Batches broadcast by visible `broadcast_to` lines.
 - ``g`` is the cotangent, ``_t`` transposes, ``_sym`` is (A + Aᵀ)/2.
 - `cholesky`, `eigh`, `eigvalsh`, `inv_sqrtm` and `lyapunov` (its S) are functions of the *symmetric part* of their
   matrix: a symmetric one is used as it is, and the gradient is symmetric.
-- What needs eigenvalues or singular values is computed in float64, the other matrix functions in float32 at least; the
+- What needs eigenvalues or singular values is computed in float64, the other matrix functions in at least float32; the
   result has the input's dtype again (visible `astype` lines). Integers become float32.
 - A matrix that LAPACK refuses (singular, not positive definite) raises LinAlgError on NumPy. CuPy gives NaN or Inf, because
   finding out would wait for the GPU. A matrix with an infinity or NaN in it raises or gives NaN; what the libraries
@@ -20,9 +20,10 @@ from operator import index as as_integer
 from typing import Any
 
 from ..core import backend
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.errors import describe, error, integer
 from ..core.primitive import primitive
+from ..core.tensor import Value
 from ..kernels import matmul as kernel
 from ..kernels.half import is_half, widened
 from .broadcasting import broadcast_to, namespace_of
@@ -35,13 +36,13 @@ from .shape import Axis, _reshape, _transpose, expand_dims, normalize_axis, one_
 # -- products -----------------------------------------------------------------------------------------------------------
 
 
-def _t(a: Any) -> Any:
+def _t(a: Value) -> Value:
     n = a.ndim
     return _transpose(a, axes=(1, 0) if n == 2 else (*range(n - 2), n - 1, n - 2))
 
 
 @primitive(a=lambda g, b: _matmul(g, _t(b)), b=lambda g, a: _matmul(_t(a), g))
-def _matmul(xp: Any, a: Array, b: Array) -> Array:
+def _matmul(xp: Namespace, a: Array, b: Array) -> Array:
     """(*batch, m, k) @ (*batch, k, n) -> (*batch, m, n), with equal batches."""
     try:
         if a.dtype is b.dtype and a.dtype != backend.float16:
@@ -62,7 +63,7 @@ def _multiplied(product: Callable[[Array, Array], Array], a: Array, b: Array) ->
     return product(a.astype(work, copy=False), b.astype(work, copy=False)).astype(floats[0], copy=False)
 
 
-def matmul(a: Any, b: Any) -> Any:
+def matmul(a: Value, b: Value) -> Value:
     """Matrix product a @ b, with NumPy's meaning for vectors and batches.
 
     Args:
@@ -96,14 +97,14 @@ def matmul(a: Any, b: Any) -> Any:
     return out
 
 
-def _misfit(a: Any, b: Any) -> Exception:
+def _misfit(a: Value, b: Value) -> Exception:
     k, inner = a.shape[-1], b.shape[0 if b.ndim == 1 else -2]
     return error(ValueError, "matmul", got=f"the shapes {tuple(a.shape)} @ {tuple(b.shape)}, with inner sizes {k} and {inner}",
                  needs="equal inner sizes: (..., m, k) @ (..., k, n)",
                  fix="transpose one operand (swapaxes(b, -1, -2)), or check which axis holds the features")
 
 
-def _one_batch(op: str, a: Any, b: Any) -> tuple[Any, Any]:
+def _one_batch(op: str, a: Value, b: Value) -> tuple[Value, Value]:
     """Both with the same axes before the last two."""
     mine, other = tuple(a.shape[:-2]), tuple(b.shape[:-2])
     if mine == other:
@@ -116,12 +117,12 @@ def _one_batch(op: str, a: Any, b: Any) -> tuple[Any, Any]:
     return (a if mine == batch else broadcast_to(a, (*batch, *a.shape[-2:]))), (b if other == batch else broadcast_to(b, (*batch, *b.shape[-2:])))
 
 
-def outer(a: Any, b: Any) -> Any:
+def outer(a: Value, b: Value) -> Value:
     """(m,), (n,) -> (m, n): each element of `a` times each of `b`. Both are flattened first, as in NumPy."""
     return _matmul(reshape(a, (a.size, 1)), reshape(b, (1, b.size)))
 
 
-def dot(a: Any, b: Any) -> Any:
+def dot(a: Value, b: Value) -> Value:
     """NumPy's dot: the sum of products of two vectors, else a @ b; for `b` with more axes over the last of `a` and the last but one of `b`.
 
     A number, or an array without axes, multiplies.
@@ -132,7 +133,7 @@ def dot(a: Any, b: Any) -> Any:
     return matmul(a, b) if n <= 2 else tensordot(a, b, (-1, -2))
 
 
-def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
+def tensordot(a: Value, b: Value, axes: int | Sequence[Any] = 2) -> Value:
     """Sums of products over pairs of axes, as one product of two matrices.
 
     Args:
@@ -150,7 +151,7 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     return _reshape(_matmul(x, y), shape=shape)
 
 
-def _partners(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
+def _partners(a: Value, b: Value, axes: Any) -> tuple[list[int], list[int]]:
     """The axes of `a` over which `tensordot` sums, and those of `b`."""
     if isinstance(axes, (tuple, list)) and len(axes) == 2:
         left, right = ([one_axis("tensordot", i, x) for i in (w if isinstance(w, (tuple, list)) else (w,))] for w, x in zip(axes, (a, b), strict=True))
@@ -168,13 +169,13 @@ def _partners(a: Any, b: Any, axes: Any) -> tuple[list[int], list[int]]:
 
 
 @primitive(a=lambda g, a_shape, offset, axis1, axis2: _put_on_diagonal(g, shape=a_shape, offset=offset, axis1=axis1, axis2=axis2))
-def _diagonal(xp: Any, a: Array, *, offset: int, axis1: int, axis2: int) -> Array:
+def _diagonal(xp: Namespace, a: Array, *, offset: int, axis1: int, axis2: int) -> Array:
     return xp.diagonal(a, offset, axis1, axis2)
 
 
 @primitive(a=lambda g, offset, axis1, axis2: _diagonal(g, offset=offset, axis1=axis1, axis2=axis2))
-def _put_on_diagonal(xp: Any, a: Array, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Array:
-    """Zeros of `shape` but for the diagonal, which is `a`'s last axis."""
+def _put_on_diagonal(xp: Namespace, a: Array, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Array:
+    """Zeros of `shape`, except the diagonal, which is `a`'s last axis."""
     rows, columns, batch = shape[axis1], shape[axis2], a.shape[:-1]
     flat = xp.zeros((*batch, rows * columns), dtype=a.dtype)
     start = offset if offset >= 0 else -offset * columns
@@ -182,13 +183,13 @@ def _put_on_diagonal(xp: Any, a: Array, *, shape: tuple[int, ...], offset: int, 
     return xp.moveaxis(flat.reshape((*batch, rows, columns)), (-2, -1), (axis1, axis2))
 
 
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(a: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """The elements (i, i + offset) of axes `axis1` and `axis2`, as a new last axis. (Batches: axis1=-2, axis2=-1.)"""
     normalize_axis("diagonal", (axis1, axis2), a)
     return _diagonal(a, offset=offset, axis1=axis1 % a.ndim, axis2=axis2 % a.ndim)
 
 
-def diag(a: Any, k: int = 0) -> Any:
+def diag(a: Value, k: int = 0) -> Value:
     """(n,) -> the square matrix with `a` on its k-th diagonal and zeros elsewhere; (m, n) -> its k-th diagonal."""
     if getattr(a, "ndim", None) not in (1, 2):
         raise error(ValueError, "diag", got=describe(a), needs="a vector or a matrix", fix="diagonal(x, 0, -2, -1) for the diagonals of a batch of matrices")
@@ -199,32 +200,32 @@ def diag(a: Any, k: int = 0) -> Any:
     return _put_on_diagonal(a, shape=(n, n), offset=k, axis1=0, axis2=1)
 
 
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(a: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """Sum of the diagonal (see `diagonal`)."""
     return sum_of(diagonal(a, offset, axis1, axis2), -1)
 
 
 @primitive(a=lambda g, k: _tril(g, k=k))
-def _tril(xp: Any, a: Array, *, k: int) -> Array:
+def _tril(xp: Namespace, a: Array, *, k: int) -> Array:
     return xp.tril(a, k)
 
 
 @primitive(a=lambda g, k: _triu(g, k=k))
-def _triu(xp: Any, a: Array, *, k: int) -> Array:
+def _triu(xp: Namespace, a: Array, *, k: int) -> Array:
     return xp.triu(a, k)
 
 
-def tril(a: Any, k: int = 0) -> Any:
+def tril(a: Value, k: int = 0) -> Value:
     """The matrices (..., m, n) with zeros above the k-th diagonal."""
     return _tril(_matrix("tril", a), k=k)
 
 
-def triu(a: Any, k: int = 0) -> Any:
+def triu(a: Value, k: int = 0) -> Value:
     """The matrices (..., m, n) with zeros below the k-th diagonal."""
     return _triu(_matrix("triu", a), k=k)
 
 
-def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+def norm(a: Value, ord: int | str | None = None, axis: Axis = None, keepdims: bool = False) -> Value:
     """√(Σ a²) over `axis`: the 2-norm of vectors, the Frobenius norm of matrices; axis=None takes all elements.
 
     The derivative is a/‖a‖, and 0 at a = 0 (in second order too, where the true one is infinite).
@@ -244,16 +245,16 @@ def norm(a: Any, ord: int | str | None = None, axis: Axis = None, keepdims: bool
 # -- functions of a matrix ----------------------------------------------------------------------------------------------
 
 
-def _matrix(op: str, a: Any, square: bool = False) -> Any:
-    """`a`, if it has two axes at least (of equal size)."""
+def _matrix(op: str, a: Value, square: bool = False) -> Value:
+    """`a`, if it has at least two axes (the last two of equal size)."""
     if getattr(a, "ndim", 0) < 2 or (square and a.shape[-1] != a.shape[-2]):
         raise error(ValueError, op, got=describe(a), needs=f"{'square ' * square}matrices on the last two axes",
                     fix="check the shape; reshape or expand_dims a vector first")
     return a
 
 
-def _computed_in(low: Any, f: Callable[..., Any], *arrays: Any) -> Any:
-    """f(*arrays) in the dtype `low` at least, and back in the arrays' own."""
+def _computed_in(low: Any, f: Callable[..., Any], *arrays: Value) -> Value:
+    """f(*arrays) in at least the dtype `low`, and back in the arrays' own."""
     floats = {a.dtype for a in arrays if a.dtype.kind == "f"}
     if len(floats) > 1:  # the op will refuse, and say why
         return f(*arrays)
@@ -263,7 +264,7 @@ def _computed_in(low: Any, f: Callable[..., Any], *arrays: Any) -> Any:
     return tuple(astype(o, own) for o in out) if isinstance(out, tuple) else out if own == work else astype(out, own)
 
 
-def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> Any:
+def _lapack(xp: Namespace, op: str, routine: Callable[..., Any], *arrays: Array) -> Value:
     """routine(*arrays), with the usual cause and cure in LinAlgError's text; NaN for a matrix (of arrays[0]) that is not finite."""
     try:
         return _marked(routine(*arrays), arrays[0])
@@ -273,7 +274,7 @@ def _lapack(xp: Any, op: str, routine: Callable[..., Any], *arrays: Array) -> An
                         "and look for NaN in it") from None
 
 
-def _marked(found: Any, a: Array) -> Any:
+def _marked(found: Any, a: Array) -> Value:
     """`found`, an array or a tuple of them, and NaN for the matrices of `a` with an infinity or NaN in them."""
     if isinstance(found, tuple):
         return tuple(_marked(f, a) for f in found)
@@ -281,37 +282,37 @@ def _marked(found: Any, a: Array) -> Any:
     return found + zero.reshape(zero.shape + (1,) * (found.ndim - zero.ndim)) if zero.ndim else found + zero
 
 
-def _sym(a: Any) -> Any:
+def _sym(a: Value) -> Value:
     return 0.5 * (a + _t(a))
 
 
-def _row(w: Any) -> Any:
+def _row(w: Value) -> Value:
     return expand_dims(w, -2)  # (..., n) -> (..., 1, n): a factor for each column
 
 
-def _column(w: Any) -> Any:
+def _column(w: Value) -> Value:
     return expand_dims(w, -1)
 
 
 @primitive(a=lambda g, out: -(_t(out) @ g @ _t(out)))
-def _inv(xp: Any, a: Array) -> Array:
+def _inv(xp: Namespace, a: Array) -> Array:
     if xp is backend.np or a.ndim == 2:
         return _lapack(xp, "inv", xp.linalg.inv, a)
     identities = xp.zeros_like(a) + xp.eye(a.shape[-1], dtype=a.dtype)
     return _lapack(xp, "inv", xp.linalg.solve, a, identities)  # CuPy's inv of a batch leaves garbage in the place of a singular one
 
 
-def inv(a: Any) -> Any:
+def inv(a: Value) -> Value:
     """A⁻¹ of (..., n, n). To apply it, `solve` is faster and more accurate. From d(A⁻¹) = −A⁻¹ dA A⁻¹."""
     return _computed_in(backend.float32, _inv, _matrix("inv", a, square=True))
 
 
 @primitive(a=lambda g, a, out: -(_solve(_t(a), g) @ _t(out)), b=lambda g, a: _solve(_t(a), g))
-def _solve(xp: Any, a: Array, b: Array) -> Array:
+def _solve(xp: Namespace, a: Array, b: Array) -> Array:
     return _lapack(xp, "solve", xp.linalg.solve, a, b)
 
 
-def solve(a: Any, b: Any) -> Any:
+def solve(a: Value, b: Value) -> Value:
     """X with A X = B. From A dX = dB − dA X.
 
     Args:
@@ -329,24 +330,24 @@ def solve(a: Any, b: Any) -> Any:
 
 
 @primitive(a=lambda g, a: _column(_column(g)) * _cofactor(a))
-def _det(xp: Any, a: Array) -> Array:
+def _det(xp: Namespace, a: Array) -> Array:
     return _lapack(xp, "det", lambda a: xp.asarray(xp.linalg.det(a)), a)
 
 
 @primitive(a=lambda g, a: _cofactor_slope(a, g))
-def _cofactor(xp: Any, a: Array) -> Array:
+def _cofactor(xp: Namespace, a: Array) -> Array:
     """∂ det A/∂A = det(A)·A⁻ᵀ = ± U diag(∏_{j≠i} s_j) Vᵀ for A = U diag(s) Vᵀ: no division, so a singular A is fine."""
     u, s, vt, sign = _svd(xp, a)
     others = xp.where(xp.eye(s.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
     return sign * ((u * others[..., None, :]) @ vt)
 
 
-def _third(g: Any) -> Any:
+def _third(g: Value) -> Value:
     raise error(NotImplementedError, "det", got="a third derivative", needs="at most two", fix="for a positive definite a use exp(sum(log(eigvalsh(a))))")
 
 
 @primitive(a=_third, g=lambda h, a: _cofactor_slope(a, h))  # a second derivative is symmetric
-def _cofactor_slope(xp: Any, a: Array, g: Array) -> Array:
+def _cofactor_slope(xp: Namespace, a: Array, g: Array) -> Array:
     """Derivative of `_cofactor` along `g`: ± U (diag(Σ_j p_ij H_jj) − p∘Hᵀ) Vᵀ with H = Uᵀ g V, p_ij = ∏_{l≠i,j} s_l."""
     u, s, vt, sign = _svd(xp, a)
     eye = xp.eye(s.shape[-1], dtype=bool)
@@ -356,25 +357,25 @@ def _cofactor_slope(xp: Any, a: Array, g: Array) -> Array:
     return sign * (u @ inside @ vt)
 
 
-def _svd(xp: Any, a: Array) -> tuple[Array, Array, Array, Array]:
+def _svd(xp: Namespace, a: Array) -> tuple[Array, Array, Array, Array]:
     u, s, vt = _lapack(xp, "det", xp.linalg.svd, a)
     return u, s, vt, xp.linalg.det(u @ vt)[..., None, None]
 
 
-def det(a: Any) -> Any:
+def det(a: Value) -> Value:
     """Determinant of (..., n, n) -> (...). The derivative, the matrix of cofactors, is right for singular matrices too,
     and so is the second (which needs n³ numbers of memory)."""
     return _computed_in(backend.float64, _det, _matrix("det", a, square=True))
 
 
-def _cholesky_rule(g: Any, out: Any) -> Any:
+def _cholesky_rule(g: Value, out: Any) -> Value:
     p = _t(out) @ g
     half, inverse = 0.5 * (_tril(p, k=0) + _tril(p, k=-1)), _inv(out)  # Φ: the lower triangle with half of its diagonal
     return _sym(_t(inverse) @ half @ inverse)
 
 
 @primitive(a=_cholesky_rule)
-def _cholesky(xp: Any, a: Array) -> Array:
+def _cholesky(xp: Namespace, a: Array) -> Array:
     factor = _lapack(xp, "cholesky", xp.linalg.cholesky, _sym(a))
     if xp is backend.np:
         return factor
@@ -382,7 +383,7 @@ def _cholesky(xp: Any, a: Array) -> Array:
     return xp.where(done[..., None, None], factor, float("nan"))
 
 
-def cholesky(a: Any) -> Any:
+def cholesky(a: Value) -> Value:
     """The lower triangular L with L Lᵀ = A, for A (..., n, n) positive definite (its symmetric part is used).
 
     dA = sym(L⁻ᵀ Φ(Lᵀ G) L⁻¹), where Φ takes the lower triangle with half of the diagonal.
@@ -391,7 +392,7 @@ def cholesky(a: Any) -> Any:
     return _computed_in(backend.float32, _cholesky, _matrix("cholesky", a, square=True))
 
 
-def _eigh_rule(g: Any, out: Any) -> Any:
+def _eigh_rule(g: Value, out: Any) -> Value:
     (gw, gv), (w, v) = g, out
     gap = _row(w) - _column(w)  # λ_j − λ_i at (i, j)
     equal = absolute(gap) <= 2.0**-49 * _column(sum_of(absolute(w), -1, keepdims=True))  # up to eigh's own rounding errors
@@ -400,12 +401,12 @@ def _eigh_rule(g: Any, out: Any) -> Any:
 
 
 @primitive(a=_eigh_rule)
-def _eigh(xp: Any, a: Array) -> tuple[Array, Array]:
+def _eigh(xp: Namespace, a: Array) -> tuple[Array, Array]:
     w, v = _lapack(xp, "eigh", xp.linalg.eigh, _sym(a))
     return w, v
 
 
-def eigh(a: Any) -> tuple[Any, Any]:
+def eigh(a: Value) -> tuple[Value, Value]:
     """Eigenvalues w (..., n), ascending, and orthonormal eigenvectors v (..., n, n), in columns, of A's symmetric part.
 
     dA = sym(V [diag(g_w) + (Vᵀ G_v) / (λ_j − λ_i)] Vᵀ), the quotient for i ≠ j only. Eigenvectors have no derivative
@@ -416,17 +417,17 @@ def eigh(a: Any) -> tuple[Any, Any]:
     return out
 
 
-def _eigvalsh_rule(g: Any, a: Any) -> Any:
+def _eigvalsh_rule(g: Value, a: Value) -> Value:
     _, v = _eigh(a)
     return (v * _row(g)) @ _t(v)
 
 
 @primitive(a=_eigvalsh_rule)
-def _eigvalsh(xp: Any, a: Array) -> Array:
+def _eigvalsh(xp: Namespace, a: Array) -> Array:
     return _lapack(xp, "eigvalsh", xp.linalg.eigvalsh, _sym(a))
 
 
-def eigvalsh(a: Any) -> Any:
+def eigvalsh(a: Value) -> Value:
     """Eigenvalues (..., n), ascending, of the symmetric part of A. dA = V diag(g) Vᵀ.
 
     At equal eigenvalues the gradient is right for losses that treat them alike, such as Σ f(λ); the second derivative
@@ -435,19 +436,19 @@ def eigvalsh(a: Any) -> Any:
     return _computed_in(backend.float64, _eigvalsh, _matrix("eigvalsh", a, square=True))
 
 
-def _lyapunov_rule(g: Any, s: Any, out: Any) -> Any:
+def _lyapunov_rule(g: Value, s: Any, out: Any) -> Value:
     d = _lyapunov(s, g)  # S dX + dX S = −(dS X + X dS), and the solve is its own adjoint: ⟨G, dX⟩ = −⟨D, dS X + X dS⟩
     return -_sym(d @ _t(out) + _t(out) @ d)
 
 
 @primitive(s=_lyapunov_rule, c=lambda g, s: _lyapunov(s, g))
-def _lyapunov(xp: Any, s: Array, c: Array) -> Array:
+def _lyapunov(xp: Namespace, s: Array, c: Array) -> Array:
     w, v = _lapack(xp, "lyapunov", xp.linalg.eigh, _sym(s))
     vt = v.swapaxes(-1, -2)
     return v @ ((vt @ c @ v) / (w[..., :, None] + w[..., None, :])) @ vt
 
 
-def lyapunov(s: Any, c: Any) -> Any:
+def lyapunov(s: Any, c: Value) -> Value:
     """X with S X + X S = C, for S (..., n, n) positive definite (its symmetric part is used) and any C (..., n, n).
 
     X = V [(Vᵀ C V) / (λ_i + λ_j)] Vᵀ with the eigenvalues of S. The rule solves another Lyapunov equation, without any
@@ -461,12 +462,12 @@ def lyapunov(s: Any, c: Any) -> Any:
 
 
 @primitive(a=lambda g, a, out: -_lyapunov(_sym(a) @ out, out @ _sym(g) @ out))
-def _inv_sqrtm(xp: Any, a: Array) -> Array:
+def _inv_sqrtm(xp: Namespace, a: Array) -> Array:
     w, v = _lapack(xp, "inv_sqrtm", xp.linalg.eigh, _sym(a))
     return (v / xp.sqrt(w)[..., None, :]) @ v.swapaxes(-1, -2)
 
 
-def inv_sqrtm(a: Any) -> Any:
+def inv_sqrtm(a: Value) -> Value:
     """W = A^(−1/2), symmetric, for A (..., n, n) positive definite (its symmetric part is used); else NaN or Inf.
 
     From W A W = I: dA = −lyapunov(A^(1/2), W sym(G) W), with A^(1/2) = A W. There are no eigenvalue gaps in it, so it

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.by_hand import by_hand
 from ..core.errors import describe, error
 from ..core.primitive import primitive
+from ..core.tensor import Value
 from .elementwise import as_floating, astype, exp, not_equal, softplus, where
 from .neural import check_range
 from .reduce import _mean, _peak, _sum, log_softmax, mean
@@ -28,7 +29,7 @@ def reduction_of(op: str, reduction: Any, size_average: Any, reduce: Any, short:
     return reduction
 
 
-def _reduced(op: str, losses: Any, reduction: str, weight: Any = None) -> Any:
+def _reduced(op: str, losses: Value, reduction: str, weight: Value = None) -> Value:
     """`losses`, or their sum or mean; with the `weight` that is in them, their sum divided by its sum: both as means, which do not overflow."""
     if reduction == "none":
         return losses
@@ -41,7 +42,7 @@ def _reduced(op: str, losses: Any, reduction: str, weight: Any = None) -> Any:
     return total / _mean(weight if weight.dtype.kind == "f" else astype(weight, losses.dtype), axis=axes, keepdims=False)
 
 
-def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
+def _check_labels(op: str, scores: Value, target: Value, ignore_index: int) -> Value:
     """Are these integer labels (N, ...) for scores (N, C, ...)? Returns None where no label is ignored, else a mask of the others."""
     dtype = getattr(target, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
@@ -57,7 +58,7 @@ def _check_labels(op: str, scores: Any, target: Any, ignore_index: int) -> Any:
     return not_equal(target, ignore_index) if check_range(op, target, shape[1], ignore_index) else None
 
 
-def _check_weight(op: str, name: str, weight: Any, shape: tuple[int, ...], broadcasts: bool = False) -> Any:
+def _check_weight(op: str, name: str, weight: Value, shape: tuple[int, ...], broadcasts: bool = False) -> Value:
     """Is `weight` of this shape (or, where it may, broadcasts to it)?"""
     mine = tuple(getattr(weight, "shape", ()))
     fits = len(mine) <= len(shape) and all(m in (1, n) for m, n in zip(mine[::-1], shape[::-1])) if broadcasts else mine == shape
@@ -67,7 +68,7 @@ def _check_weight(op: str, name: str, weight: Any, shape: tuple[int, ...], broad
     return weight
 
 
-def _weighted(op: str, losses: Any, target: Any, weight: Any, keep: Any, classes: int) -> tuple[Any, Any]:
+def _weighted(op: str, losses: Value, target: Value, weight: Value, keep: Any, classes: int) -> tuple[Value, Value]:
     """(losses times their labels' weights, and 0 where `keep` is false; these weights, or None where all are 1)."""
     share = None
     if weight is not None:
@@ -79,8 +80,8 @@ def _weighted(op: str, losses: Any, target: Any, weight: Any, keep: Any, classes
     return losses, share
 
 
-def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-             reduction: str = "mean") -> Any:
+def nll_loss(log_probabilities: Value, target: Value, weight: Value = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+             reduction: str = "mean") -> Value:
     """−log p of the target classes. Arguments in PyTorch's order.
 
     Args:
@@ -107,31 +108,31 @@ def nll_loss(log_probabilities: Any, target: Any, weight: Any = None, size_avera
 
 
 @primitive()
-def _one_hot(xp: Any, target: Array, *, classes: int) -> Array:
+def _one_hot(xp: Namespace, target: Array, *, classes: int) -> Array:
     return target[:, None] == xp.arange(classes).reshape((1, classes) + (1,) * (target.ndim - 1))
 
 
-def _softmax_minus_one_hot(g: Any, saved: Any, z: Any, target: Any) -> tuple[Any, None]:
+def _softmax_minus_one_hot(g: Value, saved: Any, z: Value, target: Value) -> tuple[Any, None]:
     largest, total = saved
     g = _reshape(g, shape=largest.shape)
     return (g / total) * exp(z - largest) - g * _one_hot(target, classes=z.shape[1]), None
 
 
-def _peak_and_total(z: Any) -> tuple[Any, Any]:
+def _peak_and_total(z: Value) -> tuple[Value, Value]:
     """m = max z and Σ e^(z − m), each (N, 1, ...). In their logsumexp, m + log Σ, a large m would cost the other its digits."""
     largest = _peak(z, axis=(1,))
     return largest, _sum(exp(z - largest), axis=(1,), keepdims=True)
 
 
 @by_hand(save=_peak_and_total, backward=_softmax_minus_one_hot)
-def _label_cross_entropy(xp: Any, z: Array, target: Array, *, saved: Any) -> Array:
+def _label_cross_entropy(xp: Namespace, z: Array, target: Array, *, saved: Any) -> Array:
     chosen = z[xp.arange(len(z)), target] if z.ndim == 2 else xp.take_along_axis(z, target[:, None], 1)[:, 0]
     largest, total = saved
     return (xp.log(total) - (chosen[:, None] - largest))[:, 0]
 
 
-def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Any:
+def cross_entropy(logits: Value, target: Value, weight: Value = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Value:
     """Softmax cross-entropy. Its gradient in the logits is softmax − onehot, divided by their number for "mean".
 
     Arguments in PyTorch's order; those not named here as in `nll_loss`.
@@ -171,7 +172,7 @@ def cross_entropy(logits: Any, target: Any, weight: Any = None, size_average: An
     return _reduced(op, losses, reduction, share)
 
 
-def _log_probabilities(logits: Any, weight: Any) -> Any:
+def _log_probabilities(logits: Value, weight: Value) -> Value:
     """log softmax over the classes, times their weights."""
     result = log_softmax(logits, 1)
     if weight is None:
@@ -180,7 +181,7 @@ def _log_probabilities(logits: Any, weight: Any) -> Any:
     return result * reshape(weight, (-1,) + (1,) * (logits.ndim - 2))
 
 
-def mse_loss(x: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None) -> Any:
+def mse_loss(x: Value, target: Value, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Value = None) -> Value:
     """Squared error (x − target)²; the shapes must be equal (broadcasting here is nearly always a mistake).
 
     Args:
@@ -197,8 +198,8 @@ def mse_loss(x: Any, target: Any, size_average: Any = None, reduce: Any = None, 
     return _reduced("mse_loss", d * d * _check_weight("mse_loss", "weight", weight, tuple(x.shape)), reduction, weight)
 
 
-def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
-                                     pos_weight: Any = None) -> Any:
+def binary_cross_entropy_with_logits(x: Value, target: Value, weight: Value = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+                                     pos_weight: Any = None) -> Value:
     """−t log σ(x) − (1 − t) log(1 − σ(x)), as softplus(x) − x·t: stable for any x. Targets are in [0, 1].
 
     Args:
@@ -223,7 +224,7 @@ def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None, si
     return _reduced(op, losses, reduction)
 
 
-def _same_shape(op: str, x: Any, target: Any) -> None:
+def _same_shape(op: str, x: Value, target: Value) -> None:
     if tuple(getattr(target, "shape", ())) != tuple(x.shape):
         raise error(ValueError, op, got=f"shape {tuple(x.shape)} and a target of shape {tuple(getattr(target, 'shape', ()))}", needs="equal shapes",
                     fix="reshape the target; (N,) against (N, 1) would silently give N × N errors")

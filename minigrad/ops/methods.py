@@ -17,7 +17,7 @@ def _reflected(op: Any) -> Any:
 def _in_place(sign: str, op: Any) -> Any:
     """``x += y``: under `no_grad` it writes into a leaf that has room for the result, else x becomes the name of a new tensor.
 
-    A variable refuses it outside `no_grad`, where the name would silently cease to be the variable.
+    A variable refuses it outside `no_grad`, where the name would silently stop being the variable.
     """
     def assign(self: Any, other: Any) -> Any:
         if not self.is_leaf or (state.recording and not self.requires_grad):
@@ -67,7 +67,7 @@ _UFUNCS: dict[Any, Any] = _COMPARISONS | {getattr(backend.np, name): op for name
 
 
 def _ufunc_of_numpy(self: Tensor, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-    """What NumPy calls for `array * tensor` and for numpy.multiply(array, tensor) alike: the op; all else is refused."""
+    """What NumPy calls for `array * tensor` and for numpy.multiply(array, tensor) alike: the op; everything else is refused."""
     op = _UFUNCS.get(ufunc)
     if op is not None and method == "__call__" and not isinstance(inputs[0], Tensor):
         if not keywords:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import backend
-from ..core.backend import NAMESPACES, Array
+from ..core.backend import NAMESPACES, Array, Namespace
 from ..core.errors import describe, error, integer, left_out
 from ..core.primitive import primitive
-from ..core.tensor import Tensor, state
+from ..core.tensor import Tensor, Value, state
 from ..kernels import conv, pool
 from .broadcasting import namespace_of
 from .elementwise import as_floating, not_equal, require_floating, where
@@ -32,7 +32,7 @@ def _pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _images(op: str, x: Any, ndim: int = 4) -> None:
+def _images(op: str, x: Value, ndim: int = 4) -> None:
     if getattr(x, "ndim", None) != ndim:
         raise error(ValueError, op, got=describe(x), needs="images of shape (N, C, H, W)",
                     fix="reshape(-1, C, H, W); one image needs a batch axis: expand_dims(x, 0)")
@@ -46,7 +46,7 @@ def _images(op: str, x: Any, ndim: int = 4) -> None:
            w=lambda g, x, w_shape, stride, padding, dilation, groups:
                _conv2d_weight(x, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
            b=lambda g: _sum(g, axis=(0, 2, 3), keepdims=False))
-def _conv2d(xp: Any, x: Array, w: Array, b: Array, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+def _conv2d(xp: Namespace, x: Array, w: Array, b: Array, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     return conv.conv2d_forward(xp, x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -54,7 +54,7 @@ def _conv2d(xp: Any, x: Array, w: Array, b: Array, *, stride: Any, padding: Any,
                _conv2d(h, w, None, stride=stride, padding=padding, dilation=dilation, groups=groups),
            w=lambda h, g, w_shape, stride, padding, dilation, groups:
                _conv2d_weight(h, g, shape=w_shape, stride=stride, padding=padding, dilation=dilation, groups=groups))
-def _conv2d_input(xp: Any, g: Array, w: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+def _conv2d_input(xp: Namespace, g: Array, w: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     return conv.conv2d_input(xp, g, w, shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
@@ -62,11 +62,11 @@ def _conv2d_input(xp: Any, g: Array, w: Array, *, shape: Any, stride: Any, paddi
                _conv2d_input(g, h, shape=x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups),
            g=lambda h, x, stride, padding, dilation, groups:
                _conv2d(x, h, None, stride=stride, padding=padding, dilation=dilation, groups=groups))
-def _conv2d_weight(xp: Any, x: Array, g: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
+def _conv2d_weight(xp: Namespace, x: Array, g: Array, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Array:
     return conv.conv2d_weight(xp, x, g, shape, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1) -> Any:
+def conv2d(x: Value, weight: Value, bias: Value = None, stride: Pair = 1, padding: Pair | str = 0, dilation: Pair = 1, groups: int = 1) -> Value:
     """2-D cross-correlation, as every framework's "convolution".
 
     Args:
@@ -127,23 +127,23 @@ def string_padding(op: str, padding: str, kernel: tuple[int, ...], stride: tuple
 
 @primitive(x=lambda g, index, x_shape, kernel, stride, padding, dilation:
                _unpool(g, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
-def _max_pool2d(xp: Any, x: Array, y: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def _max_pool2d(xp: Namespace, x: Array, y: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
     return y  # found together with the winners' index, which is all that the backward keeps
 
 
 @primitive(g=lambda h, index, kernel, stride, padding, dilation: _winners(h, index, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
-def _unpool(xp: Any, g: Array, index: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def _unpool(xp: Namespace, g: Array, index: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
     return pool.max_pool2d_backward(xp, g, index, shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
 @primitive(x=lambda h, index, x_shape, kernel, stride, padding, dilation:
                _unpool(h, index, shape=x_shape, kernel=kernel, stride=stride, padding=padding, dilation=dilation))
-def _winners(xp: Any, x: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
+def _winners(xp: Namespace, x: Array, index: Array, *, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Array:
     return pool.max_pool2d_gather(xp, x, index, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
 
 
-def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, ceil_mode: bool = False,
-               return_indices: bool = False) -> Any:
+def max_pool2d(x: Value, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, dilation: Pair = 1, ceil_mode: bool = False,
+               return_indices: bool = False) -> Value:
     """Largest value of each window. At a tie the first in row-major order gets the gradient. Padding counts as −∞.
 
     Args:
@@ -170,20 +170,20 @@ def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: P
 @primitive(x=lambda g, x_shape, kernel, stride, padding, count_include_pad, ceil_mode, divisor:
                _avg_unpool(g, shape=x_shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
                            divisor=divisor))
-def _avg_pool2d(xp: Any, x: Array, *, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool, divisor: int | None) -> Array:
+def _avg_pool2d(xp: Namespace, x: Array, *, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool, divisor: int | None) -> Array:
     return pool.avg_pool2d_forward(xp, x, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode,
                                    divisor=divisor)
 
 
 @primitive(g=lambda h, kernel, stride, padding, count_include_pad, ceil_mode, divisor:
                _avg_pool2d(h, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, ceil_mode=ceil_mode, divisor=divisor))
-def _avg_unpool(xp: Any, g: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool,
+def _avg_unpool(xp: Namespace, g: Array, *, shape: Any, kernel: Any, stride: Any, padding: Any, count_include_pad: bool, ceil_mode: bool,
                 divisor: int | None) -> Array:
     return pool.avg_pool2d_backward(xp, g, shape, kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad, divisor=divisor)
 
 
-def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-               divisor_override: int | None = None) -> Any:
+def avg_pool2d(x: Value, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Value:
     """Mean of each window; arguments in PyTorch's order, see `max_pool2d`.
 
     Args:
@@ -198,7 +198,7 @@ def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: P
                        divisor=divisor_override)
 
 
-def _windows(op: str, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[tuple[int, int], ...]:
+def _windows(op: str, x: Value, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[tuple[int, int], ...]:
     _images(op, x)
     kernel = _pair(op, "kernel_size", kernel, 1)
     stride = kernel if stride is None else _pair(op, "stride", stride, 1)
@@ -215,7 +215,7 @@ def _dilated(dilation: tuple[int, int]) -> str:
     return "" if dilation == (1, 1) else f" with dilation {dilation}"
 
 
-def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None] | None) -> Any:
+def adaptive_avg_pool2d(x: Value, output_size: int | tuple[int | None, int | None] | None) -> Value:
     """Means over a grid of output_size windows that cover the image, as PyTorch cuts them: row i averages
     rows ⌊iH/h⌋ … ⌈(i+1)H/h⌉. None in the place of a size keeps that of the image."""
     _images("adaptive_avg_pool2d", x)
@@ -232,19 +232,19 @@ def adaptive_avg_pool2d(x: Any, output_size: int | tuple[int | None, int | None]
 
 
 @primitive(x=lambda g, x_shape, axis: _part_means_input(g, axis=axis, size=x_shape[axis]))
-def _part_means(xp: Any, x: Array, *, axis: int, parts: int) -> Array:
+def _part_means(xp: Namespace, x: Array, *, axis: int, parts: int) -> Array:
     return pool.part_means(xp, x, axis=axis, parts=parts)
 
 
 @primitive(g=lambda h, g_shape, axis: _part_means(h, axis=axis, parts=g_shape[axis]))
-def _part_means_input(xp: Any, g: Array, *, axis: int, size: int) -> Array:
+def _part_means_input(xp: Namespace, g: Array, *, axis: int, size: int) -> Array:
     return pool.part_means_input(xp, g, axis=axis, size=size)
 
 
 # -- dropout and embedding --------------------------------------------------------------------------------------------------
 
 
-def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
+def dropout(x: Value, p: float = 0.5, training: bool = True) -> Value:
     """Each element is set to 0 with probability `p` (an infinity and NaN too), the others divided by 1 − p; without `training`, `x` itself.
 
     The mask is drawn on the host from minigrad's generator (`seed`), so every backend drops the same elements.
@@ -259,7 +259,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:
     return where(mask, x * (1 / (1 - p) if p < 1 else 1.0), 0.0)
 
 
-def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
+def embedding(indices: Any, weight: Value, padding_idx: int | None = None) -> Value:
     """Rows of `weight` (V, D) at integer `indices` (...): the result is (..., D). Repeated indices add their gradients.
 
     Args:
@@ -292,7 +292,7 @@ def _has(dtype: Any, value: int) -> bool:
 
 
 def check_range(op: str, indices: Any, n: int, ignored: int | None = None) -> bool:
-    """Are all indices in 0 … n−1, apart from `ignored`? Looked at on the host always, elsewhere only in debug mode: it would wait
+    """Are all indices in 0 … n−1, except `ignored`? Always checked on the host, elsewhere only in debug mode: it would wait
     for the GPU. Returns whether some may be `ignored`."""
     data = indices._data if isinstance(indices, Tensor) else indices
     if not data.size:

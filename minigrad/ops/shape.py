@@ -12,10 +12,10 @@ from operator import index as as_integer
 from typing import Any
 
 from ..core import backend
-from ..core.backend import Array
+from ..core.backend import Array, Namespace
 from ..core.errors import AxisError, describe, error, integer
 from ..core.primitive import primitive
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, Value
 from .broadcasting import _broadcast_to
 from .elementwise import as_floating, clone
 
@@ -58,15 +58,15 @@ def one_axis(op: str, axis: Any, of: Any) -> int:
 
 
 @primitive(a=lambda g, a_shape: _reshape(g, shape=a_shape))
-def _reshape(xp: Any, a: Array, *, shape: tuple[int, ...]) -> Array:
+def _reshape(xp: Namespace, a: Array, *, shape: tuple[int, ...]) -> Array:
     return a.reshape(shape)
 
 
-def reshape(a: Any, *shape: Any) -> Any:
+def reshape(a: Value, *shape: Any) -> Value:
     """`a` with another shape (row-major order); one size may be −1. Both ``reshape(a, (2, 3))`` and ``reshape(a, 2, 3)`` work."""
     wanted = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     try:
-        return _reshape(a, shape=tuple(as_integer(n) for n in wanted))
+        return _reshape(a, shape=tuple(map(as_integer, wanted)))
     except (ValueError, TypeError) as e:
         kind = TypeError if type(e) is TypeError else ValueError
         raise error(kind, "reshape", got=f"shape {tuple(getattr(a, 'shape', ()))} and the target {wanted}",
@@ -74,7 +74,7 @@ def reshape(a: Any, *shape: Any) -> Any:
 
 
 @primitive(a=lambda g, axes: _transpose(g, axes=_inverse(axes)))
-def _transpose(xp: Any, a: Array, *, axes: tuple[int, ...]) -> Array:
+def _transpose(xp: Namespace, a: Array, *, axes: tuple[int, ...]) -> Array:
     return a.transpose(axes)
 
 
@@ -82,7 +82,7 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axes.index(i) for i in range(len(axes)))
 
 
-def transpose(a: Any, *axes: Any) -> Any:
+def transpose(a: Value, *axes: Any) -> Value:
     """`a` with its axes permuted; without `axes` reversed. Both ``transpose(a, (1, 0))`` and ``transpose(a, 1, 0)`` work."""
     order = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))) else axes
     if not order:
@@ -93,7 +93,7 @@ def transpose(a: Any, *axes: Any) -> Any:
     return _transpose(a, axes=tuple(as_integer(i) % a.ndim for i in order))
 
 
-def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+def swapaxes(a: Value, axis1: int, axis2: int) -> Value:
     """`a` with two axes exchanged."""
     i, j = one_axis("swapaxes", axis1, a), one_axis("swapaxes", axis2, a)
     axes = list(range(a.ndim))
@@ -101,7 +101,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return _transpose(a, axes=tuple(axes))
 
 
-def moveaxis(a: Any, source: int, destination: int) -> Any:
+def moveaxis(a: Value, source: int, destination: int) -> Value:
     """`a` with one axis moved to another position."""
     i, j = one_axis("moveaxis", source, a), one_axis("moveaxis", destination, a)
     axes = [k for k in range(a.ndim) if k != i]
@@ -109,7 +109,7 @@ def moveaxis(a: Any, source: int, destination: int) -> Any:
     return _transpose(a, axes=tuple(axes))
 
 
-def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Any:
+def expand_dims(a: Value, axis: int | tuple[int, ...]) -> Value:
     """`a` with new axes of size 1 at these positions of the result."""
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     new = normalize_axis("expand_dims", axis, a.ndim + count)
@@ -117,7 +117,7 @@ def expand_dims(a: Any, axis: int | tuple[int, ...]) -> Any:
     return _reshape(a, shape=tuple(1 if i in new else next(sizes) for i in range(a.ndim + count)))
 
 
-def squeeze(a: Any, axis: Axis = None) -> Any:
+def squeeze(a: Value, axis: Axis = None) -> Value:
     """`a` without axes of size 1: all of them, or those named."""
     gone = tuple(i for i, n in enumerate(a.shape) if n == 1) if axis is None else normalize_axis("squeeze", axis, a)
     for i in gone:
@@ -127,7 +127,7 @@ def squeeze(a: Any, axis: Axis = None) -> Any:
     return _reshape(a, shape=tuple(n for i, n in enumerate(a.shape) if i not in gone))
 
 
-def flatten(a: Any, start_dim: int = 0) -> Any:
+def flatten(a: Value, start_dim: int = 0) -> Value:
     """`a` with all axes from `start_dim` on merged into one (``flatten(x, 1)`` keeps the batch axis)."""
     start = one_axis("flatten", start_dim, builtins.max(a.ndim, 1))
     size = 1
@@ -137,21 +137,21 @@ def flatten(a: Any, start_dim: int = 0) -> Any:
 
 
 @primitive(a=lambda g, axis: _flip(g, axis=axis))
-def _flip(xp: Any, a: Array, *, axis: tuple[int, ...]) -> Array:
+def _flip(xp: Namespace, a: Array, *, axis: tuple[int, ...]) -> Array:
     return xp.flip(a, axis)
 
 
-def flip(a: Any, axis: Axis = None) -> Any:
+def flip(a: Value, axis: Axis = None) -> Value:
     """`a` in reverse order along these axes (None: all)."""
     return _flip(a, axis=normalize_axis("flip", axis, a))
 
 
 @primitive(a=lambda g, shift, axis: _roll(g, shift=tuple(-n for n in shift), axis=axis))
-def _roll(xp: Any, a: Array, *, shift: tuple[int, ...], axis: tuple[int, ...]) -> Array:
+def _roll(xp: Namespace, a: Array, *, shift: tuple[int, ...], axis: tuple[int, ...]) -> Array:
     return xp.roll(a, shift, axis)
 
 
-def roll(a: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Any:
+def roll(a: Value, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None) -> Value:
     """`a` with its elements moved on by `shift` along `axis` (None: of the flattened array); those beyond the end come first.
 
     Several axes: a shift for each, or one for all.
@@ -172,7 +172,7 @@ def roll(a: Any, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | Non
 # -- repeating: new axes of size 1, broadcast and merged, so that the gradient is their sum ---------------------------------
 
 
-def tile(a: Any, reps: int | tuple[int, ...]) -> Any:
+def tile(a: Value, reps: int | tuple[int, ...]) -> Value:
     """Copies of `a` side by side: `reps` of them along each axis, counted from the last; more `reps` than axes make new axes in front."""
     given = reps if isinstance(reps, (tuple, list)) else (reps,)
     counts = [integer("tile", "reps", n, 0, fix="tile(x, (2, 3)): how many copies along each axis") for n in given]
@@ -180,7 +180,7 @@ def tile(a: Any, reps: int | tuple[int, ...]) -> Any:
     return _copied(a, [m for n in sizes for m in (1, n)], [m for pair in zip(counts, sizes, strict=True) for m in pair])
 
 
-def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+def repeat(a: Value, repeats: Any, axis: int | None = None) -> Value:
     """Each element of `a` several times in a row, along `axis` (None: of the flattened array). As NumPy's; PyTorch's `repeat` is `tile`.
 
     Args:
@@ -201,8 +201,8 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     return _copied(a, whole, [n if i == 2 * axis + 1 else m for i, m in enumerate(whole)])
 
 
-def _copied(a: Any, apart: list[int], copies: list[int]) -> Any:
-    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. Memory of its own."""
+def _copied(a: Value, apart: list[int], copies: list[int]) -> Value:
+    """`a` in the shape `apart`, with its axes of size 1 broadcast to `copies`; then each two axes merged into one. In new memory."""
     many = _reshape(a, shape=tuple(apart))
     many = clone(many) if apart == copies else _broadcast_to(many, shape=tuple(copies))
     return _reshape(many, shape=tuple(m * n for m, n in zip(copies[::2], copies[1::2], strict=True)))
@@ -212,11 +212,11 @@ def _copied(a: Any, apart: list[int], copies: list[int]) -> Any:
 
 
 @primitive(arrays=lambda g, arrays_shape, axis: _pieces(g, [s[axis] for s in arrays_shape], axis))
-def _concatenate(xp: Any, *arrays: Array, axis: int) -> Array:
+def _concatenate(xp: Namespace, *arrays: Array, axis: int) -> Array:
     return xp.concatenate(arrays, axis=axis)
 
 
-def _pieces(g: Any, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
+def _pieces(g: Value, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
     pieces, start = [], 0
     for n in sizes:
         pieces.append(_getitem(g, index=(slice(None),) * axis + (slice(start, start + n),)))
@@ -224,18 +224,18 @@ def _pieces(g: Any, sizes: Sequence[int], axis: int) -> tuple[Any, ...]:
     return tuple(pieces)
 
 
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Value:
     """The arrays one after the other along an existing axis; all other sizes must agree."""
     arrays = _sequence("concatenate", arrays)
     axis = one_axis("concatenate", axis, arrays[0].ndim)
     rests = {tuple(a.shape[:axis]) + tuple(a.shape[axis + 1:]) for a in arrays if a.ndim == arrays[0].ndim}
     if len(rests) != 1 or any(a.ndim != arrays[0].ndim for a in arrays):
         raise error(ValueError, "concatenate", got=f"the shapes {', '.join(str(tuple(a.shape)) for a in arrays)} along axis {axis}",
-                    needs="equal shapes but for that axis", fix="check the other axes, or use stack for a new axis")
+                    needs="equal shapes except along that axis", fix="check the other axes, or use stack for a new axis")
     return _concatenate(*arrays, axis=axis)
 
 
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+def stack(arrays: Sequence[Any], axis: int = 0) -> Value:
     """Arrays of one shape along a new axis."""
     arrays = _sequence("stack", arrays)
     if len({tuple(a.shape) for a in arrays}) != 1:
@@ -244,18 +244,18 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
-def vstack(arrays: Sequence[Any]) -> Any:
+def vstack(arrays: Sequence[Any]) -> Value:
     """The arrays one below the other, along axis 0; a vector is a row."""
     return concatenate([a if a.ndim > 1 else _reshape(a, shape=(1, a.size)) for a in _sequence("vstack", arrays)])
 
 
-def hstack(arrays: Sequence[Any]) -> Any:
+def hstack(arrays: Sequence[Any]) -> Value:
     """The arrays side by side: along axis 1, vectors along axis 0."""
     rows = [a if a.ndim else _reshape(a, shape=(1,)) for a in _sequence("hstack", arrays)]
     return concatenate(rows, 0 if rows[0].ndim == 1 else 1)
 
 
-def _sequence(op: str, arrays: Any) -> list[Any]:
+def _sequence(op: str, arrays: Value) -> list[Any]:
     found = list(arrays) if isinstance(arrays, (list, tuple)) else []
     if not found or not all(hasattr(a, "shape") for a in found):
         raise error(TypeError, op, got=describe(arrays), needs="a non-empty list or tuple of Tensors or arrays", fix=f"{op}([a, b])")
@@ -263,11 +263,11 @@ def _sequence(op: str, arrays: Any) -> list[Any]:
 
 
 @primitive(a=lambda g, axis: _concatenate(*g, axis=axis))
-def _split(xp: Any, a: Array, *, cuts: tuple[int, ...], axis: int) -> tuple[Array, ...]:
+def _split(xp: Namespace, a: Array, *, cuts: tuple[int, ...], axis: int) -> tuple[Array, ...]:
     return tuple(xp.split(a, list(cuts), axis))
 
 
-def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+def split(a: Value, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
     """`a` cut along an axis: into equal sections, or before each of the given indices. Returns a tuple.
 
     As in NumPy, piece i is the slice from one index to the next, so that indices in falling order give empty pieces and
@@ -288,18 +288,18 @@ def split(a: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     else:
         cuts = tuple(as_integer(i) for i in where)
     starts = [slice(i, None).indices(size)[0] for i in cuts]
-    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a slice of its own, and their gradients are added
+    if starts != sorted(starts):  # the pieces overlap or leave elements out: each is a separate slice, and their gradients are added
         before = (slice(None),) * axis
         return tuple(_getitem(a, index=(*before, slice(*ends))) for ends in pairwise((0, *cuts, size)))
     return _split(a, cuts=cuts, axis=axis) if cuts else (a,)
 
 
 @primitive(a=lambda g, a_shape, widths: _getitem(g, index=tuple(slice(w[0], w[0] + n) for w, n in zip(widths, a_shape, strict=True))))
-def _pad(xp: Any, a: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
+def _pad(xp: Namespace, a: Array, *, widths: tuple[tuple[int, int], ...], value: float) -> Array:
     return xp.pad(a, widths, constant_values=value)
 
 
-def pad(a: Any, pad_width: Any, constant_values: Any = 0, *, mode: str = "constant") -> Any:
+def pad(a: Value, pad_width: Any, constant_values: Any = 0, *, mode: str = "constant") -> Value:
     """`a` with a border: NumPy's `pad_width` (one number, one pair, or a pair for each axis) and names of modes.
 
     Args:
@@ -325,7 +325,7 @@ def pad(a: Any, pad_width: Any, constant_values: Any = 0, *, mode: str = "consta
     return a
 
 
-def _with_borders(a: Any, axis: int, before: int, after: int, mode: str) -> list[Any]:
+def _with_borders(a: Value, axis: int, before: int, after: int, mode: str) -> list[Any]:
     """The pieces of the padded array along one axis."""
     n = a.shape[axis]
     limit = {"edge": builtins.max(before, after) if n else 0, "reflect": n - 1, "wrap": n}[mode]
@@ -333,7 +333,7 @@ def _with_borders(a: Any, axis: int, before: int, after: int, mode: str) -> list
         raise error(ValueError, "pad", got=f"a border of {before} and {after} for axis {axis} of size {n}, mode={mode!r}", needs=f"at most {limit}",
                     fix="less padding, or mode='edge'")
 
-    def part(start: int, stop: int, step: int = 1) -> Any:  # of the indices start, start + step, ... before stop
+    def part(start: int, stop: int, step: int = 1) -> Value:  # of the indices start, start + step, ... before stop
         return getitem(a, (slice(None),) * axis + (slice(start, stop if stop >= 0 else None, step),))
 
     if mode == "edge":
@@ -349,19 +349,19 @@ def _with_borders(a: Any, axis: int, before: int, after: int, mode: str) -> list
 
 
 @primitive(a=lambda g, a_shape, index: _put(g, index=index, shape=a_shape))
-def _getitem(xp: Any, a: Array, *, index: Any) -> Array:
+def _getitem(xp: Namespace, a: Array, *, index: Any) -> Array:
     return a[index]
 
 
 @primitive(g=lambda h, index: _getitem(h, index=index))
-def _put(xp: Any, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
+def _put(xp: Namespace, g: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     out = xp.zeros(shape, dtype=g.dtype)
     out[index] = g
     return out
 
 
 class _Hole:
-    """Stands in an index for the next index array."""
+    """Takes the place of the next index array in an index."""
 
     def __repr__(self) -> str:
         return "array"
@@ -376,23 +376,23 @@ def _filled(template: tuple[Any, ...], indices: Sequence[Array]) -> tuple[Any, .
 
 
 @primitive(a=lambda g, a_shape, indices, template: _scatter_add(g, *indices, template=template, shape=a_shape))
-def _gather(xp: Any, a: Array, *indices: Array, template: tuple[Any, ...]) -> Array:
+def _gather(xp: Namespace, a: Array, *indices: Array, template: tuple[Any, ...]) -> Array:
     return a[_filled(template, indices)]
 
 
 @primitive(g=lambda h, indices, template: _gather(h, *indices, template=template))
-def _scatter_add(xp: Any, g: Array, *indices: Array, template: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+def _scatter_add(xp: Namespace, g: Array, *indices: Array, template: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     return _added_at(xp, g, _filled(template, indices), shape)
 
 
-def _added_at(xp: Any, g: Array, places: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
+def _added_at(xp: Namespace, g: Array, places: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
     """Zeros of `shape` with g added at `places`, repeats included: float16 in float32, rounded once, as sums are."""
     out = xp.zeros(shape, dtype=backend.float32 if g.dtype == backend.float16 else g.dtype)
     xp.add.at(out, places, g)
     return out.astype(g.dtype, copy=False)
 
 
-def getitem(a: Any, key: Any) -> Any:
+def getitem(a: Value, key: Any) -> Value:
     """``a[key]`` with NumPy's meaning: integers, slices, None, ``...``, integer arrays (repeats allowed) and boolean masks.
 
     Index arrays are constants, and lists, ranges and tuples inside the key are index arrays. A boolean mask waits for a GPU,
@@ -412,7 +412,7 @@ def getitem(a: Any, key: Any) -> Any:
     return _gather(a, *arrays, template=tuple(template))
 
 
-def _plain(k: Any) -> Any:
+def _plain(k: Value) -> Value:
     """One index, with Python numbers in the place of NumPy's: a 0-d array could change before the backward."""
     if type(k) is slice:
         ends = (k.start, k.stop, k.step)
@@ -422,12 +422,12 @@ def _plain(k: Any) -> Any:
     return k
 
 
-def _index_array(a: Any, values: Sequence[Any]) -> Array:
+def _index_array(a: Value, values: Sequence[Any]) -> Array:
     array = backend.np.asarray(values)
     return backend.from_numpy(array if array.size else array.astype("int64"), backend.name_of(a._data if isinstance(a, Tensor) else a))
 
 
-def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def take(a: Value, indices: Any, axis: int | None = None) -> Value:
     """Elements (axis=None: of the flattened array) or slices of `a` at integer `indices`, repeats allowed.
 
     An index out of range raises on NumPy; on CuPy it wraps around, because checking would wait for the GPU.
@@ -439,13 +439,13 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     return getitem(a, (slice(None),) * axis + (indices,))
 
 
-def _refuse_nothing(op: str, a: Any, axis: int, indices: Any) -> None:
+def _refuse_nothing(op: str, a: Value, axis: int, indices: Any) -> None:
     """An index into an axis of size 0 is out of range. (NumPy 2.0 and 2.1 let it pass where the result has no elements.)"""
     if not a.shape[axis] and (isinstance(indices, int) or indices.size):
         raise error(IndexError, op, got=f"indices into axis {axis} of shape {tuple(a.shape)}", needs="an axis with elements", fix="check for an empty batch")
 
 
-def _integers(op: str, indices: Any, a: Any) -> Any:
+def _integers(op: str, indices: Any, a: Value) -> Value:
     if isinstance(indices, (int, backend.np.integer)):
         return int(indices)
     if isinstance(indices, (list, tuple)):
@@ -456,18 +456,18 @@ def _integers(op: str, indices: Any, a: Any) -> Any:
 
 
 @primitive(a=lambda g, a_shape, indices, axis: _put_along_axis(g, indices, axis=axis, shape=a_shape))
-def _take_along_axis(xp: Any, a: Array, indices: Array, *, axis: int) -> Array:
+def _take_along_axis(xp: Namespace, a: Array, indices: Array, *, axis: int) -> Array:
     return xp.take_along_axis(a, indices, axis)
 
 
 @primitive(g=lambda h, indices, axis: _take_along_axis(h, indices, axis=axis))
-def _put_along_axis(xp: Any, g: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
+def _put_along_axis(xp: Namespace, g: Array, indices: Array, *, axis: int, shape: tuple[int, ...]) -> Array:
     place = [xp.arange(n).reshape((-1,) + (1,) * (len(shape) - 1 - i)) for i, n in enumerate(indices.shape)]
     place[axis] = indices
     return _added_at(xp, g, tuple(place), shape)
 
 
-def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
+def take_along_axis(a: Value, indices: Any, axis: int) -> Value:
     """NumPy's `take_along_axis`: for each position the element of `a` along `axis` that `indices` names.
 
     `indices` has as many axes as `a` and equal sizes on all others (no broadcasting).
@@ -477,7 +477,7 @@ def take_along_axis(a: Any, indices: Any, axis: int) -> Any:
     rest = [tuple(s.shape[:axis]) + tuple(s.shape[axis + 1:]) for s in (a, indices)]
     if rest[0] != rest[1]:
         raise error(ValueError, "take_along_axis", got=f"shape {tuple(a.shape)} and indices of shape {tuple(indices.shape)}",
-                    needs=f"equal sizes on all axes but {axis}",
+                    needs=f"equal sizes on all axes except {axis}",
                     fix="expand_dims the indices, or use take")
     _refuse_nothing("take_along_axis", a, axis, indices)
     return _take_along_axis(a, indices, axis=axis)

@@ -1,12 +1,12 @@
 """Learning-rate schedules with the names and values of `torch.optim.lr_scheduler`.
 
 Each schedule is a function of the epoch t = 0, 1, 2, ... and of the learning rate lr₀ that a group had at the start;
-`step()` goes on to the next t and writes the value into the groups. So a schedule overwrites what else writes "lr", and
+`step()` goes on to the next t and writes the value into the groups. So a schedule overwrites what others write to "lr", and
 several of them on one optimizer are combined by `SequentialLR`, not by stepping each.
 
 To resume, load the optimizer's state and the schedule's, in any order, before or after the schedule is built: lr₀ is in the
 groups ("initial_lr"), a new schedule that starts at lr₀ leaves "lr" as it is, and loading a schedule writes "lr".
-`ReduceLROnPlateau` is no function of t: it looks at a metric.
+`ReduceLROnPlateau` is not a function of t: it looks at a metric.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Half a cosine from lr₀ down to eta_min in T_0 epochs, then again in T_0·T_mult, T_0·T_mult², ... epochs.
 
-    Source: Loshchilov & Hutter [loshchilov2017]. ``step(t)`` goes to an epoch of your own, which may be a fraction (epoch + batch / batches).
+    Source: Loshchilov & Hutter [loshchilov2017]. ``step(t)`` goes to any epoch, which may be a fraction (epoch + batch / batches).
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -184,7 +184,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 class OneCycleLR(LRScheduler):
     """Up from max_lr / div_factor to max_lr, and down to the first value divided by final_div_factor; momentum the other way.
 
-    Source: Smith & Topin [smith2018]. One step a *batch*; the groups keep "max_lr", "min_lr", "max_momentum" and "base_momentum".
+    Source: Smith & Topin [smith2018]. One step per *batch*; the groups keep "max_lr", "min_lr", "max_momentum" and "base_momentum".
 
     Args:
         max_lr: the highest learning rate; a number, or a list with one for each group. It replaces the groups' "lr".

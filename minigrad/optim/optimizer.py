@@ -33,10 +33,10 @@ class Optimizer:
 
     Raises:
         ValueError: no parameters, a parameter twice, or an option out of range.
-        TypeError: something else than floating leaf Tensors.
+        TypeError: anything other than floating leaf Tensors.
     """
 
-    _decoupled = False  # weight decay apart from the gradient
+    _decoupled = False  # weight decay outside the gradient
 
     def __init__(self, params: Any, defaults: dict[str, Any], **others: Any) -> None:
         self.defaults = defaults
@@ -84,11 +84,11 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check_names(self, group: Mapping[str, Any], known: Sequence[str] = ("params", *SCHEDULED)) -> None:
-        """Refuse options that are unknown, or of PyTorch only."""
+        """Refuse options that are unknown, or that only PyTorch has."""
         left_out(type(self).__name__, "differentiable", bool(group.get("differentiable")), False, "write the step as ops on Tensors, inside create_graph=True")
         decoupled = bool(group.get("decoupled_weight_decay", self._decoupled))
         if decoupled != self._decoupled:
-            raise self._error(ValueError, f"decoupled_weight_decay={decoupled}", f"{self._decoupled}", "AdamW has decoupled weight decay, Adam has not")
+            raise self._error(ValueError, f"decoupled_weight_decay={decoupled}", f"{self._decoupled}", "AdamW has decoupled weight decay, Adam does not")
         unknown = group.keys() - {*self.defaults, *known, *HINTS, "differentiable", "decoupled_weight_decay"}
         if unknown:
             raise self._error(ValueError, f"the options {sorted(unknown)}", f"options among {list(self.defaults)}",
@@ -200,7 +200,7 @@ class Optimizer:
                 makes of them.
 
         Raises:
-            TypeError: something else than the state of an optimizer.
+            TypeError: anything other than the state of an optimizer.
             ValueError: other groups or options, or buffers of another shape or dtype.
         """
         if not isinstance(state_dict, Mapping) or not {"param_groups", "state"} <= state_dict.keys():

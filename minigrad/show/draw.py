@@ -71,7 +71,7 @@ def _symbol(line: Line) -> str:
 
 
 def _has_rule(line: Line, position: int) -> bool:
-    """Could a gradient flow to this input, were it not a constant? (Not to indices and masks.)"""
+    """Could a gradient flow to this input if it were not a constant? (Not to indices and masks.)"""
     p = line.plan.primitive
     return p.joint is not None or (p.inputs[position] if position < len(p.inputs) else p.variadic) in p.rules
 
@@ -93,9 +93,9 @@ def adjoints(y: Tensor | Sequence[Tensor], gradient: Any = None) -> dict[Line | 
     tensor([3., 3.], dtype=float32)
     """
     ys = [y] if isinstance(y, Tensor) else list(y)
-    # an op with several outputs has a line of its own and one for each output: the gradients are at those
+    # an op with several outputs has its own line and one for each output: the gradients are at those
     lines = [line for line in reachable(t._line for t in ys if t._line is not None) if line.dtype is not None]
-    handles = [Tensor(ys[0]._data, line) for line in lines]  # `grad` asks its inputs for nothing but their lines
+    handles = [Tensor(ys[0]._data, line) for line in lines]  # `grad` asks its inputs only for their lines
     found = grad(y, handles, gradient, retain_graph=True, allow_unused=True)
     known: dict[Line | str, Tensor] = {line: g for line, g in zip(lines, found, strict=True) if g is not None}
     return known | {line.name: g for line, g in known.items() if isinstance(line, Line) and line.name is not None}

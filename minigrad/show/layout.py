@@ -89,7 +89,7 @@ def _thread_edges(nodes: Sequence[Node], breaks: Sequence[int],
                   layers: int) -> tuple[list[list[Item]], dict[Edge, list[Item]]]:
     """The items of every layer, and for every edge its source and the bends through which it passes.
 
-    Each row but the last ends with a layer of bends alone; each but the first starts with one of bends and sources.
+    Each row except the last ends with a layer of bends alone; each except the first starts with one of bends and sources.
     """
     table: list[list[Item]] = [[] for _ in range(layers + 2 * len(breaks))]
     ends: dict[Edge, int] = {}
@@ -126,7 +126,7 @@ def _link(a: Item, b: Item) -> None:
 
 
 def _order(table: list[list[Item]]) -> None:
-    """Sort every layer by the mean position of its neighbours, to and fro, and keep the best order seen."""
+    """Sort every layer by the mean position of its neighbours, back and forth, and keep the best order seen."""
     place: dict[Item, float] = {}
 
     def renumber(layer: list[Item]) -> None:
@@ -274,7 +274,7 @@ class Layout:
 
 
 def _rounded(points: list[Point], codes: list[int], corners: Sequence[Point], radius: float = 0.08) -> None:
-    """Go on from the last of `points` through `corners`, with all of them rounded but the last."""
+    """Go on from the last of `points` through `corners`, with all of them rounded except the last."""
     for (x, y), (u, v) in pairwise(corners):
         a, b = points[-1]
         near, far = (min(radius / length, 0.5) if length else 0.0  # all legs are horizontal or vertical

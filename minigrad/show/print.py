@@ -76,7 +76,7 @@ class Tape:
     """The lines that lead to some tensors, in the order in which they were recorded. Made by `tape`.
 
     Lines have numbers (``t[3]``, printed as %3) and perhaps a name (``t["xhat"]``: the last line of that name; `all`
-    gives every one). A `Tape` holds its lines, and thereby what they keep: let go of it when you have looked.
+    gives every one). A `Tape` holds its lines, and so what they keep: drop it when you have looked.
     """
 
     def __init__(self, ys: Sequence[Tensor]) -> None:
@@ -123,7 +123,7 @@ class Tape:
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes that stay allocated because of this tape: distinct buffers that live lines hold, variables' own apart.
+        """Bytes that stay allocated because of this tape: distinct buffers that live lines hold, except variables' own.
 
         A view counts as the whole buffer that it keeps alive. A variable that nobody else holds any more counts too.
         """

@@ -22,7 +22,7 @@ class RecordEntry:
 
     def __init__(self, op: str, value: Tensor, name: str | None = None) -> None:
         self.op, self.value, self.name = op, value, name
-        self._array = value._data  # a holder of its own: no op will write into it (see `donation`)
+        self._array = value._data  # another holder: no op will write into it (see `donation`)
 
     @property
     def line(self) -> Line | None:

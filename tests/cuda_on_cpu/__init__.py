@@ -64,7 +64,7 @@ class Emulation:
 
     @staticmethod
     def _cancels(arguments):
-        """The size of the three terms of dx, which may cancel: in rows of two elements they all but vanish."""
+        """The size of the three terms of dx, which may cancel: in rows of two elements they almost vanish."""
         g, _, w, _, variance = (a if a is None else a._values for a in arguments[:5])
         return np.abs(g).max() * np.abs(w).max() / np.sqrt(variance.min() + arguments[8])
 

@@ -54,7 +54,7 @@ class _Kernel:
 
 
 def _argument(kernel, a):
-    """What a twin gets: pointers as flat arrays. CuPy takes no lists and no text, and a Python number has a width of its own choice."""
+    """What a twin gets: pointers as flat arrays. CuPy takes no lists and no text, and a Python number chooses its own width."""
     if a is None or isinstance(a, (np.int64, np.float32, np.float64)):
         return a if a is None or isinstance(a, np.floating) else int(a)
     if isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names:

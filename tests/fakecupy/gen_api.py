@@ -66,7 +66,7 @@ def members(owner):
 
 
 def main():
-    """Write cupy14_api.json beside this file: one line a name, so that a new CuPy release gives a readable diff."""
+    """Write cupy14_api.json beside this file: one line per name, so that a new CuPy release gives a readable diff."""
     modules = {name: importlib.import_module(f"cupy.{name}" if name else "cupy") for name in NAMESPACES}
     api = {name: members(module) for name, module in modules.items()}
     api["ndarray"] = members(cupy.ndarray)

@@ -11,7 +11,7 @@ From cupy/linalg/*.py of 14.2:
   the device, and gives (0, -inf) as NumPy does.
 - Batches: eigh (Jacobi), inv, solve, cholesky, det, slogdet, qr and svd take (..., M, M). `solve` does not broadcast
   them.
-- float16 is refused by all but eigh; here by all.
+- float16 is refused by all except eigh; here by all.
 """
 
 import numpy as np

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 import time
+
+from minigrad.command import run_command
 
 from .runner import FUZZERS, Failure, kind, run, statements_of
 
@@ -46,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -63,7 +63,7 @@ def inputs(name: str, rng: Any, scale: float = 1.0, mean: float = 0.0) -> tuple[
             return [x, gamma, beta], {"eps": eps}
         case "group_norm":
             return [x, gamma, beta], {"groups": int(rng.choice([g for g in range(1, c + 1) if c % g == 0])), "eps": eps}
-        case "decorrelated_batch_norm" | "iter_norm":
+        case "decorrelated_batch_norm" | "pca_whitening" | "iter_norm":
             return [mean + scale * rng.standard_normal((n + 3 * c, c))], {"eps": max(eps, 1e-3) * scale**2, "group_size": group}
         case "orthogonal_weight_norm":
             return [mean + scale * rng.standard_normal((c, 3 * c + 2))], {"eps": max(eps, 1e-3) * scale**2, "group_size": group}

@@ -53,7 +53,7 @@ def tried(check: Callable[[list[str]], str], statements: list[str]) -> tuple[str
 
 
 def kind(error: str) -> str:
-    """What errors of one kind share: the exception's name and the text up to the second colon, numbers apart."""
+    """What errors of one kind share: the exception's name and the text up to the second colon, without numbers."""
     return re.sub(r"-?\d+(\.\d+)?", "#", ": ".join(error.partition("\n")[0].split(": ")[:2]))[:100]
 
 

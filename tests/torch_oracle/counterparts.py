@@ -43,7 +43,7 @@ def row(names: str, ops: str, ours: Callable[..., Any], theirs: Callable[..., An
 
 
 def only(**given: Any) -> None:
-    """Arguments that minigrad has not: they must have PyTorch's default, given as name=(value, default)."""
+    """Arguments that minigrad does not have: they must have PyTorch's default, given as name=(value, default)."""
     for name, (value, default) in given.items():
         if value is not default and value != default:
             raise Without(f"no {name}")

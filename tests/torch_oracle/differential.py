@@ -131,7 +131,7 @@ def cotangent(seed: int, name: str, i: int, shape: tuple[int, ...]) -> np.ndarra
 
 
 def same_layout(t: torch.Tensor) -> np.ndarray:
-    """A NumPy array of the values of `t`, with memory of its own laid out in the same strides where there are no gaps."""
+    """A NumPy array of the values of `t`, with its own memory, laid out in the same strides where there are no gaps."""
     return t.detach().clone(memory_format=torch.preserve_format).numpy()
 
 

@@ -21,7 +21,7 @@ MODULES = {info.name.rpartition(".")[2]: info for info in module_db}
 OPTIMIZERS = {info.name: info for info in optim_db}
 NAMES = [name for name in MODULES if hasattr(mg.nn, name) or hasattr(layers, name)]
 
-# Arguments of PyTorch's that minigrad's class may be without; where it has one of them, it is compared.
+# Arguments of PyTorch's that minigrad's class may lack; where it has one of them, it is compared.
 OPTIONAL = {"return_indices", "divisor_override", "bias", "threshold", "ceil_mode", "padding_mode", "weight", "pos_weight", "ignore_index", "inplace",
             "maximize", "amsgrad", "centered", "differentiable", "foreach", "fused", "capturable"}
 

@@ -47,5 +47,5 @@ TASK = Task(
         "d_x_form_1": ["The one line of batch norm, with xhat from z.", "gamma * rstd * (d_y - mean of d_y - xhat * mean of d_y * xhat)."],
         "d_x_form_2": ["The two means are d_beta / m and d_gamma / m.", "Write the xhat of form I with y, beta and gamma, and collect what multiplies y."],
     },
-    source="inplace-abn, section 3 (forms I and II)",
+    source="inplace-abn section 2, forms I and II",
 )

@@ -38,5 +38,5 @@ TASK = Task(
         "d_v_one_line": ["J is symmetric.", "J applied to d_w: the same formula as w, with d_w in the place of v."],
         "d_xhat": ["xhat is in w directly, and in the mean p.", "-d_w * rstd * p + d_p * v / m."],
     },
-    source="bn-jacobian, the Jacobian of batch norm",
+    source="bn-jacobian (4)-(6): the Jacobian of batch norm",
 )

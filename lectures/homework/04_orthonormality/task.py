@@ -28,5 +28,5 @@ TASK = Task(
         "d_W": ["W is in gram twice.", "With D = d_gram: D W from the left factor, D^T W from the right one."],
         "d_W_one_line": ["G is symmetric.", "4 G W, times d_penalty."],
     },
-    source="bn-jacobian, orthonormality regularizer",
+    source="Xie, Xiong and Pu [xie2017], the paper that bn-jacobian supplements: orthonormality",
 )

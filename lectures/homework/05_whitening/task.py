@@ -48,5 +48,5 @@ TASK = Task(
         "d_xc": ["xc is in rotated and, twice, in sigma.", "D d_rotated + (d_sigma + d_sigma^T) xc / m."],
         "d_x": ["x is in xc directly and in the mean.", "d_xc minus its mean along axis 1."],
     },
-    source="dbn, equations 7-13",
+    source="dbn (7)-(13)",
 )

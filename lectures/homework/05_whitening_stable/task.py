@@ -44,5 +44,5 @@ TASK = Task(
                     "minus lyapunov(R, W S W), with S the symmetric part of d_W; W and the solution commute with nothing: keep the order."],
         "d_xc": ["xc is in xhat and, twice, in sigma.", "W d_xhat + (d_sigma + d_sigma^T) xc / m."],
     },
-    source="dbn, equation 14, in the form that survives equal eigenvalues",
+    source="the gradient of dbn (14), in the form that survives equal eigenvalues",
 )

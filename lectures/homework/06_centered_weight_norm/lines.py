@@ -4,7 +4,7 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 06_centered_weight_norm lines.py            (a hint: --hint d_norm)
 
-The forward pass, for v of shape (n, k), one filter a row:
+The forward pass, for v of shape (n, k), one filter per row:
 
     mu   = mean of v over axis 1               (n, 1)
     vc   = v - mu                              (n, k)

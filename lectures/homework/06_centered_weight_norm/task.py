@@ -35,5 +35,5 @@ TASK = Task(
         "d_v": ["v is in vc directly and in the mean.", "d_vc minus its mean along axis 1."],
         "d_v_one_line": ["Two directions are taken out: the constant one, and w.", "(d_w - mean of d_w - w * (row sum of d_w * w)) / norm."],
     },
-    source="cwn, centred weight normalization",
+    source="cwn (3)-(5): centred weight normalization",
 )

@@ -28,5 +28,5 @@ TASK = Task(
         "d_t": ["The derivative of a length.", "d_sigma * t / sigma."],
         "d_W": ["W is in wbar directly, and in t.", "d_wbar / sigma + the outer product of u and d_t."],
     },
-    source="cwn, related work; spectral normalization with its singular vector held fixed",
+    source="Miyato et al. [miyato2018]: spectral normalization, with its singular vector held fixed",
 )

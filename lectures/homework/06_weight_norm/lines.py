@@ -4,7 +4,7 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 06_weight_norm lines.py            (a hint: --hint d_gain)
 
-The forward pass, for v of shape (n, k), one filter a row, and gain of shape (n,):
+The forward pass, for v of shape (n, k), one filter per row, and gain of shape (n,):
 
     norm = sqrt(sum of v * v over axis 1)      (n, 1)
     vhat = v / norm                            (n, k)

@@ -35,5 +35,5 @@ TASK = Task(
         "d_v": ["v is in vhat directly, and in norm.", "The derivative of the length is v / norm = vhat."],
         "d_v_one_line": ["A projection again: only one direction is taken out.", "gain / norm * (d_w - vhat * (row sum of d_w * vhat))."],
     },
-    source="cwn, the section on weight normalization",
+    source="Salimans and Kingma [salimans2016]: weight normalization",
 )

@@ -1,6 +1,6 @@
-// What the kernels of this folder share: it stands before each of their sources.
+// What the kernels of this folder share: it is put before each of their sources.
 //
-// Compiled with -DREAL=float -DVEC=4 or -DREAL=double -DVEC=2: 16 bytes a load. All integers are long long. An array seen as
+// Compiled with -DREAL=float -DVEC=4 or -DREAL=double -DVEC=2: 16 bytes per load. All integers are long long. An array seen as
 // (N, C, L) is contiguous; statistics belong to c, over n and l. Rows are N = 1. Small arrays broadcast to (N, C, L):
 // their code says along which axes they change, 1 for n, 2 for c, 4 for l; their other axes have length 1. A null pointer
 // stands for "absent". Every block has THREADS threads, and all of them reach every barrier. Sums are formed in an order

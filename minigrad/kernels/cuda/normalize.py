@@ -7,9 +7,12 @@ norm takes 3 forward and 5 backward, which is the least if the array does not fi
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .launch import BLOCKS, THREADS, TILE, launch, usable, vectors
+
+if TYPE_CHECKING:
+    from ..normalize import Coefficients
 
 Array = Any
 Axes = tuple[int, ...]
@@ -63,13 +66,13 @@ def paired_sums(xp: Any, g: Array, x: Array, mu: Array, w: Array, r: Array, axes
     return (s.reshape(kept), t.reshape(kept)) if parts == 1 else (s.sum(axis=over).reshape(kept), t.sum(axis=over).reshape(kept))
 
 
-def combine(xp: Any, g: Array, x: Array, mu: Array, a: Array, b: Array, c: Array, w: Array, out: Array | None) -> Array | None:
+def combine(xp: Any, g: Array, x: Array, by: Coefficients, out: Array | None) -> Array | None:
     """a·w·g + b·(x − mu) + c, without g w·b·(x − mu) + c, in one pass; into `out` if given, which may be x or g."""
     if not x.ndim or not usable(xp, x, g, out):
         return None
-    a = a if g is not None else None
-    groups = _alike(x.shape, mu, a, b, c, w)
-    small = _smalls(xp, x, groups, mu, a, b, c, w)
+    coefficients = by.mu, by.a if g is not None else None, by.b, by.c, by.w
+    groups = _alike(x.shape, *coefficients)
+    small = _smalls(xp, x, groups, *coefficients)
     if small is None:
         return None
     _, C, L = _sizes(x.shape, groups)

@@ -8,7 +8,7 @@ from .launch import THREADS, TILE, launch, usable, vectors
 
 Array = Any
 
-_BLOCKS = 528  # that walk down the rows, each with sums of its own: four for each of 132 multiprocessors
+_BLOCKS = 528  # that walk down the rows, each with its own sums: four for each of 132 multiprocessors
 
 
 def forward(xp: Any, x: Array, w: Array, b: Array | None, eps: float, centred: bool) -> tuple[Array, Array, Array] | None:

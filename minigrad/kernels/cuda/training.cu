@@ -1,4 +1,4 @@
-// Activations and optimizer steps: one pass over memory each, of 16 bytes a load.
+// Activations and optimizer steps: one pass over memory each, of 16 bytes per load.
 
 template <int V> __device__ void leaky_all(const REAL* x, REAL* y, REAL slope, Int size)
 {
