@@ -20,6 +20,7 @@ import minigrad as mg
 import models
 from layers.whitening.channel_groups import matrices, stacks
 from layers.whitening.pca_whitening import principal_axes
+from minigrad.check.relative import relative_error
 from minigrad.core.backend import Array
 from scripts.options import Options
 
@@ -92,7 +93,7 @@ def compared(found: dict[str, list[float]], a: Array, b: Array) -> None:
     pca = [d.swapaxes(1, 2) @ xc / np.sqrt(lam)[:, :, None] for lam, d in ((la, da), (lb, db))]
     zca = [d @ y for d, y in zip((da, db), pca, strict=True)]
     for name, (first, second) in (("PCA_change", pca), ("ZCA_change", zca)):
-        found[name].append(float(np.linalg.norm(first - second) / np.linalg.norm(first)))
+        found[name].append(relative_error(second, first))
 
 
 def last(runs: Runs, arm: str, name: str) -> list[float]:

@@ -81,7 +81,11 @@ def test_every_solution_is_right_in_float64(homework, tmp_path):
             "globals().update({n: _wide(f) for n, f in list(globals().items()) if n.startswith('d_')})\n")
     file = tmp_path / "lines.py"
     file.write_text((HOMEWORK / homework / "lines.py").read_text("utf-8") + wrap, "utf-8")
-    found = derivation.check(derivation.load_task(HOMEWORK / homework), str(file), seed=3)
+    task = derivation.load_task(HOMEWORK / homework)
+    found = derivation.check(task, str(file), seed=3)
+    if task.measured:  # counts, which have no dtype to speak of
+        assert found and all(x.verdict == "right" for x in found.lines), str(found)
+        return
     assert found and all("it returns float64 for float32 arguments" in x.message for x in found.lines), str(found)
 
 
