@@ -90,7 +90,7 @@ def refuse_constant_channels(layer: str, var: Any, eps: float, what: str = "a co
 
     With x and the axes of its means, rounding hides nothing: the mean of ten times 0.7 need not be 0.7, nor the variance 0.
     """
-    if eps < 0:
+    if not eps >= 0:
         raise error(ValueError, layer, got=f"eps={eps}", needs="eps of at least 0", fix="1e-5 is the usual value")
     data = getattr(var, "_data", var)
     if eps != 0 or backend.name_of(backend.np.asarray(data) if isinstance(data, backend.np.generic) else data) != "numpy":

@@ -61,6 +61,9 @@ def save(path: StrPath, state: Mapping[Any, Any], metadata: Mapping[str, Any] | 
         ValueError: two arrays whose joined names are equal.
         OSError: the file cannot be written; an old one is untouched.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise error(TypeError, "checkpoint.save", got=describe(path), needs="the name of a file first, then what to save",
+                    fix="save('model.safetensors', model.state_dict())")
     arrays: dict[str, Any] = {}
     tree = _encode(state, "", arrays)
     text = {str(k): str(v) for k, v in (metadata or {}).items() if k != _HEADER}
@@ -94,9 +97,9 @@ def _encode(value: Any, name: str, arrays: dict[str, Any]) -> Any:
         return ["array", name]
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise error(TypeError, "checkpoint.save", got=f"for {name} {describe(value)}",
+    raise error(TypeError, "checkpoint.save", got=f"{f'for {name} ' if name else ''}{describe(value)}",
                 needs="Tensors, arrays, numbers, strings, None, and dictionaries, lists or tuples of them",
-                fix="leave it out, or say it in numbers; x.item() for a NumPy number")
+                fix="model.state_dict()" if hasattr(value, "state_dict") else "leave it out, or say it in numbers; x.item() for a NumPy number")
 
 
 def _digest(header: bytes, place: str, payload: Any) -> str:

@@ -41,8 +41,12 @@ _ABSENT = {  # not here, and near in spelling to what is: what to write instead
     "Softmax2d": "nn.Softmax(1)", "Upsample": "minigrad.repeat(x, 2, axis=2), then axis=3", "Dropout2d": "nn.Dropout", "LSTM": "", "GRU": "", "RNN": "",
     "MultiheadAttention": "", "Transformer": "", "LocalResponseNorm": "", "allclose": "numpy.allclose(a.numpy(), b.numpy())",
     "isclose": "numpy.isclose(a.numpy(), b.numpy())", "array_equal": "numpy.array_equal(a.numpy(), b.numpy())",
-    "logaddexp": "minigrad.logsumexp(minigrad.stack([a, b]), axis=0)", "hypot": "minigrad.sqrt(a * a + b * b)", "median": "minigrad.sort(x)[x.size // 2]",
-    "topk": "minigrad.argsort(-x)[:k]", "svd": "minigrad.eigh(x.T @ x)",
+    "logaddexp": "minigrad.logsumexp(minigrad.stack([a, b]), axis=0)", "hypot": "minigrad.sqrt(a * a + b * b)",
+    "median": "numpy.median(x.numpy(), axis=0), a constant", "topk": "minigrad.argsort(-x, axis=-1)[..., :k]", "rsqrt": "1 / minigrad.sqrt(x)",
+    "normal": "minigrad.randn(2, 3)", "l1_loss": "minigrad.abs(x - target).mean()", "prelu": "minigrad.where(x > 0, x, slope * x)",
+    "selu": "1.0507 * minigrad.elu(x, 1.67326)", "glu": "a * minigrad.sigmoid(b) of a, b = minigrad.split(x, 2, axis=1)",
+    "pinv": "minigrad.solve(x.T @ x, x.T) for independent columns", "is_tensor": "isinstance(x, minigrad.Tensor)", "LogSigmoid": "-minigrad.softplus(-x)",
+    "logsigmoid": "-minigrad.softplus(-x)", "AdaptiveMaxPool2d": "minigrad.max(x, axis=(2, 3)) for one value per channel", "svd": "minigrad.eigh(x.T @ x)",
 }
 # Attributes of PyTorch's and NumPy's arrays and modules, and what replaces them here.
 _OF_TENSORS = {
@@ -53,8 +57,11 @@ _OF_TENSORS = {
     "fill_": "x[...] = value under minigrad.no_grad()", "add_": "x += y under minigrad.no_grad()", "sub_": "x -= y under minigrad.no_grad()",
     "mul_": "x *= y under minigrad.no_grad()", "div_": "x /= y under minigrad.no_grad()", "copy_": "x[...] = y under minigrad.no_grad()",
     "copy": "x.clone()", "new_zeros": "minigrad.zeros(shape, dtype=x.dtype)", "masked_fill": "minigrad.where(mask, value, x)",
-    "expand": "minigrad.broadcast_to(x, shape)", "unsqueeze": "minigrad.expand_dims(x, axis)", "grad_fn": "minigrad.tape(x)",
-    "retain_graph": "x.backward(retain_graph=True)", "ravel": "x.reshape(-1)", "nbytes": "x.data.nbytes", "strides": "x.data.strides",
+    "expand": "minigrad.broadcast_to(x, shape)", "expand_as": "minigrad.broadcast_to(x, shape)", "where": "minigrad.where(mask, x, y)",
+    "repeat": "minigrad.tile(x, (2, 1)) for whole copies, minigrad.repeat(x, 2, axis=0) for elements", "topk": "minigrad.argsort(-x, axis=-1)[..., :2]",
+    "median": "numpy.median(x.numpy(), axis=0), a constant", "byte": "x.astype('uint8')", "rsqrt": "1 / minigrad.sqrt(x)",
+    "unsqueeze": "minigrad.expand_dims(x, axis)", "grad_fn": "minigrad.tape(x)", "retain_graph": "x.backward(retain_graph=True)", "ravel": "x.reshape(-1)",
+    "nbytes": "x.data.nbytes", "strides": "x.data.strides",
 }
 _OF_MODULES = {
     "cuda": "model.to('cupy')", "cpu": "model.to('numpy')", "half": "model.astype('float16')", "float": "model.astype('float32')",
@@ -88,7 +95,7 @@ def missing(name: str, module: str = "minigrad") -> AttributeError:
     if found is None and (name in _ABSENT or hasattr(backend.np, name)):  # a different name, not a misspelt one
         found = f"there is none: {_ABSENT.get(name) or f'compose it from what dir({module}) has'}"
     if found is None and not name.startswith("_"):
-        found = " or ".join(f"{module}.{near}" for near in difflib.get_close_matches(name, dir(sys.modules[module]), 2, 0.8))
+        found = _alike(f"{module}.", name, dir(sys.modules[module]))
     return error(AttributeError, module, got=f"the name {name!r}", needs=f"one of the names in dir({module})",
                  fix=found or f"help({module}) and the README say what there is")
 
@@ -110,7 +117,12 @@ def attribute(x: Any, name: str) -> Any:
     if found is None and (op := _OPS.get(name, name)) in sys.modules["minigrad"].ops.__all__:
         found = f"minigrad.{op}(x, ...)"
     raise error(AttributeError, "Tensor", got=f"the attribute {name!r}, which it does not have", needs="one of the names in dir(x)",
-                fix=found or " or ".join(f"x.{near}" for near in difflib.get_close_matches(name, dir(x), 2, 0.8)) or "help(minigrad.Tensor) says what there is")
+                fix=found or _alike("x.", name, dir(x)) or "help(minigrad.Tensor) says what there is")
+
+
+def _alike(place: str, name: str, names: list[str]) -> str:
+    """Names that are spelt much alike, and may be something else."""
+    return " or ".join(f"{place}{near}, if that is what you mean" for near in difflib.get_close_matches(name, names, 2, 0.8))
 
 
 def of_module(name: str) -> str | None:

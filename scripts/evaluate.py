@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Views:
         """images (N, C, H, W) -> the views, one or ten arrays (N, C, crop, crop).
 
         Raises:
-            ValueError: images that are smaller than the crop.
+            ValueError: images that are smaller than the crop, or ten crops as large as the image.
         """
         if self.enlarge is not None:
             images = resized(images, self.enlarge)
@@ -59,6 +60,8 @@ class Views:
         size = self.crop or min(h, w)
         if size > min(h, w):
             raise ValueError(f"--crop {size}: the images have {h} × {w} pixels")
+        if self.ten and size == h == w:
+            raise ValueError(f"--ten-crops of {size} pixels: the images have no more, so five of them would be the whole image; --enlarge {size + size // 4}")
         top, left = (h - size) // 2, (w - size) // 2
         places = [(top, left)] if not self.ten else [(top, left), (0, 0), (0, w - size), (h - size, 0), (h - size, w - size)]
         for a, b in places:
@@ -198,9 +201,9 @@ def parse(arguments: list[str] | None) -> tuple[Path, Options, Views, Path]:
     parser = argparse.ArgumentParser(prog="python -m scripts.evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", metavar="WEIGHTS", type=os.path.expanduser, help="a safetensors file, or the folder of a run (its best weights)")
     parser.add_argument("--crop", type=int, metavar="PIXELS", help="test the middle part of every image")
-    parser.add_argument("--ten-crops", action="store_true", help="average over ten parts of the size of --crop")
+    parser.add_argument("--ten-crops", action="store_true", help="average over ten parts of the size of --crop: five, and their mirror images (not for digits)")
     parser.add_argument("--enlarge", type=int, metavar="PIXELS", help="enlarge images first")
-    parser.add_argument("--figure", type=Path, help="where the confusion matrix goes (default: confusion.png beside WEIGHTS)")
+    parser.add_argument("--figure", type=Path, help="where the confusion matrix goes (default: beside WEIGHTS, confusion.png or, with other options, confusion-OPTIONS.png)")
     add_to(parser)
     found = vars(parser.parse_args(arguments))
     if not found["weights"]:
@@ -219,7 +222,12 @@ def parse(arguments: list[str] | None) -> tuple[Path, Options, Views, Path]:
         saved["activation"] = "relu"
     if "dataset" in typed:
         saved["difficulty"] = 0.0
-    return path, Options(**{**saved, **typed}), Views(found["crop"], found["ten_crops"], found["enlarge"]), found["figure"] or path.with_name("confusion.png")
+    if useless := [name for name in typed if FIELDS[name].metadata["group"] in ("training", "files") and name != "quiet"]:
+        raise ValueError(f"--{useless[0].replace('_', '-')}: it is for training; " + ("--figure says where the figure goes" if "out" in useless else "leave it out"))
+    views = {name: found[name] for name in ("crop", "ten_crops", "enlarge") if found[name]}
+    what = "".join(f"-{name}_{value}" for name, value in {**typed, **views}.items() if name not in ("threads", "backend"))
+    figure = found["figure"] or path.with_name(re.sub(r"[^\w.-]", "_", f"confusion{what}.png"))
+    return path, Options(**{**saved, **typed}), Views(found["crop"], found["ten_crops"], found["enlarge"]), figure
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -126,15 +126,14 @@ def _copied(value: Any) -> Any:
 
 def explained(p: Primitive, given: Sequence[Value], meta: dict[str, Any], e: Exception) -> Exception:
     """The library's error with the op's name, shapes and dtypes, unless it explains itself already."""
-    known = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError)
-    if "\n  needs: " in str(e) or (not isinstance(e, known) and "LinAlgError" not in type(e).__name__):
+    known, missing = (ValueError, TypeError, IndexError, ArithmeticError, MemoryError), [k for k in p.keywords if k not in meta and k not in p.defaults]
+    if "\n  needs: " in str(e) or (not isinstance(e, (*known, KeyError) if missing else known) and "LinAlgError" not in type(e).__name__):
         return e
     if not meta.keys() <= {*p.keywords}:  # the fast ways find it out here
         try:
             checked_keywords(p, meta)
         except TypeError as unknown:
             return unknown
-    missing = [k for k in p.keywords if k not in meta and k not in p.defaults]
     if missing:
         return error(TypeError, p.name, got=f"no {' and no '.join(missing)}", needs=f"the keywords {p.keywords}", fix=f"{p.name}(..., {missing[0]}=...)")
     if isinstance(e, FloatingPointError):  # NumPy's errstate was asked to raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import backend, ownership, storage
 from .backend import Array, DType
@@ -96,19 +96,18 @@ else:
     Methods = object
 
 
-class Hook(NamedTuple):
+class Hook:
     """What `Tensor.register_hook` returns."""
 
-    hooks: list[Any]
-    hook: Callable[[Any], Any]
+    def __init__(self, hooks: list[Any], hook: Callable[[Any], Any]) -> None:
+        self.hooks, self.hook = hooks, hook
 
     def remove(self) -> None:
         """Call the hook no more."""
         if self.hook in self.hooks:
             self.hooks.remove(self.hook)
 
-    def __call__(self) -> None:
-        self.remove()
+    __call__ = remove
 
 
 class Tensor(Methods):
@@ -267,8 +266,9 @@ class Tensor(Methods):
         derivative: gradient checks will (rightly) fail.
         """
         line = self._need_line("register_hook")
-        hooks = line.noted("hooks")
-        if hooks is None:
+        if not callable(hook):
+            raise error(TypeError, "register_hook", got=describe(hook), needs="a function of the gradient", fix="x.register_hook(lambda g: 2 * g)")
+        if (hooks := line.noted("hooks")) is None:
             line.note("hooks", hooks := [])
         hooks.append(hook)
         return Hook(hooks, hook)
