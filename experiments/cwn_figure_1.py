@@ -28,7 +28,7 @@ THEIR_IMAGES = 10_000  # CIFAR-10's test images
 
 
 @experiment("cwn_figure_1", document="cwn, figure 1", claim="CWN has the lowest test error, 5.64 % (plain 6.00 %, WN 6.01 %), and a marginal speedup",
-            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(4, 150),
+            arms=ARMS, datasets=("synthetic", "digits", "cifar10"), seconds=(4, 140),
             quick={"seeds": 1, "train": 100, "test": 50, "pixels": 8, "classes": 10, "width": 0.0625, "epochs": 1},
             default={"seeds": 5, "train": 1000, "test": 1000, "pixels": 12, "classes": 10, "width": 0.0625, "epochs": 6},
             full={"seeds": 10, "train": 50000, "test": 10000, "pixels": 32, "classes": 10, "width": 1.0, "epochs": 80},
@@ -88,7 +88,7 @@ def rows(runs: Runs) -> Iterator[Row]:
 
 @cwn_figure_1.figure
 def draw(fig: Any, runs: Runs) -> None:
-    """Loss and error with bands of two standard errors, and the paired differences."""
+    """Loss and error with the 95 % interval of their means as a band, and the paired differences."""
     fig.set_size_inches(13, 4)
     axes = fig.subplots(1, 3)
     for k, arm in enumerate(ARMS):
