@@ -108,7 +108,7 @@ def rows(runs: Runs) -> Iterator[Row]:
     yield Row("the document's G8 by a line in the number of groups through its G16 and G64, s", TRAINING["G8"], exact(line_through(TRAINING)),
               near(TRAINING["G8"], factor=1.05), headline=True,
               note=f"{groups_of(8)}, {groups_of(16)} and {groups_of(64)} groups in eight layers: so its 707 s are "
-                   f"{(TRAINING['G16'] - TRAINING['G64']) / (groups_of(16) - groups_of(64)):.2f} s an epoch for each group, whatever is in it")
+                   f"{(TRAINING['G16'] - TRAINING['G64']) / (groups_of(16) - groups_of(64)):.2f} s per epoch for each group, whatever is in it")
 
 
 @dbn_table_a.figure

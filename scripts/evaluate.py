@@ -203,7 +203,8 @@ def parse(arguments: list[str] | None) -> tuple[Path, Options, Views, Path]:
     parser.add_argument("--crop", type=int, metavar="PIXELS", help="test the middle part of every image")
     parser.add_argument("--ten-crops", action="store_true", help="average over ten parts of the size of --crop: five, and their mirror images (not for digits)")
     parser.add_argument("--enlarge", type=int, metavar="PIXELS", help="enlarge images first")
-    parser.add_argument("--figure", type=Path, help="where the confusion matrix goes (default: beside WEIGHTS, confusion.png or, with other options, confusion-OPTIONS.png)")
+    parser.add_argument("--figure", type=Path, help="where the confusion matrix goes (default: confusion.png beside WEIGHTS; with other options they are "
+                                                    "in its name)")
     add_to(parser)
     found = vars(parser.parse_args(arguments))
     if not found["weights"]:
@@ -223,7 +224,8 @@ def parse(arguments: list[str] | None) -> tuple[Path, Options, Views, Path]:
     if "dataset" in typed:
         saved["difficulty"] = 0.0
     if useless := [name for name in typed if FIELDS[name].metadata["group"] in ("training", "files") and name != "quiet"]:
-        raise ValueError(f"--{useless[0].replace('_', '-')}: it is for training; " + ("--figure says where the figure goes" if "out" in useless else "leave it out"))
+        raise ValueError(f"--{useless[0].replace('_', '-')}: it is for training; "
+                         + ("--figure says where the figure goes" if "out" in useless else "leave it out"))
     views = {name: found[name] for name in ("crop", "ten_crops", "enlarge") if found[name]}
     what = "".join(f"-{name}_{value}" for name, value in {**typed, **views}.items() if name not in ("threads", "backend"))
     figure = found["figure"] or path.with_name(re.sub(r"[^\w.-]", "_", f"confusion{what}.png"))

@@ -546,3 +546,9 @@ def test_a_hook_ends_with_its_handle(end, backend):
     end(handles[0])  # once more changes nothing
     (x * x).backward(mg.tensor([1.5, -0.5], backend=backend))
     assert seen == [0, 1, 1]
+
+
+@pytest.mark.parametrize("hook", [None, 2.0, "f"])
+def test_what_is_no_function_is_no_hook(hook):
+    with pytest.raises(TypeError, match="register_hook: got the "):
+        mg.tensor([1.0], requires_grad=True).register_hook(hook)

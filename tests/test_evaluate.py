@@ -116,11 +116,18 @@ def test_a_run_is_tested_as_it_was_at_its_end(name, runs, capsys, backend, tmp_p
 
 def test_the_same_weights_with_another_activation_or_view(runs, capsys):
     found = {arguments: ended(capsys, runs / "bn", *arguments) for arguments in [
-        (), ("--slope", "0.3"), ("--activation", "tanh"), ("--form", "composed"), ("--crop", "8"), ("--crop", "8", "--ten-crops")]}
+        (), ("--slope", "0.3"), ("--activation", "tanh"), ("--form", "composed"), ("--crop", "8"), ("--enlarge", "10", "--crop", "8", "--ten-crops")]}
     assert all(code == 0 for code, *_ in found.values())
     lines = [out.splitlines()[1] for _, out, _ in found.values()]
     assert lines[0] == lines[3] == lines[4] and len(set(lines)) == 4
-    assert (runs / "bn" / "confusion.png").exists()
+    figures = {path.name for path in (runs / "bn").glob("confusion*.png")}  # none has taken the place of another
+    assert {"confusion.png", "confusion-slope_0.3.png", "confusion-activation_tanh.png", "confusion-crop_8.png",
+            "confusion-crop_8-ten_crops_True-enlarge_10.png"} <= figures
+    code, _, err = ended(capsys, runs / "bn", "--crop", "8", "--ten-crops")
+    assert code == 2 and "five of them would be the whole image; --enlarge 10" in err
+    for arguments, said in ((("--out", "x"), "--figure"), (("--lr", "9"), "--lr: it is for training"), (("--label-smoothing", "0.1"), "--label-smoothing: ")):
+        code, _, err = ended(capsys, runs / "bn", *arguments)
+        assert code == 2 and said in err
     code, out, _ = ended(capsys, runs / "abn", "--enlarge", "12", "--crop", "10")
     assert code == 0 and "360 test images" in out
 

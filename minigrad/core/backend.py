@@ -47,7 +47,7 @@ def register(name: str, module: Any) -> None:
 register("numpy", np)
 
 
-_MEANT = {"cuda": "'cupy' is the backend on a GPU", "gpu": "'cupy' is the backend on a GPU", "cpu": "'numpy' is the backend on the CPU"}
+_MEANT = {"cuda": "'cupy'", "gpu": "'cupy'", "cpu": "'numpy'", **dict.fromkeys(("float16", "float32", "float64"), "astype() converts to a dtype")}
 
 
 def get(name: str) -> Any:
@@ -59,8 +59,7 @@ def get(name: str) -> Any:
     if name not in NAMES:
         if name != "cupy":
             raise error(BackendError, "backend", got=f"the name {name!r}", needs=f"one of {sorted({*NAMES, 'cupy'})}",
-                        fix=_MEANT.get(str(name).split(":")[0]) or ("astype() converts to a dtype" if str(name) in ("float16", "float32", "float64") else
-                                                      "check the spelling, or call minigrad.backend.register(name, module) first"))
+                        fix=_MEANT.get(str(name).split(":")[0], "check the spelling, or call minigrad.backend.register(name, module) first"))
         register("cupy", import_cupy())
     return NAMES[name]
 

@@ -138,6 +138,7 @@ def general_way(p: Primitive) -> Callable[..., Any]:
     return lambda *args, **meta: call(p, args, meta)[0]
 
 
+_USUAL = backend.np.dtype("float32")  # one object for all arrays of it, which is found out sooner than that it is a member of REAL
 _absent: Any = type("absent", (), {"__slots__": ()})()  # an input that was not given: the general way says so
 
 
@@ -162,7 +163,7 @@ def _of_one(p: Primitive) -> Callable[..., Any]:
                     return _recorded(NAMESPACES[kind], plan, (line,), (x,), meta, out, None)
                 return Tensor(out, Line(plan, (line,), plan.collect((x,), out, meta, None), out.shape, out.dtype))
         elif type(a) in NAMESPACES:
-            if a.dtype in REAL:
+            if a.dtype is _USUAL or a.dtype in REAL:
                 try:
                     return forward(NAMESPACES[type(a)], a, **meta)
                 except Exception as e:
@@ -203,7 +204,8 @@ def _of_two(p: Primitive) -> Callable[..., Any]:
                 return call(p, (a, b), meta)[0]
             m, x, mask = None, a, 2 * (n is not None)
         else:
-            if type(a) in NAMESPACES and a.dtype in REAL and (type(b) is float or type(b) is int or (type(b) is type(a) and b.dtype in REAL)):
+            if type(a) in NAMESPACES and (a.dtype is _USUAL or a.dtype in REAL) and (
+                    type(b) is float or type(b) is int or (type(b) is type(a) and (b.dtype is _USUAL or b.dtype in REAL))):
                 return _raw(p, NAMESPACES[type(a)], (a, b), meta)
             return call(p, (a, b), meta)[0]
         if not mask or not state.recording or watching or _checksums:
@@ -232,7 +234,7 @@ def _of_many(p: Primitive) -> Callable[..., Any]:
         for a in args:
             mine = type(a)
             if a is not None and mine is not float and mine is not int:
-                if (mine is not kind and (kind is not None or mine not in NAMESPACES)) or a.dtype not in REAL:
+                if (mine is not kind and (kind is not None or mine not in NAMESPACES)) or (a.dtype is not _USUAL and a.dtype not in REAL):
                     return call(p, args, meta)[0]
                 kind = mine
         return call(p, args, meta)[0] if kind is None else _raw(p, NAMESPACES[kind], args, meta)
