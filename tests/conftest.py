@@ -11,6 +11,7 @@ import importlib
 import sys
 import zlib
 from collections import Counter
+from math import prod
 from pathlib import Path
 
 import hypothesis
@@ -83,8 +84,8 @@ def pytest_report_header(config):
 def pytest_terminal_summary(terminalreporter, config):
     if any(config.stash[SELECTED].values()):
         terminalreporter.write_line(describe(config.stash[SELECTED]), yellow=True)
-    if left := config.stash[LEFT]:
-        terminalreporter.write_line("not run: " + ", ".join(f"{n:,} tests of make {TIERS[tier]}" for tier, n in left.items()))
+    if any((left := config.stash[LEFT]).values()):
+        terminalreporter.write_line("not run: " + ", ".join(f"{n:,} tests of make {TIERS[tier]}" for tier, n in left.items() if n))
 
 
 def pytest_deselected(items):
@@ -105,10 +106,23 @@ def pytest_testnodedown(node):
     node.config.stash[LEFT] |= Counter(getattr(node, "workeroutput", {}).get("left", {}))  # all processes find the same
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc):
+    if "not more" in metafunc.config.getoption("markexpr"):
+        leave_out_more(metafunc)
     if "backend" in metafunc.fixturenames:
         selected = metafunc.config.stash[SELECTED]
         metafunc.parametrize("backend", [name for name in BACKENDS if not selected[name]], indirect=True)
+
+
+def leave_out_more(metafunc):
+    """Do not even make the cases that are marked `more`, which are most of all tests; count them with those that are deselected."""
+    backends = sum(not reason for reason in metafunc.config.stash[SELECTED].values()) if "backend" in metafunc.fixturenames else 1
+    marks = [mark for mark in metafunc.definition.iter_markers("parametrize") if isinstance(mark.args[1], list)]
+    before = prod(len(mark.args[1]) for mark in marks)
+    for mark in marks:
+        mark.args[1][:] = [case for case in mark.args[1] if not any(m.name == "more" for m in getattr(case, "marks", ()))]
+    metafunc.config.stash[LEFT]["more"] += backends * (before - prod(len(mark.args[1]) for mark in marks))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ from scripts import compare, demo
 from scripts.trainer import Trainer
 
 
+@pytest.mark.more
 def test_norms_forms_and_seeds_are_trained_drawn_and_compared(tmp_path, capsys):
     arguments = ["--width", "0.25", "--epochs", "2", "--quiet", "--out", str(tmp_path), "--norms", "batch_norm,inplace_abn", "--forms", "composed,derived",
                  "--seeds", "0,1", "--log-interval", "5"]

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from benchmarks import gpu
 
 
+@pytest.mark.more
 def test_the_rehearsal_measures_everything_and_checks_it(backend, tmp_path, capsys):
     gpu.main(["--backend", backend, "--small", "--repeats", "1", "--out", str(tmp_path)])
     (report,) = tmp_path.glob("gpu_*.json")

@@ -331,6 +331,7 @@ def test_the_sum_of_a_layer_that_subtracts_the_mean_has_no_power(seed):
     assert verdicts(gradcheck(lambda x: mg.sum(x - mg.mean(x)), xs)) == ["no power"]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_bias_before_batch_norm_has_no_power(seed, dtype):

@@ -197,6 +197,7 @@ MODULES = {
 }
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("form", ["composed", "derived"])
 @pytest.mark.parametrize("how", ["constructed", "converted", "mixed"])
 @pytest.mark.parametrize("name", MODULES)
@@ -331,6 +332,7 @@ def test_an_activation_changed_to_an_unknown_one_is_refused_in_evaluation_too():
 NOT_FAR = {"batch_norm_eval", "whiten_eval", "spectral_norm", "orthonormality_penalty"}  # no statistics of x
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, form", [(n, f) for n, f in FORMS if n not in NOT_FAR])
 @pytest.mark.parametrize("scale", [1e14, 1e16, 1e18])
 def test_float32_of_large_scale_keeps_the_projection(name, form, scale, backend):

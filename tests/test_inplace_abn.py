@@ -291,6 +291,7 @@ def test_evaluation_holds_gamma_away_from_zero_too(form, rng):
     assert np.abs(fixed).max() > 5e-4 and relative_error(fixed, trained) < 0.02  # the running variance is the unbiased one
 
 
+@pytest.mark.more
 def test_a_network_of_it_learns_and_checks(backend, rng):
     with layers.use_form("form_2"):
         net = mg.nn.Sequential(mg.nn.Conv2d(1, 4, 3, bias=False), layers.InPlaceABN(4), mg.nn.Conv2d(4, 4, 3, bias=False),

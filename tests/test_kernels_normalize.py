@@ -63,6 +63,7 @@ def close(found, expected, size, terms):
     assert (np.abs(found - expected) <= np.finfo("float32").eps * (4 + terms**0.5) * size + 1e-30).all()
 
 
+@pytest.mark.more
 @given(problem=problems())
 def test_moments_are_those_of_the_formula(problem, split):
     rng, shape, axes, (layout, _), _ = problem
@@ -74,6 +75,7 @@ def test_moments_are_those_of_the_formula(problem, split):
     close(var, v, v + 1e-5 * np.abs(m), terms)  # the rounding of a mean near 3 moves every x − mean
 
 
+@pytest.mark.more
 @given(problem=problems())
 def test_paired_sums_are_those_of_the_formula(problem, split):
     rng, shape, axes, layouts, smalls = problem

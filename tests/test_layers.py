@@ -23,7 +23,8 @@ def test_derived_equals_composed(name, derivation, order, backend):
         assert worst(relative_errors(found, expected)) <= bound(name, order), case
 
 
-@pytest.mark.parametrize(("name", "derivation"), [(n, d) for n, layer in layers.REGISTRY.items() for d in ("composed", *layer.derived)])
+@pytest.mark.parametrize(("name", "derivation"), [pytest.param(n, d, marks=[pytest.mark.more] * (d != layer.default))
+                                                  for n, layer in layers.REGISTRY.items() for d in ("composed", *layer.derived)])
 @pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.more)])
 def test_every_form_agrees_with_central_differences(name, derivation, order):
     powerful = 0

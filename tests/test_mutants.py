@@ -47,6 +47,7 @@ def test_every_mutant_is_rejected(capsys):
     assert not survivors
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("op", dict.fromkeys(mutant.op for mutant in MUTANTS))
 def test_the_right_rules_pass_the_same_check(op):
     for case in OF_OP[op]:

@@ -270,6 +270,7 @@ def test_what_only_a_constant_would_need_is_not_kept(backend, rng):
     assert mg.tape(z * 3.0).kept_bytes == 0
 
 
+@pytest.mark.more
 def test_a_variable_that_nobody_else_holds_is_kept_by_the_tape(backend, rng):
     x = variable(rng, 5)
     y = x * x
