@@ -132,6 +132,7 @@ def test_a_run_with_other_options_is_not_trained_over(tmp_path, capsys):
     assert code == 1 and "truncated or changed" in err
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("failure", [MemoryError(), OSError(28, "No space left on device"), ValueError("what a layer says")], ids=lambda e: type(e).__name__)
 def test_a_failing_run_does_not_stop_the_others_and_a_failing_summary_loses_nothing(failure, tmp_path, capsys, monkeypatch):
     step = Trainer.train_step

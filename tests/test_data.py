@@ -238,6 +238,7 @@ def test_synthetic_seeds_are_independent():
     assert abs(correlation) < 0.2
 
 
+@pytest.mark.more
 def test_synthetic_classes_differ_and_a_linear_model_is_not_enough():
     accuracy = linear_accuracy(data.synthetic(2000, seed=1), data.synthetic(1000, seed=2))
     assert 0.2 < accuracy < 0.65  # guessing gives 0.1, a small convolutional network 0.98 (datasets/synthetic.md)

@@ -184,6 +184,7 @@ def temporary_folder(place):
 # -- every kind of submission ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("student", HANDED_IN)
 def test_a_clear_row_for(student, graded, place, port):
     _, status, earned, said = HANDED_IN[student]
@@ -212,6 +213,7 @@ def test_nothing_was_harmed_and_nothing_is_left_behind(graded, place):
     assert list((place / "tmp").iterdir()) == []
 
 
+@pytest.mark.more
 def test_grading_again_gives_the_same_bytes_whatever_the_order(graded, place):
     first = (place / "grades.csv").read_bytes()
     run(place, "again.csv", jobs=3)
@@ -443,6 +445,7 @@ def test_a_checker_that_does_not_work_is_not_taken_out_on_students(place, tmp_pa
 MODEL = ROOT / "lectures" / "homework" / "02_batch_norm"
 
 
+@pytest.mark.more
 def test_release_collect_and_grade_with_the_real_checker(tmp_path):
     tree = release.release(tmp_path / "release")
     stubs = (tree / "lectures/homework/02_batch_norm/lines.py").read_text("utf-8")

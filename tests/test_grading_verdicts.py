@@ -61,6 +61,7 @@ def graded(tmp_path_factory):
         return {r.student: r for r in rows}, {r["student"]: r for r in csv.DictReader(f)}, (base / "grades.csv").read_bytes()
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("student", RIGHT)
 def test_what_is_right_gets_all_points_and_no_accusation(student, graded):
     row = graded[0][student]

@@ -82,6 +82,7 @@ def test_a_lecture_asserts_what_it_claims(path):
     assert asserts + agreements >= 10
 
 
+@pytest.mark.more
 @each_lecture
 def test_a_lecture_runs_as_a_program(path):
     """In fast mode, from the root, in a new process; the time limit is for one that hangs."""

@@ -48,6 +48,7 @@ def wrong_weight_norm(factor):
 # -- what agrees --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_a_row_for_each_derivation_none_wider_than_the_page(capsys):
     status, lines = run(capsys, "--layer", "batch_norm", "--layer", "batch_norm_eval", "--order", "1")
     rows = [line.split() for line in lines if line.startswith("batch_norm")]
@@ -56,6 +57,7 @@ def test_a_row_for_each_derivation_none_wider_than_the_page(capsys):
     assert max(map(len, lines)) <= report.WIDTH and lines[-1].endswith("all agree")
 
 
+@pytest.mark.more
 def test_a_row_for_each_case(capsys):
     _, lines = run(capsys, *QUICK, "--cases")
     cases = [case for case, *_ in agreement.cases_of("weight_norm")]

@@ -465,6 +465,7 @@ def test_a_broadcast_with_a_name_or_without_a_user_is_drawn_as_a_box(rng):
     assert boxes_of(mg.tape(mg.broadcast_to(x, (2, 3))).draw()).keys() == {"%0", "%1"}
 
 
+@pytest.mark.more
 def test_a_small_cnn_is_drawn_on_the_slide_it_is_given(backend, rng):
     loss, _ = small_cnn_loss(rng)
     figure, (left, right) = plt.subplots(2, 1, figsize=(8, 8), layout="constrained")
@@ -604,6 +605,7 @@ def test_a_record_ends_with_its_block_also_after_an_error(rng):
     assert [e.op for e in outer] == ["exp", "tanh"] and [e.op for e in inner] == ["tanh"]
 
 
+@pytest.mark.more
 def test_nothing_is_kept_once_the_record_is_gone(rng):
     x = variable(rng, 2)
     with mg.record() as r:

@@ -5,7 +5,7 @@ import pytest
 from lectures.tools import study
 
 
-@pytest.mark.parametrize(("part", "seeds"), [(9, 26), pytest.param(1, 650, marks=pytest.mark.slow)], ids=["part", "all"])
+@pytest.mark.parametrize(("part", "seeds"), [pytest.param(9, 26, marks=pytest.mark.more), pytest.param(1, 650, marks=pytest.mark.slow)], ids=["part", "all"])
 def test_mutants_are_refused_named_and_explained_and_right_lines_are_not(part, seeds):
     result = study.study(seeds, 2, part)
     assert result["mutants"] >= (300 if part == 1 else 10) and result["rewrites"] >= (100 if part == 1 else 5)

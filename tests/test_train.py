@@ -177,6 +177,7 @@ def damaged(path, how):
     path.write_bytes(blob)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("how", ["truncated", "tampered", "empty"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, how, capsys):
     assert run("--out", tmp_path / "run", "--max-steps", 4) == 0
@@ -209,6 +210,7 @@ def test_what_cannot_work_is_said_before_anything_is_trained(tmp_path, arguments
     assert words in err.lower() and "Traceback" not in err and not (tmp_path / "run" / "log.csv").exists()
 
 
+@pytest.mark.more
 def test_another_network_or_weights_only_cannot_be_resumed(tmp_path, capsys):
     assert run("--out", tmp_path / "run", "--max-steps", 4) == 0
     last, best = tmp_path / "run" / "last.safetensors", tmp_path / "run" / "best.safetensors"
@@ -426,6 +428,7 @@ def test_a_file_that_cannot_be_read_is_named(option, tmp_path, capsys, monkeypat
     assert code == 2 and "cannot be read: Permission denied" in err and "permissions" in err
 
 
+@pytest.mark.more
 def test_paths_on_the_command_line_may_begin_with_the_home_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -665,6 +668,7 @@ def test_ctrl_c_during_set_up_is_clean(where, tmp_path, capsys, monkeypatch):
     assert "stopped before anything was trained" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+@pytest.mark.more
 def test_ctrl_c_before_the_first_step_can_be_resumed_to_the_same_bits(tmp_path, capsys, monkeypatch):
     assert run("--out", tmp_path / "whole", "--max-steps", 6) == 0
 

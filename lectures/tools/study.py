@@ -14,6 +14,7 @@ import argparse
 import ast
 import copy
 import json
+import multiprocessing
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -261,7 +262,8 @@ def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:
     """All three measurements; of the mutants and rewrites every `part`-th only."""
     changed, same = mutants()[::part], rewrites()[::part]
     names = list(solutions())
-    with ProcessPoolExecutor(jobs, initializer=_start) as pool:
+    lean = multiprocessing.get_context("spawn")  # judging forks for each line, which takes long where the process is large
+    with ProcessPoolExecutor(jobs, lean, _start) as pool:
         verdicts = list(pool.map(judged, changed, chunksize=8))
         accepted = list(pool.map(judged, same, chunksize=8))
         alarms = [a for found in pool.map(clean, ((names[i % len(names)], i) for i in range(seeds)), chunksize=16) for a in found]
