@@ -118,7 +118,7 @@ def pytest_generate_tests(metafunc):
 def leave_out_more(metafunc):
     """Do not even make the cases that are marked `more`, which are most of all tests; count them with those that are deselected."""
     backends = sum(not reason for reason in metafunc.config.stash[SELECTED].values()) if "backend" in metafunc.fixturenames else 1
-    marks = [mark for mark in metafunc.definition.iter_markers("parametrize") if isinstance(mark.args[1], list)]
+    marks = [mark for mark in metafunc.definition.iter_markers("parametrize") if isinstance(mark.args[1], list) and not mark.kwargs.get("ids")]
     before = prod(len(mark.args[1]) for mark in marks)
     for mark in marks:
         mark.args[1][:] = [case for case in mark.args[1] if not any(m.name == "more" for m in getattr(case, "marks", ()))]
