@@ -639,6 +639,7 @@ NO_COUNTERPART = {  # public ops of minigrad that no op of PyTorch's table compu
     "moments": "PyTorch's var_mean is tested against var and mean; tests/test_torch_oracle.py compares moments",
     "paired_sums": "a pattern inside the normalization layers",
     "combine": "a pattern inside the normalization layers",
+    "scale_shift": "a pattern inside the normalization layers",
     **dict.fromkeys("zeros ones full eye arange linspace zeros_like ones_like full_like rand randn randint permutation".split(),
                     "makes a new Tensor, of which nothing is differentiated; tests/test_front_door.py compares with NumPy"),
     "FusedRows": "a pattern inside the normalization layers",
