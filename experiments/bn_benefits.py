@@ -28,7 +28,7 @@ from scripts.options import Options
 
 from .images import Images
 from .registry import Row, Runs, experiment
-from .statistics import Interval, above, below, mean, paired_difference, ratio
+from .statistics import above, below, mean, paired_difference, ratio
 from .training import evaluate, fit
 
 NORMS = {"with BN": "batch_norm", "without": "none"}
@@ -170,11 +170,6 @@ def shares(runs: Runs, activation: str, how: str) -> list[float]:
     return [float(np.mean(v)) for v in runs.values(f"{activation}, {how}", "saturated")]
 
 
-def difference(a: list[float], b: list[float]) -> Interval:
-    """a − b where all are finite; a training that diverged leaves no number."""
-    return paired_difference(a, b)
-
-
 @bn_benefits.table
 def rows(runs: Runs) -> Iterator[Row]:
     """The lecture names directions and no numbers. Ratios and differences are paired by seed."""
@@ -185,15 +180,15 @@ def rows(runs: Runs) -> Iterator[Row]:
     yield Row(f"of {len(SCALES)} scales of the initial weights, how many more learn with BN", None, paired_difference(counts["with BN"], counts["without"]),
               above(0.0), headline=True, note=f"{np.mean(counts['with BN']):.1f} with BN, {np.mean(counts['without']):.1f} without, of the factors "
               f"{', '.join(f'{s:g}' for s in SCALES)}")
-    yield Row("regularization: gap of test and training loss, without − with BN", None, difference(gaps(runs, "without"), gaps(runs, "with BN")), above(0.0),
-              headline=True, note="above 0: batch norm narrows the gap")
+    yield Row("regularization: gap of test and training loss, without − with BN", None,
+              paired_difference(gaps(runs, "without"), gaps(runs, "with BN")), above(0.0), headline=True, note="above 0: batch norm narrows the gap")
     yield Row("the same, statistics of 64 − of 16: noisier statistics alone", None,
-              difference(gaps(runs, "with BN"), gaps(runs, "with BN, statistics of 16")), above(0.0),
+              paired_difference(gaps(runs, "with BN"), gaps(runs, "with BN, statistics of 16")), above(0.0),
               note="above 0: the noise of small batches narrows it, too")
     for activation in ("tanh", "sigmoid"):
         pair = shares(runs, activation, "without"), shares(runs, activation, "with BN")
-        yield Row(f"saturation with {activation}: share of activations, without − with BN", None, difference(*pair), above(0.0), headline=activation == "tanh",
-                  note=f"{np.mean(pair[0]):.1%} without, {np.mean(pair[1]):.1%} with; test error "
+        yield Row(f"saturation with {activation}: share of activations, without − with BN", None, paired_difference(*pair), above(0.0),
+                  headline=activation == "tanh", note=f"{np.mean(pair[0]):.1%} without, {np.mean(pair[1]):.1%} with; test error "
                        f"{np.mean(runs.values(f'{activation}, without', 'error')):.0f} % and {np.mean(runs.values(f'{activation}, with BN', 'error')):.0f} %")
     moves = [[float(np.mean(v)) for v in runs.values(f"covariate shift, {how}", "shift")] for how in ("with BN", "without")]
     yield Row("covariate shift between looks, with BN / without", None, ratio(*moves), below(1.0), headline=True,

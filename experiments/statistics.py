@@ -17,8 +17,7 @@ The method of each interval:
     share                      Clopper and Pearson's [clopper1934] interval of a share of successes. At least 95 %.
     exact                      a computed number, without chance
 
-Source: Student's t and order statistics are textbook matter; the closed form of the t distribution is Abramowitz and Stegun's
-[abramowitz1964], 26.7.3 to 26.7.5.
+Source: these intervals are textbook matter; for Student's t see `minigrad.check.student_t`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from statistics import NormalDist, median
+from statistics import median
+
+from minigrad.check.student_t import bisect, student_t
 
 LEVEL = 0.95
 MOST = 10_000  # more runs than anybody does
@@ -142,8 +143,8 @@ def share(successes: int, n: int, *, unit: str = "seeds") -> Interval:
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"share({successes}, {n}): it takes 1 or more runs, and no more successes than runs")
     tail = (1 - LEVEL) / 2
-    low = _bisect(lambda p: _at_most(n - successes, n, 1 - p), tail, 0.0, 1.0) if successes else 0.0
-    high = _bisect(lambda p: 1 - _at_most(successes, n, p), 1 - tail, 0.0, 1.0) if successes < n else 1.0
+    low = bisect(lambda p: _at_most(n - successes, n, 1 - p), tail, 0.0, 1.0) if successes else 0.0
+    high = bisect(lambda p: 1 - _at_most(successes, n, p), 1 - tail, 0.0, 1.0) if successes < n else 1.0
     return Interval(successes / n, low, high, n, "Clopper and Pearson", unit, least=1)
 
 
@@ -216,29 +217,6 @@ def runs_needed(interval: Interval, band: Band) -> int | None:
 
 
 @cache
-def student_t(df: int, level: float = LEVEL) -> float:
-    """t such that |T| ≤ t with probability `level`, for Student's T with `df` ≥ 1 degrees of freedom.
-
-    >>> round(student_t(4), 3), round(student_t(100), 3)
-    (2.776, 1.984)
-    """
-    if df > 100:  # its expansion in 1/df (26.7.5), to 1e-7
-        z = NormalDist().inv_cdf((1 + level) / 2)
-        return z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2) + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * df**3)
-
-    def within(t: float) -> float:
-        theta = math.atan(t / math.sqrt(df))
-        term, total, c2 = (math.cos(theta), 0.0, math.cos(theta) ** 2) if df % 2 else (1.0, 0.0, math.cos(theta) ** 2)
-        for k in range(2 if df % 2 else 1, df, 2):  # the k-th power series of 26.7.3 (odd df) and 26.7.4 (even df)
-            total += term
-            term *= c2 * k / (k + 1)
-        if df % 2:
-            return (theta + math.sin(theta) * total) * 2 / math.pi
-        return math.sin(theta) * total
-    return _bisect(within, level, 0.0, 20.0 if df > 1 else 1e3)
-
-
-@cache
 def _rank(n: int) -> int | None:
     """The largest r such that the median lies between the r-th smallest (from 0) and r-th largest of n values with 95 %."""
     found = None
@@ -251,11 +229,3 @@ def _rank(n: int) -> int | None:
 def _at_most(k: int, n: int, p: float) -> float:
     """The probability of at most k successes in n."""
     return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
-
-
-def _bisect(f: Callable[[float], float], value: float, low: float, high: float) -> float:
-    """x with f(x) = value, for f that rises from low to high."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if f(middle) < value else (low, middle)
-    return high

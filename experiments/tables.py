@@ -40,10 +40,12 @@ def shown(interval: Interval) -> str:
 
     >>> shown(Interval(0.5, 0.2, 0.8, 5, "t")), shown(Interval(2.0, 1.5, 3.0, 7, "m", "turns", "log"))
     ('0.5 ± 0.3 (n = 5)', '2 [1.5, 3] (n = 7)')
+    >>> shown(Interval(3.0, 3.0, 3.0, 5, "t"))
+    '3 ± 0 (n = 5)'
     """
     if interval.problem:
         return interval.problem
-    if interval.low == interval.high:
+    if interval.low == interval.high and interval.n == 1:  # computed, or counted
         return number(interval.estimate)
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return f"{number(interval.estimate)}, no interval (n = {interval.n})"

@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import re
 import sys
 from pathlib import Path
-from statistics import NormalDist, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ import numpy as np
 import minigrad as mg
 from layers.verify.training import compared
 from minigrad.check.relative import worst
+from minigrad.check.student_t import student_t
 from minigrad.command import run_command
+from minigrad.files import write_atomically
 from minigrad.kernels.threads import num_threads
 
 from .curves import drawing, series
@@ -34,8 +37,6 @@ from .options import FIELDS, Options, add_to, flag, given, problems
 from .trainer import FAILURES, Trainer, TrainingError, build_model, explained, read_log, saved_options, stopping
 from .vary import Axis, axis, described, listed, runs
 
-# 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 ENOUGH = 3  # seeds, for an interval: with two it is 13 standard errors wide on each side
 
 
@@ -70,21 +71,12 @@ class Compared(Trainer):
         super().train_step(x, t)
 
 
-def quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t; beyond the table by its expansion in 1/freedom, right to 3 digits."""
-    if freedom <= len(T):
-        return T[freedom - 1]
-    z = NormalDist().inv_cdf(0.975)
-    return (z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3))
-
-
 def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the first axis, and half of the 95 % confidence interval (0 for a single run)."""
     n = len(values)
     if n == 1:
         return values[0], np.zeros_like(values[0])
-    return values.mean(0), quantile(n - 1) * values.std(0, ddof=1) / n**0.5
+    return values.mean(0), student_t(n - 1) * values.std(0, ddof=1) / n**0.5
 
 
 def limits(values: np.ndarray, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -134,14 +126,22 @@ def train(options: Options, other: str | None) -> None:
     if caught:
         raise KeyboardInterrupt
     if isinstance(trainer, Compared):
-        with open(folder / "agreement.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("step", "difference"), *((step, repr(d)) for step, d in trainer.differences)])
+        write_atomically(folder / "agreement.csv", "step,difference\n", *(f"{step},{d!r}\n" for step, d in trainer.differences))
     x, t = next(trainer.batches(0))
     kept = mg.tape(trainer.loss(x, t)[0]).kept_bytes
-    (folder / "done").write_text(f"{kept}\n", "utf-8")
+    write_atomically(folder / "done", f"{kept}\n")
 
 
 Groups = dict[str, dict[int, Path]]  # name -> seed -> folder
+
+
+def others_compared(folder: Path, names: set[str]) -> list[str]:
+    """What the summary in this folder compares besides these names: its comparison is another one, and would be lost."""
+    try:
+        text = (folder / "compare.md").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [name for name in re.findall(r"^\| (.+?) \| \d+ \| [\d.]+%", text, re.MULTILINE) if name not in names]
 
 
 def accuracies(folders: dict[int, Path]) -> dict[int, float]:
@@ -255,6 +255,8 @@ def _main(arguments: list[str] | None) -> int:
         wrong = [problems(options) for _, options in todo] if base.out else [problems(base)]
         if all(wrong):
             raise ValueError(wrong[0])
+        if there := others_compared(Path(base.out), {name for name, _ in todo}):
+            raise ValueError(f"{base.out} holds the comparison of {', '.join(there)}: --out another folder, or vary those too")
     except ValueError as e:
         print(f"compare: {e}", file=sys.stderr)
         return 2
@@ -283,7 +285,7 @@ def _main(arguments: list[str] | None) -> int:
         try:
             _, text = summary(groups, failures, batches, title)
             print(text)
-            (Path(base.out) / "compare.md").write_text(text, "utf-8")
+            write_atomically(Path(base.out) / "compare.md", text)
             draw(groups, Path(base.out) / "compare.png", title)
         except (IndexError, *FAILURES) as e:  # a full disk, or a log without rows
             print(f"compare: the runs are trained and kept, but not all of their summary could be written: {explained(e)}", file=sys.stderr)

@@ -162,7 +162,7 @@ def network(options: Options, weights: str | os.PathLike[str], images: np.ndarra
 
 
 def options_of(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options with which the run trained that wrote this file; {} where it does not say.
+    """The options with which the run trained that wrote this file; {} where it does not say: its network is that of the options typed.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such file, damaged, or unreadable.
@@ -247,6 +247,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("evaluate: stopped; nothing was written", file=sys.stderr)
         return 130
+    if not options_of(path):
+        print(f"evaluate: {path} does not say how it was trained: --model, --norm, --activation, --slope are as typed, or the defaults", file=sys.stderr)
     print(f"{path}: {options.model}, {options.dataset}, {len(images['test'][1])} test images")
     print(f"top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, loss {result.loss:.4f}")
     try:

@@ -164,3 +164,10 @@ def test_weights_without_a_run_need_the_options_of_their_network(runs, tmp_path,
 def test_a_figure_that_cannot_be_drawn_leaves_the_numbers(runs, tmp_path, capsys):
     code, out, err = ended(capsys, runs / "bn", "--figure", tmp_path / "missing" / "c.png")
     assert code == 1 and "top-1" in out and "cannot draw" in err
+
+
+def test_weights_that_do_not_say_how_they_were_trained_are_said(tmp_path, capsys):
+    mg.seed(0)
+    mg.checkpoint.save(tmp_path / "w.safetensors", evaluate.build_model(evaluate.Options(), 1, 8).state_dict())
+    code, _, err = ended(capsys, tmp_path / "w.safetensors")
+    assert code == 0 and "does not say how it was trained" in err

@@ -108,7 +108,7 @@ def test_pairs_are_of_equal_seeds_and_a_missing_one_is_left_out(tmp_path):
               "b": {2: log(tmp_path / "b2", [0.95]), 0: log(tmp_path / "b0", [0.9, 0.56])}, "c": {7: log(tmp_path / "c7", [0.2])}}
     ((name, n, difference, half),) = compare.paired(groups)
     assert (name, n) == ("b", 2)
-    np.testing.assert_allclose((difference, half), (0.055, 12.706 * np.std([0.06, 0.05], ddof=1) / 2**0.5), rtol=1e-9)
+    np.testing.assert_allclose((difference, half), (0.055, 12.706204736432095 * np.std([0.06, 0.05], ddof=1) / 2**0.5), rtol=1e-9)
 
 
 def test_bands_stay_within_what_is_possible():
@@ -119,7 +119,11 @@ def test_bands_stay_within_what_is_possible():
     assert (compare.limits(np.zeros((3, 1)), "loss")[1] > 0).all()
 
 
-def test_quantiles_of_students_t():
-    """Against tables: 95 % two-sided."""
-    for freedom, expected in ((1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (15, 2.131), (30, 2.042), (120, 1.980), (10**6, 1.960)):
-        assert abs(compare.quantile(freedom) - expected) < 6e-4
+def test_another_comparison_in_the_folder_is_not_overwritten(tmp_path, capsys):
+    small = ["--dataset", "digits", "--train-images", "64", "--batch-size", "32", "--epochs", "1", "--quiet", "--out", str(tmp_path)]
+    assert compare.main(["--vary", "lr=0.1,0.05", *small]) == 0
+    kept = (tmp_path / "compare.md").read_text("utf-8")
+    assert compare.main(["--vary", "momentum=0,0.9", *small]) == 2
+    assert "holds the comparison of lr 0.1, lr 0.05: --out another folder" in capsys.readouterr().err
+    assert (tmp_path / "compare.md").read_text("utf-8") == kept
+    assert compare.main(["--vary", "lr=0.1,0.05,0.01", *small]) == 0  # more of the same goes on
