@@ -20,6 +20,7 @@ def constant(rng, *shape, dtype="float64"):
     return variable(rng, *shape, dtype=dtype).detach()
 
 
+@pytest.mark.more
 def test_a_chain_of_100_000_ops_needs_no_recursion(backend):
     x = mg.tensor([1.0], requires_grad=True)
     y = x

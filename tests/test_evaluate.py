@@ -105,6 +105,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["bn", "abn"])
 def test_a_run_is_tested_as_it_was_at_its_end(name, runs, capsys, backend, tmp_path):
     row = [r for r in read_log(runs / name / "log.csv") if r["split"] == "test"][-1]

@@ -195,6 +195,7 @@ def test_a_clear_row_for(student, graded, place, port):
     assert row.codes == ("d_x: sign" if student == "sign" else "")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("student", NO_FILE)
 def test_a_clear_row_without_a_file(student, graded):
     row = graded[student]

@@ -70,6 +70,7 @@ def test_what_is_right_gets_all_points_and_no_accusation(student, graded):
     assert (row.message == "all right") == (student != "wide") and (student != "wide" or "float64 for float32" in row.message)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("student", WRONG)
 def test_what_is_wrong_is_said_as_it_is(student, graded):
     _, status, less, words = WRONG[student]

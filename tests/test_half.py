@@ -360,6 +360,7 @@ def test_float32_of_large_scale_keeps_the_projection(name, form, scale, backend)
 CONSTANT = [0.1, 0.7, 333333.3, 16777217.0, 1e-5, 1e18, -333333.3]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("value", CONSTANT)
 @pytest.mark.parametrize("shape", [(3, 2, 7, 5), (10, 2, 3, 3), (1000, 2, 5, 5), (70000, 2)])
 def test_a_constant_channel_is_beta_in_every_form(value, shape, backend, rng):

@@ -87,6 +87,7 @@ def test_moments_and_sums_are_those_of_the_source_and_of_numpy(emulation, fake_d
     assert emulation.seen or 1 in {x.size}
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(3, 5, 4, 10), (2, 3, 7, 7), (4, 33), (6, 1, 1), (2, 4, 3, 8), (1,)], ids=str)
@@ -127,6 +128,7 @@ def test_layers_run_the_source(emulation, fake_device, rng, name, dtype):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=scale * (2e-3 if dtype == "float32" else 1e-9), err_msg=title)
 
 
+@pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [1, 4, 1000, 4099])
@@ -216,6 +218,7 @@ def nvrtc():
     return ctypes.CDLL(found[0]) if found else None
 
 
+@pytest.mark.more
 @pytest.mark.skipif(nvrtc() is None and not REQUIRED, reason="NVRTC is not installed: pip install -e '.[cuda-check]'")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

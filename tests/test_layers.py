@@ -98,6 +98,7 @@ def test_a_wrong_form_is_named():
 WITH_PARAMETERS = [(n, d) for n, layer in layers.REGISTRY.items() for d in ("composed", *layer.derived)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("taped", [False, True], ids=["arrays", "tensors"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize(("name", "form"), WITH_PARAMETERS)

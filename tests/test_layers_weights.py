@@ -180,6 +180,7 @@ def test_orthogonal_weight_norm_moves_singular_values_only(form, n, d, seed, eps
     np.testing.assert_allclose(w, (u * (s / np.sqrt(s**2 + eps))) @ vt, atol=100 * EPS * (1 + s[0] ** 2 / eps))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, keywords", [("weight_norm", {}), ("centered_weight_norm", {}), ("weight_standardization", {"eps": 0.1}),
                                             ("orthogonal_weight_norm", {"eps": 0.0}), ("orthogonal_weight_norm", {"eps": 0.1})])
 @FORMS

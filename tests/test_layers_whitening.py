@@ -166,6 +166,7 @@ def test_without_eigenvectors_every_batch_is_as_good_as_any_other(errors, method
     assert max(e for (_, dtype, _), e in found.items() if dtype == "float32") < 1e-6
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("method", ["staged", "simplified", "composed through eigh"])
 def test_forms_that_divide_by_gaps_fail_where_eigenvalues_meet(errors, method):
     """So that the table in the report is true: errors as eps/gap, more than 1e-3 on a white batch, NaN at exact ties."""

@@ -269,6 +269,7 @@ def test_lectures_show_results_of_experiments_that_there_are():
 # -- without the packages that make notebooks ----------------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("missing", "passed", "skipped"), [("jupytext", 2, 4), ("nbformat", 2, 4), ("nbconvert", 5, 1), ("jinja2", 5, 1)])
 def test_where_a_package_is_missing_only_the_tests_that_need_it_are_skipped(missing, passed, skipped, tmp_path):
     (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{missing}'\", name='{missing}')", "utf-8")

@@ -377,6 +377,7 @@ def test_that_comparison_sees_a_backward_that_is_slightly_wrong(monkeypatch, dty
 # -- state ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("name, norm, weight", [
     *((name, "batch_norm", None) for name in SMALL), *(("resnet", norm, None) for norm in NORMS if norm != "batch_norm"),
     *(("resnet", "batch_norm", weight) for weight in WEIGHTS)])

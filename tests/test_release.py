@@ -176,6 +176,7 @@ WRONG = {
 }
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("what", WRONG)
 def test_nothing_is_written_and_file_and_line_are_named_with(what, source):
     before = everything(make(source))

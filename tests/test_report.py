@@ -239,6 +239,7 @@ def test_where_eigenvalues_meet_the_stable_form_is_held(without_torch):
     assert not replace(without_torch[0], bound=1e-9, error=math.nan).agrees
 
 
+@pytest.mark.more
 def test_a_missing_torch_is_said(without_torch):
     assert all((row.error is None) == (row.method == report.PYTORCH) for row in without_torch)
     assert report.degenerate_table(without_torch).endswith("torch is not installed")

@@ -119,6 +119,7 @@ def test_bands_stay_within_what_is_possible():
     assert (compare.limits(np.zeros((3, 1)), "loss")[1] > 0).all()
 
 
+@pytest.mark.more
 def test_another_comparison_in_the_folder_is_not_overwritten(tmp_path, capsys):
     small = ["--dataset", "digits", "--train-images", "64", "--batch-size", "32", "--epochs", "1", "--quiet", "--out", str(tmp_path)]
     assert compare.main(["--vary", "lr=0.1,0.05", *small]) == 0

@@ -75,6 +75,7 @@ def test_a_right_value_in_another_dtype_is_right_and_remarked_upon(line, code):
     assert found.message in str(derivation.Report("t", None, 0, [found]))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("homework", HOMEWORKS)
 def test_every_solution_is_right_in_float64(homework, tmp_path):
     wrap = ("\n\nimport functools\n\n\ndef _wide(f):\n    return functools.wraps(f)(lambda **given: np.asarray(f(**given), 'float64'))\n\n\n"
