@@ -140,6 +140,7 @@ def test_shapes_that_do_not_broadcast_are_named(backend):
 FLOATS = ("float16", "float32", "float64")
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("op", sorted(BINARY))
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("number", [2, 0.5, True, np.float64(1.5), np.float32(1.5), np.int64(3)], ids=repr)
@@ -163,6 +164,7 @@ def test_numpys_scalars_count_as_numbers_in_every_argument(backend, dtype, numbe
     assert y.dtype == g.dtype == dtype
 
 
+@pytest.mark.more
 @pytest.mark.filterwarnings("ignore:divide by zero|invalid value:RuntimeWarning")
 @pytest.mark.parametrize("op", sorted(BINARY))
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -235,6 +235,7 @@ def command(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "minigrad.derivation", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 
 
+@pytest.mark.more
 def test_the_command(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("print('noise')\ndef d_beta(d_y):\n    return d_y\n")

@@ -355,6 +355,7 @@ def test_wrong_options_are_answered(toy, arguments, words, capsys):
 # -- timing and images --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_turns_are_interleaved_and_the_clock_is_read_around_each():
     order, now = [], [0.0]
 

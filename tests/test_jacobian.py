@@ -56,6 +56,7 @@ def test_equations_1_to_4_the_jacobian_of_a_batch_is_block_diagonal_by_channel(f
     np.testing.assert_allclose(jacobian[:, 0, :, 0], entries, atol=1e-14)
 
 
+@pytest.mark.more
 @given(m=SIZES, seed=SEEDS, eps=EPSILONS, mean=st.floats(-5, 5))
 def test_equations_5_to_8_and_10_for_any_data(m, seed, eps, mean):
     """U = eeᵀ + x̂x̂ᵀ, rank 2, eigenvectors e and x̂, U² = mU − (mε/(var + ε)) x̂x̂ᵀ: exact, without any Gaussian."""
@@ -85,6 +86,7 @@ def test_the_papers_approximation_is_exact_for_two_samples_of_anything():
 # -- invariants 5-9 -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 @FORMS
 @given(m=st.integers(2, 16), seed=SEEDS, eps=EPSILONS, gamma=st.sampled_from([1.0, 2.5, -0.7]))
 def test_spectrum_is_0_then_eps_over_var_plus_eps_then_1(form, m, seed, eps, gamma):

@@ -41,6 +41,7 @@ def test_the_right_backward_passes_the_same_check(name, derivation):
         assert not rejected_by(mutant)
 
 
+@pytest.mark.more
 def test_a_cotangent_of_ones_is_blind_where_a_mean_is_subtracted(capsys):
     """y.sum().backward() passes for batch norm's dx without its factor γ/s, with a wrong sign, or twice as large ..."""
     pairs = ("batch_norm", "staged"), ("batch_norm", "one_line"), ("decorrelated_batch_norm", "stable")

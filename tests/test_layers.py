@@ -15,7 +15,7 @@ PAIRS = [(name, derivation) for name, layer in layers.REGISTRY.items() for deriv
 
 
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.more)])
 def test_derived_equals_composed(name, derivation, order, backend):
     layer = layers.REGISTRY[name]
     for case, arrays, keywords in cases_of(name, derivation, order=order):
@@ -36,6 +36,7 @@ def test_every_form_agrees_with_central_differences(name, derivation, order):
     assert powerful, "no case had power"
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("name", "derivation"), PAIRS)
 @pytest.mark.parametrize("order", [1, 2])
 def test_float32_is_within_the_rounding_of_its_inputs(name, derivation, order):

@@ -78,6 +78,7 @@ def test_1_2_3_sums_of_the_input_gradient(batch, eps, form):
     assert small((g * y).sum(0) - gamma * d_gamma - beta * d_beta, condition * (np.abs(g) * (np.abs(y) + np.abs(beta))).sum(0))  # 3
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("name", "form"), [f for f in FORMS if f[0] != "rms_norm"])
 @given(seed=st.integers(0, 2**32), eps=EPSILONS)
 def test_1_whatever_shares_a_mean_has_input_gradients_that_sum_to_zero(seed, eps, name, form):

@@ -167,6 +167,7 @@ def test_second_order_agrees_with_central_differences(case, backend, rng):
     check_second_order(f, prepare(rng), backend, rng)
 
 
+@pytest.mark.more
 @each_case
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float16, 2e-2)])
 def test_low_precision_keeps_its_dtype_and_agrees_with_float64(case, dtype, tolerance, backend, rng):

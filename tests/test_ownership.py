@@ -118,6 +118,7 @@ def test_a_donor_is_taken_only_where_counts_are_trusted(counter, backend, rng):
     np.testing.assert_array_equal(z.numpy(), expected)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("make", HELD, ids=lambda f: f.__name__)
 def test_what_others_hold_is_never_taken(counter, make, backend, rng):
     x, _holder = make(rng)

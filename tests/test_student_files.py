@@ -17,6 +17,7 @@ LINES = "import numpy as np\n\n\ndef d_z(d_loss, z):\n    return 2 * d_loss * z\
 BOTH = {"lines": ["d_z", "d_xhat"]}
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("data", [
     b"\xef\xbb\xbf" + LINES.encode(), b"\xef\xbb\xbf# coding: utf-8\n" + LINES.encode(), "# coding: latin-1\n# Zoë\n".encode("latin-1") + LINES.encode(),
     "#!/usr/bin/python\n# -*- coding: cp1252 -*-\nname = 'Zoë €'\nassert len(name) == 5\n".encode("cp1252") + LINES.encode(),
@@ -83,6 +84,7 @@ def d_xhat(d_y, gamma):
 WRITES = "from minigrad.derivation import child; os.write(child._held[0], b'[]' + bytes([10, 10]) + b'noise' + bytes([10]))"
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("statement", ["state.append(1)", "np.multiply = None", "os.kill(os.getppid(), 9)", "os._exit(1)", "while True: pass",
                                        "raise SystemExit", "os.closerange(3, 64)", WRITES])
 def test_no_line_can_spoil_another(statement, tmp_path):
@@ -91,6 +93,7 @@ def test_no_line_can_spoil_another(statement, tmp_path):
     assert statement != WRITES or found.lines[0].verdict == "right"
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("end", [
     "check(load_task('toy'), __file__)", "print(check(load_task('toy'), __file__))", "assert check(load_task('toy'), __file__)",
     "report = check(load_task('nowhere'), __file__)\nprint(report.earned, report.points, report)\nassert report.earned == report.points",
@@ -121,6 +124,7 @@ def test_a_notebooks_line_may_check_too_and_the_checker_is_itself_again():
 CODES = "\x1b[2J\x1b[31m\x9b31m\x07\x08\u202e\u2028\x7f"
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("place", ["print", "raise", "at the top", "not implemented", "comment", "class", "name", "syntax"])
 def test_no_escape_code_reaches_the_terminal(place, tmp_path, capsys):
     code = CODES if place in ("comment", "class", "syntax") else CODES + "\r\0"

@@ -84,6 +84,7 @@ def test_what_makes_no_sense_is_refused_before_training(arguments, says, tmp_pat
     assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.more
 def test_differences_are_paired_and_few_seeds_are_said(tmp_path, capsys):
     common = [*SMALL, "--out", str(tmp_path), "--vary", "parametrization = none, weight_norm", "--slope", "0.01"]
     assert compare.main([*common, "--seeds", "0,1"]) == 0
