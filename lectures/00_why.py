@@ -39,6 +39,7 @@ import layers
 import minigrad as mg
 from lectures.classroom import FAST, agree, show_results, table
 from minigrad import data, nn, optim
+from minigrad.check.student_t import student_t
 
 rng = np.random.default_rng(0)
 warnings.filterwarnings("ignore", category=RuntimeWarning)             # some networks below are meant to blow up
@@ -296,7 +297,7 @@ for seed in range(2 if FAST else 5):
         last[norm].append(losses[-20:].mean())
 pairs = {norm: np.array(p) for norm, p in pairs.items()}               # (seeds, 2): on the 300 images, on the test images
 difference = pairs[True][:, 1] - pairs[False][:, 1]
-half = {2: 12.706, 5: 2.776}[len(difference)] * difference.std(ddof=1) / len(difference) ** 0.5    # Student's t, 95 %
+half = student_t(len(difference) - 1) * difference.std(ddof=1) / len(difference) ** 0.5    # 95 %
 table(["", "training loss", "right, 300 images", "right, test images"],
       [["with batch norm" if norm else "without", f"{np.mean(last[norm]):.3f}", *(f"{v:.1%}" for v in p.mean(0))] for norm, p in pairs.items()])
 print(f"test images: {100 * difference.mean():+.1f} ± {100 * half:.1f} percentage points with batch norm (paired by seed, 95 % interval)")
