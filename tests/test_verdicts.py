@@ -152,7 +152,7 @@ def test_a_line_that_is_right_needs_no_edit(tmp_path):
     file.write_text("import numpy as np\n\n\ndef d_gamma(d_y, xhat):\n    return np.sum(d_y * xhat, axis=0)\n")
     probes = list(derivation.judge._probes(TASK, np.random.default_rng(0)))
     with contextlib.closing(derivation.runner.FileRunner(str(file), Limits())) as lines:
-        submission = derivation.submission.Submission(lines, TASK, probes)
+        submission = derivation.attempt.Attempt(lines, TASK, probes)
         assert repair.repair(submission, "d_gamma", probes[:2], [1.0, 1.0]) is None
 
 

@@ -59,8 +59,8 @@ class Judges:
         sandbox: one of `SANDBOXES`.
     """
 
-    def __init__(self, limits: SandboxLimits = SandboxLimits(), sandbox: str = "auto") -> None:
-        self.limits, self.sandbox = limits, sandbox
+    def __init__(self, limits: SandboxLimits | None = None, sandbox: str = "auto") -> None:
+        self.limits, self.sandbox = limits or SandboxLimits(), sandbox
         self._idle: queue.SimpleQueue[_Judge] = queue.SimpleQueue()
         self._all: list[_Judge] = []
         self._lock = threading.Lock()

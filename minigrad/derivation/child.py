@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .inside.worker import written
+from .inside.messages import written
 
 CAN_FORK = hasattr(os, "fork") and sys.platform not in ("win32", "emscripten", "wasi")  # the last two have the function, and no processes
 MOST_PRINTED = 4000  # bytes that are kept

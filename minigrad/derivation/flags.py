@@ -14,7 +14,7 @@ from itertools import product
 
 from ..core.backend import np
 from .changes import Trial
-from .submission import Submission
+from .attempt import Attempt
 
 PLAIN = frozenset({"__future__", "collections", "dataclasses", "functools", "itertools", "math", "numbers", "numpy", "operator", "typing"})
 COMPLEX = frozenset({"complex", "complex64", "complex128", "complex256", "csingle", "cdouble", "clongdouble", "imag"})
@@ -24,9 +24,9 @@ SMALL, OTHERS = 0.05, (16.0, 1 / 4096)  # constants that may be steps, and times
 CHANGED, NEAR = 1e-10, 1e-2  # of the size of the terms: another step is seen, and the answer still near
 
 
-def flags(submission: Submission, name: str, trial: Trial) -> list[str]:
+def flags(attempt: Attempt, name: str, trial: Trial) -> list[str]:
     """What is odd about a right line, in words; an empty list, or where nobody has its text, nothing is known."""
-    found = submission.runner.source(name)
+    found = attempt.runner.source(name)
     if found is None:
         return []
     try:
@@ -37,13 +37,13 @@ def flags(submission: Submission, name: str, trial: Trial) -> list[str]:
     if not nodes:
         return []
     seen = [n for node in nodes for n in ast.walk(node)]
-    said = [*_imports(module, seen, submission.runner.absent), *_names(seen)]
+    said = [*_imports(module, seen, attempt.runner.absent), *_names(seen)]
     line = next((n for n in nodes if isinstance(n, ast.FunctionDef)), None)
     if line is not None and line.name == name:
         given = {a.arg for a in (*line.args.posonlyargs, *line.args.args, *line.args.kwonlyargs)}
         if not any(isinstance(n, ast.Name) and n.id in given for statement in line.body for n in ast.walk(statement)):
             said.append("it uses none of its arguments")
-    if not any("step" in text for text in said) and _is_difference(submission, name, trial, nodes):
+    if not any("step" in text for text in said) and _is_difference(attempt, name, trial, nodes):
         said.append("numerical derivative: with another step it is off")
     return said
 
@@ -96,17 +96,17 @@ def _names(seen: Sequence[ast.AST]) -> Iterator[str]:
         yield f"it uses {', '.join(sorted(names & FROM_TEXT))}"
 
 
-def _is_difference(submission: Submission, name: str, trial: Trial, nodes: Sequence[ast.stmt]) -> bool:
+def _is_difference(attempt: Attempt, name: str, trial: Trial, nodes: Sequence[ast.stmt]) -> bool:
     """Whether a small constant in the line, or in what it uses, is the step of a difference quotient."""
     constants = [n for node in nodes for n in _numbers(node) if 0 < abs(_value(n)) <= SMALL][:8]
     texts = []
     for n, factor in product(constants, OTHERS):
         edited = [_Replace(n, ast.Constant(_value(n) * factor)).visit(copy.deepcopy(node)) for node in reversed(nodes)]
-        texts.append((ast.unparse(ast.fix_missing_locations(ast.Module(edited, []))), 0))
+        texts.append(("\n".join(ast.unparse(ast.fix_missing_locations(node)) for node in edited), 0))
     if not texts:
         return False
-    probe = submission.probes.index(trial.probe)
-    for _, result in submission.variants(name, texts, [probe]):
+    probe = attempt.probes.index(trial.probe)
+    for _, result in attempt.variants(name, texts, [probe]):
         a = np.asarray(result)
         if a.shape == trial.right.shape and CHANGED < float(np.abs(a - trial.right).max(initial=0)) / trial.scale < NEAR:
             return True

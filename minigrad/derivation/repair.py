@@ -14,25 +14,25 @@ from typing import Any
 from ..core.backend import np
 from .diagnose import Diagnosis, same
 from .probe import Probe
-from .submission import Submission
+from .attempt import Attempt
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
 
-def repair(submission: Submission, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
+def repair(attempt: Attempt, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
     """The edit of the function `name` that makes it right on all probes; None if there is none, or no source to edit."""
-    found = _tree(submission, name)
+    found = _tree(attempt, name)
     if found is None:
         return None
     tree, first = found
     edits = _edits(tree, probes[0])
     trees = [tree, *(_Put(node, new).visit(copy.deepcopy(tree)) for _, node, new in edits)]  # the line itself first: it must be wrong
     texts = [ast.unparse(ast.fix_missing_locations(t)) for t in trees]
-    target = str(submission.task.line(name).target)
+    target = str(attempt.task.line(name).target)
     right = range(len(texts))
     for probe, scale in zip(probes, scales, strict=True):
         answer, wanted = probe.adjoints[target], set(right)
-        results = submission.variants(name, [(texts[i], 0) for i in sorted(wanted)], [submission.probes.index(probe)])
+        results = attempt.variants(name, [(texts[i], 0) for i in sorted(wanted)], [attempt.probes.index(probe)])
         order = sorted(wanted)
         right = [order[k] for k, result in results if 0 <= k < len(order) and same(np.asarray(result), answer, scale)]  # type: ignore[assignment]
     if not right or min(right) == 0:
@@ -42,9 +42,9 @@ def repair(submission: Submission, name: str, probes: Sequence[Probe], scales: S
     return Diagnosis(code, f"with `{ast.unparse(new)}` in the place of `{ast.unparse(node)}` in line {where} it would be right")
 
 
-def _tree(submission: Submission, name: str) -> tuple[ast.FunctionDef, int] | None:
+def _tree(attempt: Attempt, name: str) -> tuple[ast.FunctionDef, int] | None:
     """The function's syntax tree, and the number of its first line less that of the tree."""
-    found = submission.runner.source(name)
+    found = attempt.runner.source(name)
     if found is None:
         return None
     try:

@@ -8,22 +8,27 @@ notebook or a test, run in forks of this process, or in this process itself wher
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import tempfile
+import textwrap
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from ..core.backend import Array, np
 from ..core.tensor import Tensor
 from ..files import remove_folder
 from .child import CAN_FORK, Child, Limits
+from .inside.absent import AbsentModules
 from .inside.confine import CannotConfine
-from .inside.worker import Student, decoded, packed, parameters, source_of, unpacked
+from .inside.messages import packed, unpacked
+from .inside.worker import LoadedFile, decoded, failed, namespace, parameters, place, source_of
 from .report import shown
 from .task import judging
 from .workers import Worker, can_start
@@ -52,27 +57,33 @@ class FileFailure:
     at: dict[str, Any] | None = None
 
 
-class Runner(Protocol):
+class Runner(ABC):
     """Line functions of one submission."""
 
-    file: str | None
-    text: str | None                  # of the file
-    printed: str                      # by the file itself
-    failure: FileFailure | None
-    functions: Mapping[str, Any]      # name -> parameters, each (name, kind, has a default); or what it is instead of a function
-    absent: Sequence[str]             # modules that the file imports and that were not there
-    refused: list[str]                # what it tried and must not do
-    sandbox: str                      # "landlock", "bwrap", "none"; "" for functions in memory
+    file: str | None = None
+    text: str | None = None               # of the file
+    printed: str = ""                     # by the file itself
+    failure: FileFailure | None = None
+    sandbox: str = ""                     # "landlock", "bwrap", "none"; "" for functions in memory
 
+    def __init__(self) -> None:
+        self.functions: dict[str, Any] = {}   # name -> parameters, each (name, kind, has a default); or what it is instead of a function
+        self.absent: list[str] = []           # modules that the file imports and that were not there
+        self.refused: list[str] = []          # what it tried and must not do
+
+    @abstractmethod
     def run(self, name: str, calls: Sequence[Call]) -> LineRun:
         """Call a function on each set of arguments."""
 
+    @abstractmethod
     def variants(self, name: str, sources: Sequence[tuple[str, int]], calls: Sequence[Call]) -> Iterator[tuple[int, Array]]:
         """Run edited texts of a function, each on one of the calls; yields (index of the text, result) for those that return an array."""
 
+    @abstractmethod
     def source(self, name: str) -> tuple[str, int] | None:
         """The text that holds the function, and the number of its first line less one; None if nobody has it."""
 
+    @abstractmethod
     def close(self) -> None:
         """End everything that runs."""
 
@@ -80,7 +91,7 @@ class Runner(Protocol):
 # -- a file ----------------------------------------------------------------------------------------------------------------
 
 
-class FileRunner:
+class FileRunner(Runner):
     """The lines of a file, in a worker.
 
     Args:
@@ -96,11 +107,10 @@ class FileRunner:
     """
 
     def __init__(self, file: str, limits: Limits, *, sandbox: str = "auto", folder: str | None = None, writable: bool = True, fork: bool = CAN_FORK) -> None:
-        self.file: str | None = os.path.abspath(file)
+        super().__init__()
+        self.file = os.path.abspath(file)
         data = Path(file).read_bytes()
-        self.text: str | None = decoded(data)
-        self.limits, self.sandbox, self.fork = limits, "", fork
-        self.printed, self.failure, self.functions, self.absent, self.refused = "", None, {}, [], []  # type: ignore[assignment, var-annotated]
+        self.text, self.limits, self.fork = decoded(data), limits, fork
         self._scratch = tempfile.mkdtemp(prefix="derivation-")
         folder = os.path.realpath(folder or os.path.dirname(self.file))
         self._ends = time.monotonic() + limits.total if limits.total is not None else float("inf")
@@ -134,9 +144,9 @@ class FileRunner:
         self.printed = shown(printed, keep="\n\t", most=4000)
         head = messages[-1][0] if messages and ended is None else {"kind": "stopped", "text": ended}
         if head["kind"] == "loaded":
-            with contextlib.suppress(TypeError, AttributeError):
-                self.functions = {shown(str(n)): v for n, v in dict(head.get("functions", {})).items()}
-                self.absent = [shown(str(n)) for n in head.get("absent", [])][:20]
+            functions, absent = head.get("functions"), head.get("absent")
+            self.functions = {shown(str(n)): v for n, v in functions.items()} if isinstance(functions, dict) else {}
+            self.absent = [shown(str(n)) for n in absent][:20] if isinstance(absent, list) else []
             return
         self.failure = FileFailure("import error" if head["kind"] == "error" else "stopped", shown(str(head.get("text"))), place_of(head))
         self._worker.close()
@@ -150,7 +160,8 @@ class FileRunner:
             elif head.get("kind") == "confined" and not self.sandbox:
                 self.sandbox = str(head.get("name"))
 
-    def _ask(self, order: dict[str, Any], calls: Sequence[Call], handle: Callable[[dict[str, Any], bytes], None] | None = None) -> tuple[list[Any], str, str | None]:
+    def _ask(self, order: dict[str, Any], calls: Sequence[Call],
+             handle: Callable[[dict[str, Any], bytes], None] | None = None) -> tuple[list[Any], str, str | None]:
         """The messages that answer an order, what was printed meanwhile, and why it ended early."""
         if self._worker is None or not self._worker.alive or not self.fork:
             functions, printed = self.functions, self.printed
@@ -201,13 +212,13 @@ class FileRunner:
 # -- functions in memory -----------------------------------------------------------------------------------------------------
 
 
-class LiveRunner:
+class LiveRunner(Runner):
     """Functions that are in memory already."""
 
     def __init__(self, names: Mapping[str, Any], limits: Limits, *, fork: bool = CAN_FORK, text: str | None = None, file: str | None = None) -> None:
+        super().__init__()
         self.names, self.limits, self.fork = names, limits, fork
-        self.file, self.text, self.printed, self.failure, self.absent, self.refused, self.sandbox = file, text, "", None, (), [], ""  # type: ignore[var-annotated]
-        self.functions: dict[str, Any] = {}
+        self.file, self.text = file, text
         for name, value in names.items():
             if not name.startswith("_") and not isinstance(value, (type, ModuleType)):
                 try:
@@ -218,7 +229,7 @@ class LiveRunner:
     def _ask(self, order: dict[str, Any], calls: Sequence[Call]) -> tuple[list[Any], str, str | None]:
         name = order["name"]
         space = {**getattr(self.names[name], "__globals__", {}), **self.names} if order["do"] == "variants" else dict(self.names)
-        student = Student(self.file or "", "", space)
+        student = LoadedFile(self.file, space)
         plain, arrays, served = encoded(calls)
 
         def asked(name: str, args: Sequence[Any]) -> Any:
@@ -227,7 +238,6 @@ class LiveRunner:
         def work(send: Any) -> None:
             with judging():
                 (student.variants if order["do"] == "variants" else student.run)({**order, "calls": plain}, arrays, send, asked)
-        student.file = self.file  # type: ignore[assignment]
         if not self.fork:
             messages: list[Any] = []
             with contextlib.redirect_stdout(sys.stderr):
@@ -249,8 +259,6 @@ class LiveRunner:
 
     def source(self, name: str) -> tuple[str, int] | None:
         """See `Runner`."""
-        import inspect
-        import textwrap
         if self.text is not None:
             return self.text, 0
         try:
@@ -275,8 +283,7 @@ def runner(source: str | Mapping[str, Any], limits: Limits, sandbox: str = "auto
     return LiveRunner(source, limits)
 
 
-def _in_this_process(file: str, limits: Limits) -> Runner:
-    from .inside.worker import AbsentModules, failed, namespace, place
+def _in_this_process(file: str, limits: Limits) -> LiveRunner:
     text = source_of(file)
     found = LiveRunner({}, limits, text=text, file=file)
     try:
@@ -285,7 +292,7 @@ def _in_this_process(file: str, limits: Limits) -> Runner:
         found = LiveRunner(names, limits, text=text, file=file)
     except BaseException as e:  # whatever a student's code raises
         head = failed(e, file)
-        found.failure = FileFailure("stopped" if head["kind"] == "stopped" else "import error",  # type: ignore[assignment]
+        found.failure = FileFailure("stopped" if head["kind"] == "stopped" else "import error",
                                     shown(head["text"] if head["kind"] == "stopped" else f"{type(e).__name__}: {e}"),
                                     place_of({"at": place(e, file)}))
     return found

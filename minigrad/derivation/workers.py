@@ -28,13 +28,13 @@ from ..core.backend import np
 from ..core.errors import error
 from .child import CAN_FORK
 from .inside import confine
-from .inside.worker import MOST_ANSWER, Reader, packed, unpacked
+from .inside.messages import MOST_ANSWER, Reader, packed, unpacked
 
 MOST_PRINTED = 4000      # bytes that are kept
 MOST_DISK = 64 << 20     # bytes that a submission may hold on the disk
 MOST_FILES = 4000
 MOST_REQUESTS = 100_000  # calls of a task's functions by one line
-INSIDE = ("confine", "guard", "worker", "start")
+INSIDE = ("confine", "guard", "messages", "absent", "worker", "start")  # each after those that it imports
 BOOT = """
 import os, sys, types, json
 def read(n):
@@ -46,12 +46,15 @@ def read(n):
     return data
 sources = json.loads(read(int(read(12))))
 sys.path.append(sys.argv[1])
-modules = {}
+package = sys.modules["inside"] = types.ModuleType("inside")
+package.__path__ = []
 for name, text in sources.items():
-    modules[name] = types.ModuleType("<" + name + ">")
-    exec(compile(text, "<" + name + ">", "exec"), vars(modules[name]))
+    module = sys.modules["inside." + name] = types.ModuleType("inside." + name)
+    module.__package__ = "inside"
+    setattr(package, name, module)
+    exec(compile(text, "<" + name + ">", "exec"), vars(module))
 sys.path.remove(sys.argv[1])
-modules["start"].main(modules, sys.argv[1], sys.argv[2])
+sys.modules["inside.start"].main(sys.argv[1], sys.argv[2])
 """
 Message = tuple[dict[str, Any], bytes]
 
@@ -102,7 +105,8 @@ def bubblewrap(order: Mapping[str, Any]) -> list[str]:
     for root in ("/lib", "/lib64", "/lib32"):
         if os.path.islink(root):
             found += ["--symlink", os.readlink(root), root]
-    for path in [str(python), *map(str, python.parents[1].glob("lib/libpython*")), *confine.libraries(), numpy_folder() + "/numpy", numpy_folder() + "/numpy.libs"]:
+    numpys = [f"{numpy_folder()}/{name}" for name in ("numpy", "numpy.libs")]
+    for path in [str(python), *map(str, python.parents[1].glob("lib/libpython*")), *confine.libraries(), *numpys]:
         if os.path.exists(path) and not path.startswith("/dev"):
             found += ["--ro-bind", os.path.realpath(path), os.path.realpath(path)]
     found += ["--ro-bind", str(library), str(library)]
@@ -111,8 +115,7 @@ def bubblewrap(order: Mapping[str, Any]) -> list[str]:
             found += ["--tmpfs", str(library / name)]
     if Path(numpy_folder()).is_relative_to(library):
         folder = numpy_folder()
-        found += ["--tmpfs", folder, *(part for name in ("numpy", "numpy.libs") if os.path.exists(f"{folder}/{name}")
-                                       for part in ("--ro-bind", f"{folder}/{name}", f"{folder}/{name}"))]
+        found += ["--tmpfs", folder, *(part for path in numpys if os.path.exists(path) for part in ("--ro-bind", path, path))]
     found += ["--bind" if order["writable"] else "--ro-bind", order["folder"], order["folder"]]
     return [*found, "--size", str(MOST_DISK), "--tmpfs", order["scratch"], "--chdir", order["folder"]]
 
@@ -129,7 +132,7 @@ class Forker:
     def __init__(self) -> None:
         mine, its = socket.socketpair()
         self.owner, self.connection, self.token = os.getpid(), mine, secrets.token_hex(16)
-        self.process = subprocess.Popen(command("forks"), stdin=its, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        self.process = subprocess.Popen(command("forks"), stdin=its.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
                                         env={**environment(), "MINIGRAD_WORKER": self.token}, start_new_session=True)
         its.close()
         self.connection.sendall(sources())

@@ -11,21 +11,21 @@ import os
 import signal
 import socket
 import sys
-from types import ModuleType
 from typing import Any
 
+from . import confine, guard, worker
 
-def main(modules: dict[str, ModuleType], numpy: str, way: str) -> None:
+
+def main(numpy: str, way: str) -> None:
     """Serve on standard input and output.
 
     Args:
-        modules: confine, guard and worker.
         numpy: the folder in which NumPy lies.
         way: "forks" where standard input is a socket over which the descriptors of workers come; "one" for a single worker.
     """
     if way == "one":
         orders, answers = os.dup(0), os.dup(1)
-        work(modules, numpy, orders, answers, 2)
+        work(numpy, orders, answers, 2)
         return
     connection = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers
@@ -39,7 +39,7 @@ def main(modules: dict[str, ModuleType], numpy: str, way: str) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.setsid()
                 connection.close()
-                work(modules, numpy, *descriptors)
+                work(numpy, *descriptors)
             finally:
                 os._exit(0)
         for fd in descriptors:
@@ -47,7 +47,7 @@ def main(modules: dict[str, ModuleType], numpy: str, way: str) -> None:
         connection.sendall(pid.to_bytes(8, "big"))
 
 
-def work(modules: dict[str, ModuleType], numpy: str, orders: int, answers: int, prints: int) -> None:
+def work(numpy: str, orders: int, answers: int, prints: int) -> None:
     """Be a worker: standard output and error go to `prints`, standard input is empty."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -58,11 +58,10 @@ def work(modules: dict[str, ModuleType], numpy: str, orders: int, answers: int, 
     for name, fd in (("stdout", 1), ("stderr", 2)):
         setattr(sys, name, os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
     sys.stdin = open(0, encoding="utf-8", closefd=False)
-    confine, guard, worker = (modules[name] for name in ("confine", "guard", "worker"))
 
     def confined(order: Any, note: Any) -> tuple[str, bool]:
         order = {**order, "read": confine.readable(numpy)}
-        found: tuple[str, bool] = confine.confine(order, (orders, answers))
+        found = confine.confine(order, (orders, answers))
         write = [order["scratch"], *([order["folder"]] if order["writable"] else [])]
         guard.watch(guard.Policy(order["folder"], write, order["read"]), note, lambda: bool(worker.at_work))
         return found

@@ -4,7 +4,7 @@ A worker is asked and answers; it knows no task, no answer and nothing of minigr
 file and confine.py reach it as text (runner.py sends them), so they need no place that it could read. From the moment when
 the student's file is loaded the whole process is the student's: whoever listens to it takes every byte for an answer of theirs.
 
-Messages are a line of JSON and the raw bytes of the arrays in it. Orders: "load" a file, "run" a function on several sets of
+Orders: "load" a file, "run" a function on several sets of
 arguments, "variants": run edited texts of a function on one set each. A line runs in a fork, so that nothing is left of it;
 where there is no fork, the worker answers once and is started anew.
 """
@@ -14,10 +14,8 @@ from __future__ import annotations
 import builtins
 import contextlib
 import copy
-import importlib.machinery
 import inspect
 import io
-import json
 import linecache
 import os
 import select
@@ -26,88 +24,19 @@ import sys
 import time
 import tokenize
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-MOST_ANSWER = 256 << 20  # bytes of one order's answer
-MOST_ABSENT = 20  # modules that a file may miss
-REMARK = "is not there when a line is judged: derive it with numpy"
+from .absent import REMARK, AbsentModules, AbsentName
+from .messages import MOST_ANSWER, Reader, Send, packed, unpacked, written
 
+MOST_ABSENT = 20  # modules that a file may miss
 at_work = False  # the worker itself forks or ends a fork, which is not the student's doing
 
-Send = Callable[[dict[str, Any], bytes], None]
-
-
-# -- messages ------------------------------------------------------------------------------------------------------------
-
-
-def packed(arrays: Sequence[Any]) -> tuple[list[dict[str, Any]], bytes]:
-    """What arrays look like, and their bytes one after another."""
-    arrays = [np.asarray(a) for a in arrays]
-    return [{"dtype": a.dtype.str, "shape": list(a.shape)} for a in arrays], b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
-
-
-def unpacked(heads: Sequence[Mapping[str, Any]], body: bytes) -> list[Any]:
-    """The arrays of a message, writable.
-
-    Raises:
-        ValueError, TypeError, KeyError: the message does not fit its bytes.
-    """
-    found, start = [], 0
-    for head in heads:
-        dtype, shape = np.dtype(head["dtype"]), tuple(head["shape"])
-        count = int(np.prod(shape, dtype="int64"))
-        if dtype.hasobject or min(shape, default=0) < 0:
-            raise ValueError("no array of numbers")
-        found.append(np.frombuffer(body, dtype, count, start).reshape(shape).copy())
-        start += count * dtype.itemsize
-    return found
-
-
-def written(fd: int, head: Mapping[str, Any], body: bytes = b"") -> None:
-    """Write a message."""
-    data = json.dumps({**head, "bytes": len(body)}).encode() + b"\n" + body
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view):]
-
-
-class Reader:
-    """Messages from a descriptor. What is not a message is left out."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd, self.data = fd, bytearray()
-
-    def parsed(self) -> tuple[dict[str, Any], bytes] | None:
-        """The next message, if all of it is there."""
-        while (end := self.data.find(b"\n")) >= 0:
-            try:
-                head = json.loads(bytes(self.data[:end]))
-                size = int(head.get("bytes", 0))
-                if not isinstance(head, dict) or size < 0:
-                    raise ValueError
-            except (ValueError, TypeError, AttributeError, RecursionError):
-                del self.data[:end + 1]
-                continue
-            if len(self.data) < end + 1 + size:
-                return None
-            body = bytes(self.data[end + 1:end + 1 + size])
-            del self.data[:end + 1 + size]
-            return head, body
-        return None
-
-    def read(self) -> tuple[dict[str, Any], bytes] | None:
-        """The next message; None at the end."""
-        while (found := self.parsed()) is None:
-            part = os.read(self.fd, 1 << 20)
-            if not part:
-                return None
-            self.data += part
-        return found
 
 
 # -- calling a line --------------------------------------------------------------------------------------------------------
@@ -166,96 +95,6 @@ def parameters(f: Callable[..., Any]) -> list[list[Any]]:
     return [[p.name, p.kind.name, p.default is not p.empty] for p in inspect.signature(f).parameters.values()]
 
 
-# -- modules that are not there ------------------------------------------------------------------------------------------------
-
-
-class AbsentName:
-    """A name from a module that is not there. A file may import it, and check itself with it; a line that computes with it is told.
-
-    It can be called and asked for attributes; as a decorator it returns the function.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return AbsentName(f"{self._name}.{name}")
-
-    def __call__(self, *args: Any, **keywords: Any) -> Any:
-        return args[0] if len(args) == 1 and not keywords and inspect.isfunction(args[0]) else AbsentName(f"{self._name}()")
-
-    def __str__(self) -> str:
-        return self._name
-
-    def __format__(self, how: str) -> str:
-        return self._name
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    __hash__ = object.__hash__
-    __lt__ = __gt__ = __le__ = __ge__ = __eq__
-
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(f"{self._name} {REMARK}")
-
-    def __getitem__(self, key: Any) -> Any:
-        return AbsentName(f"{self._name}[…]")
-
-    def _refuse(self, *_: Any) -> Any:
-        raise TypeError(f"{self._name} {REMARK}")
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __rpow__ = _refuse
-    __neg__ = __abs__ = __float__ = __int__ = __index__ = _refuse
-
-
-class AbsentModule(ModuleType):
-    """A module that is not there: whatever is taken from it is an `AbsentName`."""
-
-    __path__: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return AbsentName(f"{self.__name__}.{name}")
-
-
-class AbsentModules:
-    """Finds the modules of `roots`, which a file has asked for in vain. Comes last on ``sys.meta_path``."""
-
-    def __init__(self) -> None:
-        self.roots: set[str] = set()
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in self.roots else None  # type: ignore[arg-type]
-
-    def create_module(self, spec: Any) -> ModuleType:
-        return AbsentModule(spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """There is nothing to run."""
-
-
 # -- a student's file ----------------------------------------------------------------------------------------------------------
 
 
@@ -305,11 +144,11 @@ def namespace(file: str, text: str | None = None, absent: AbsentModules | None =
     raise ImportError(f"it imports more than {MOST_ABSENT} modules that are not there")
 
 
-class Student:
+class LoadedFile:
     """A loaded file, and the orders that it can be given."""
 
-    def __init__(self, file: str, text: str, names: dict[str, Any], absent: Sequence[str] = ()) -> None:
-        self.file, self.text, self.names, self.absent = file, text, names, list(absent)
+    def __init__(self, file: str | None, names: dict[str, Any], absent: Sequence[str] = ()) -> None:
+        self.file, self.names, self.absent = file, names, list(absent)
 
     def functions(self) -> dict[str, Any]:
         """Name -> parameters of each function of the file, or the type of what else is called like a line."""
@@ -380,15 +219,15 @@ class Asking:
         return unpacked(found[0]["arrays"], found[1])[0]
 
 
-def loaded(head: Mapping[str, Any], body: bytes, send: Send) -> Student | None:
+def loaded(head: Mapping[str, Any], body: bytes, send: Send) -> LoadedFile | None:
     """Run the file of a "load" order."""
     absent = AbsentModules()
-    sys.meta_path.append(absent)  # type: ignore[arg-type]
+    sys.meta_path.append(absent)
     file = head["file"]
     try:
         text = decoded(body)
         names = namespace(file, text, absent)
-        student = Student(file, text, names, sorted(absent.roots))
+        student = LoadedFile(file, names, sorted(absent.roots))
         send({"kind": "loaded", "functions": student.functions(), "absent": student.absent}, b"")
         return student
     except BaseException as e:  # whatever a student's code raises
@@ -398,7 +237,7 @@ def loaded(head: Mapping[str, Any], body: bytes, send: Send) -> Student | None:
         return None
 
 
-def served(student: Student, orders: Reader, answers: int, fork: bool) -> None:
+def served(student: LoadedFile, orders: Reader, answers: int, fork: bool) -> None:
     """Answer orders until there are no more; without fork, one."""
     while (message := orders.read()) is not None:
         head, body = message
@@ -410,7 +249,7 @@ def served(student: Student, orders: Reader, answers: int, fork: bool) -> None:
         written(answers, {"kind": "done", "ended": ended})
 
 
-def _work(student: Student, head: Mapping[str, Any], body: bytes, send: Send, orders: Reader) -> None:
+def _work(student: LoadedFile, head: Mapping[str, Any], body: bytes, send: Send, orders: Reader) -> None:
     def flushed(head: dict[str, Any], body: bytes) -> None:
         with contextlib.suppress(Exception):  # what was printed before comes first; a student may have put anything here
             sys.stdout.flush()
@@ -420,7 +259,7 @@ def _work(student: Student, head: Mapping[str, Any], body: bytes, send: Send, or
     work(head, arrays, flushed, Asking(flushed, orders))
 
 
-def _in_fork(student: Student, head: Mapping[str, Any], body: bytes, orders: Reader, answers: int) -> str | None:
+def _in_fork(student: LoadedFile, head: Mapping[str, Any], body: bytes, orders: Reader, answers: int) -> str | None:
     """Run an order in a fork; its messages are passed on as they come. Returns why it ended early, or None."""
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -497,7 +336,7 @@ def main(orders: int, answers: int, confine: Callable[[Mapping[str, Any], Callab
     if message is None:
         return
     head, body = message
-    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # Python without site has neither
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # Python without site has neither
     sys.argv = [head["file"]]
     name, apart = confine(head, lambda text: written(answers, {"kind": "refused", "text": text}))
     written(answers, {"kind": "confined", "name": name, "apart": apart})
@@ -505,5 +344,3 @@ def main(orders: int, answers: int, confine: Callable[[Mapping[str, Any], Callab
     if student is not None:
         served(student, reader, answers, bool(head["fork"]))
 
-
-__all__ = ["ArgumentError", "Student", "decoded", "described", "invoked", "main", "namespace", "source_of"]

@@ -14,7 +14,7 @@ from .runner import LineRun, Runner
 from .task import Task, nearest
 
 
-class Submission:
+class Attempt:
     """Line functions, run on the probes of a task.
 
     Args:
