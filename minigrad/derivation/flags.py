@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from ..core.backend import np
-from .changes import Trial
 from .attempt import Attempt
+from .changes import Trial
 
 PLAIN = frozenset({"__future__", "collections", "dataclasses", "functools", "itertools", "math", "numbers", "numpy", "operator", "typing"})
 COMPLEX = frozenset({"complex", "complex64", "complex128", "complex256", "csingle", "cdouble", "clongdouble", "imag"})

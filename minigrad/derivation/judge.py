@@ -11,6 +11,7 @@ from typing import Any
 from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Tensor
+from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
@@ -23,7 +24,6 @@ from .repair import repair
 from .report import LineReport, Report
 from .runner import LineRun, Runner, runner, syntax_of
 from .runner import functions as names_of
-from .attempt import Attempt
 from .task import Case, LineSpec, Task, TaskError, is_judged, nearest
 
 PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them

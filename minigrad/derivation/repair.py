@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..core.backend import np
+from .attempt import Attempt
 from .diagnose import Diagnosis, same
 from .probe import Probe
-from .attempt import Attempt
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
