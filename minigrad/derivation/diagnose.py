@@ -14,6 +14,7 @@ Nothing here knows a particular layer: the candidates come from the tape.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -21,10 +22,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from ..core.backend import Array, np
-from .changes import Change, Trial, axes_text, changes
+from .changes import NOTHING, Change, Trial, axes_text, changes
 from .probe import Term
 
 CLOSE = 1e-8  # relative: far above rounding in float64, far below any change that means something
+SECONDS = 0.8  # for what may have happened inside of terms
 SAME = 1e-5  # relative: a change or a factor that makes less than this difference is no explanation
 NEARLY = 1e-4  # relative: what is off by less, and cannot be explained, is an approximation
 NICE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 1.5, 2 / 3)
@@ -137,16 +139,22 @@ def _coefficient(found: Array, term: Array, scale: float) -> float | None:
 # -- the search -----------------------------------------------------------------------------------------------------------
 
 
-def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
-    """The simplest explanation of all trials, if there is one. `names` are the arguments of the line."""
+def diagnose(target: str, trials: Sequence[Trial], names: Sequence[str], thorough: bool = True) -> Diagnosis | None:
+    """The simplest explanation of all trials, if there is one.
+
+    Args:
+        names: the arguments of the line.
+        thorough: look inside the terms, too. That takes longer, and an edit of the line says it better.
+    """
+    quick = (_constant_statistics, _coefficients, _whole)
     with np.errstate(all="ignore"):  # what did not happen may overflow
-        for search in (_constant_statistics, _coefficients, _whole, _inside_terms, _pairs):
+        for search in (*quick, _inside_terms, _pairs) if thorough else quick:
             found = search(target, trials, names)
             if found is not None:
                 return found
         if any(len(term.paths) > 1 for term in trials[0].terms):  # one level deeper
             apart = [t._replace(terms=t.probe.split(t.terms)) for t in trials]
-            for search in (_coefficients, _inside_terms):
+            for search in (_coefficients, _inside_terms) if thorough else (_coefficients,):
                 found = search(target, apart, names)
                 if found is not None:
                     return found
@@ -197,6 +205,9 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
     for name in trials[0].probe.values:
         if everywhere(partial(lambda name, t: t.probe.values[name], name)):
             return Diagnosis("other derivative", f"this is the value {name} of the forward pass, not a derivative")
+    for look in trials[0].probe.unnamed_adjoints:
+        if look in trials[0].probe.after(target) and everywhere(partial(lambda look, t: t.probe.unnamed_adjoints.get(look, NOTHING), look)):
+            return Diagnosis("other derivative", f"this is the derivative with respect to {look}; the line asks for d_{target}: one step of the chain rule is missing")
     if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] for t in trials) and everywhere(lambda t: np.swapaxes(t.right, -1, -2)):
         return Diagnosis("transposed", f"this is d_{target} transposed")
     if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] and same(t.right, np.swapaxes(t.right, -1, -2), t.scale) for t in trials):
@@ -216,7 +227,11 @@ def _constant_statistics(target: str, trials: Sequence[Trial], names: Sequence[s
         kept = [term.value for term in t.terms if not is_statistic(t, term)]
         if not kept or not same(t.found, sum(kept), t.scale):
             return None
-    through = sorted({n for term in trials[0].terms if is_statistic(trials[0], term) for n in term.through[:-1]})
+    missing = [term for term in trials[0].terms if is_statistic(trials[0], term)]
+    shared = [n for n in missing[0].through[:-1] if all(n in term.through[:-1] for term in missing)]
+    if shared:
+        return Diagnosis("missing path", f"every path from {target} through {shared[0]} is missing")
+    through = sorted({n for term in missing for n in term.through[:-1] if np.size(trials[0].probe.values.get(n, 0)) < trials[0].right.size})
     return Diagnosis("eval formula", f"every path through {', '.join(through)} is missing: they are treated as constants, as at inference, "
                      f"but here they depend on {target}")
 
@@ -292,8 +307,11 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     if any(len(t.terms) != len(terms) for t in trials):
         return None
     candidates: list[tuple[Change, list[float], int]] = []
+    deadline = time.monotonic() + SECONDS
     for k in [*range(len(terms)), -1]:
         for change in changes(trials, k, names):
+            if time.monotonic() > deadline:
+                break
             try:
                 c = _fit(trials, partial(_rest, k), change.value)
             except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError, np.linalg.LinAlgError, AttributeError):

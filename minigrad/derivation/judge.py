@@ -14,7 +14,8 @@ from ..core.tensor import Tensor
 from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
-from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
+from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
+from .explain import explained, explained_shape
 from .fixtures import MOVES
 from .flags import flags
 from .inputs import own_cases
@@ -241,8 +242,9 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, at
         right = probe.adjoints[target]
         trial = _trial(probe, target, sources, found.astype("float64"))
         if found.shape != right.shape:
-            verdict = wrong_shape(target, trial)
-            report.verdict, report.code, report.message = "wrong shape", verdict.code, verdict.message
+            verdict, more = wrong_shape(target, trial), explained_shape(attempt, name, trial)
+            report.verdict, report.code = "wrong shape", verdict.code
+            report.message = verdict.message if more is None else f"{verdict.message.split('. ')[0]}. In the line, {more}"
             report.case = _case(probe)
             return report
         if float(np.abs(right).max(initial=0)) < POWER * trial.scale and len(trials) + len(probes) - weak > 1:
@@ -279,7 +281,7 @@ def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: 
     if all(np.isfinite(t.found).all() for t in wrong):
         if all(_error(t.found, t) <= CLOSE for t in wrong):  # as near as any explanation could come
             return not_exact(wrong)
-        found = diagnose(target, wrong, outcome.arguments)
+        found = explained(target, wrong, name, outcome.arguments, attempt)
         if found is not None:
             return found
     return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)

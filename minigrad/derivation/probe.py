@@ -96,9 +96,12 @@ class Probe:
         self.lines[self.output] = y._line
         self.values.setdefault(self.output, np.array(y._data))
         self.order = engine.reachable([y._line])
+        self.unnamed_lines: dict[str, Line] = {}
         for entry in seen:
             if entry.name is None and entry.line is not None and not entry.line.plan.is_output and entry.line.plan.name != "_broadcast_to":
-                self.unnamed.setdefault(self._look(entry.line), np.array(entry.value._data))
+                look = self._look(entry.line)
+                self.unnamed.setdefault(look, np.array(entry.value._data))
+                self.unnamed_lines.setdefault(look, entry.line)
         self.name_of = {line: name for name, line in self.lines.items()}
         self.children: dict[Line, list[Edge]] = {line: [] for line in self.order}
         for line in self.order:
@@ -134,6 +137,23 @@ class Probe:
             return inputs[0]
         sign = {"add": "+", "subtract": "−", "multiply": "·", "divide": "/"}.get(op)
         return f"({inputs[0]} {sign} {inputs[1]})" if sign else f"{op}({', '.join(inputs)})"
+
+    @cached_property
+    def unnamed_adjoints(self) -> dict[str, Array]:
+        """Adjoints of values without a name, by what they look like: sqrt(var + eps)."""
+        lines = {look: line for look, line in self.unnamed_lines.items() if line in self.children and line not in self.name_of}
+        found = engine._run([(self.lines[self.output], self.adjoints[self.output])], set(lines.values()), create_graph=False, retain_graph=True)
+        return {look: np.array(found[line]) for look, line in lines.items() if line in found}
+
+    def after(self, name: str) -> set[str]:
+        """What the values without a name that depend on `name` look like."""
+        below, stack = set[Line](), [self.lines[name]]
+        while stack:
+            for edge in self.children.get(stack.pop(), ()):
+                if edge.line not in below:
+                    below.add(edge.line)
+                    stack.append(edge.line)
+        return {look for look, line in self.unnamed_lines.items() if line in below}
 
     @cached_property
     def given(self) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""Why a line is wrong, from two sides: what the numbers say, and which edit of the student's own text would make it right.
+
+`diagnose` finds the change of the right answer's terms that gives the student's numbers: a path that is missing, a sign, a sum for a mean.
+`edits.search` finds the shortest change of the line itself. Where both find something they confirm each other, and each says what it says
+better: the terms say which path, the edit says what stands in the line and what belongs there.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.backend import np
+from .attempt import Attempt
+from .changes import Trial
+from .diagnose import Diagnosis, diagnose
+from .edits import Case, Edit, Scope, pair, single
+from .expression import Evaluated, Node, Unknown, expression, text
+from .fixtures import fixture
+from .inside.worker import ArgumentError
+from .probe import Probe
+
+OTHER_EPSILON = 1.7  # times ε, in a further case: an identity that holds for one ε only explains nothing
+MOST_CASES = 4
+# What the terms say better than an edit: which path, and how much of it.
+TERMS = frozenset({"missing path", "eval formula", "other derivative", "counted twice", "sum for mean", "mean for sum", "n - 1 for n", "n for n - 1", "sign", "factor", "epsilon misplaced"})
+# Edits that say more than "a path is missing" does: what was meant is there, and only its form is wrong.
+FORM = frozenset({"does not commute", "branches swapped", "wrong condition", "wrong axis", "precedence", "diagonal", "swapped", "keepdims", "inverted", "hard-coded",
+                  "transposed", "product"})
+CLEAR, CLOSE_COST = 0.9, 0.35  # an edit that is as simple as this is what was meant; another within so much may be as well
+
+
+class Line:
+    """A line as an expression, with what it may use.
+
+    Raises:
+        Unknown: it is none that can be computed here.
+    """
+
+    def __init__(self, attempt: Attempt, name: str) -> None:
+        source = attempt.runner.source(name)
+        if source is None:
+            raise Unknown
+        try:
+            module = ast.parse(source[0])
+        except (SyntaxError, ValueError, RecursionError):
+            raise Unknown from None
+        self.attempt, self.line, self.first = attempt, attempt.task.line(name), source[1]
+        self.names = attempt.names(name)
+        functions = [n.name for n in module.body if isinstance(n, ast.FunctionDef)]
+        self.name = name if name in functions or len(functions) != 1 else functions[0]  # in a notebook it may go by another name
+        self.given = {id(p): arguments(p, attempt, name) for p in attempt.probes}
+        first = self.given[id(attempt.probes[0])]
+        root = expression(module, self.name, self.names, {n: v for n, v in first.items() if callable(v)})
+        if root is None:
+            raise Unknown
+        self.root: Node = root
+        self.counts = frozenset(n for n, v in first.items() if isinstance(v, (int, np.integer)) and not isinstance(v, bool))
+
+    def case(self, probe: Probe, scale: float, given: dict[str, Any] | None = None) -> Case:
+        """The line on a probe."""
+        return Case(Evaluated(self.root, given if given is not None else self.given[id(probe)]), probe.adjoints[str(self.line.target)], scale)
+
+    def scope(self, right: Any) -> Scope:
+        """What it may use."""
+        names = self.given[id(self.attempt.probes[0])]
+        return Scope(self.names, [n for n in names if n not in self.names and not callable(names[n])], self.counts, np.shape(right))
+
+
+def arguments(probe: Probe, attempt: Attempt, name: str) -> dict[str, Any]:
+    """All that the line `name` may use on a probe."""
+    line, found = attempt.task.line(name), dict[str, Any]()
+    for n in [*probe.values, *probe.keywords, *probe.given, *(f"d_{k}" for k in probe.adjoints)]:
+        try:
+            found[n] = fixture(probe, line, n)
+        except ArgumentError:
+            continue
+    return found
+
+
+class Search:
+    """The cases in which an edit must make a line right.
+
+    Raises:
+        Unknown: the line cannot be computed here.
+    """
+
+    def __init__(self, attempt: Attempt, name: str, wrong: Sequence[Trial]) -> None:
+        line = Line(attempt, name)
+        trials = sorted(wrong, key=lambda t: t.right.size)[:MOST_CASES]
+        self.cases = [line.case(t.probe, t.scale) for t in trials]
+        for p in [p for p in attempt.probes if id(p) not in {id(t.probe) for t in trials}][:MOST_CASES - len(trials)]:
+            self.cases.append(line.case(p, float(np.abs(p.adjoints[str(line.line.target)]).max(initial=0)) or 1.0))
+        twin = with_other_epsilon(trials[0].probe, attempt)
+        if twin is not None:
+            self.cases.append(line.case(twin, trials[0].scale, arguments(twin, attempt, name)))
+        self.scope = line.scope(trials[0].right)
+
+    def single(self) -> list[Edit]:
+        """See `edits.single`."""
+        with np.errstate(all="ignore"):
+            return single(self.cases[0], self.cases[1:], self.scope)
+
+    def pair(self) -> list[Edit]:
+        """See `edits.pair`."""
+        with np.errstate(all="ignore"):
+            return pair(self.cases[0], self.cases[1:], self.scope)
+
+
+def searched(attempt: Attempt, name: str, wrong: Sequence[Trial]) -> Search | None:
+    """The search for edits of a line; None where it cannot be computed here."""
+    try:
+        return Search(attempt, name, wrong)
+    except (Unknown, ArgumentError, RecursionError, KeyError, TypeError, ValueError):
+        return None
+
+
+def with_other_epsilon(probe: Probe, attempt: Attempt) -> Probe | None:
+    """The same case with another ε; None where there is none, or the forward pass does not take it."""
+    name = next((n for n, v in probe.keywords.items() if n.startswith("eps") and isinstance(v, float)), None)
+    if name is None:
+        return None
+    try:
+        keywords = {**probe.keywords, name: probe.keywords[name] * OTHER_EPSILON}
+        return Probe(attempt.task, (probe.arrays, keywords), None, probe.adjoints[probe.output])
+    except Exception:  # a forward may refuse it in its own way
+        return None
+
+
+def said(edits: Sequence[Edit], first: int, name: str) -> str:
+    """The edits in words, each with its place."""
+    parts = []
+    for e in edits:
+        source = next((n.source for n in e.at if n.source is not None), None)
+        where = "" if source is None or not source.line else f" (line {source.line + first}" + (f", in the helper {source.function}" if source.function not in ("", name) else "") + ")"
+        parts.append(e.words + where)
+    return "; and ".join(dict.fromkeys(parts))
+
+
+def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[str], attempt: Attempt) -> Diagnosis | None:
+    """The explanation of a line that returns the right shape; None if there is none."""
+    search = searched(attempt, name, wrong)
+    found = search.single() if search is not None else []
+    by_terms = diagnose(target, wrong, names, thorough=not found)
+    source = attempt.runner.source(name)
+    first = source[1] if source is not None else 0
+    if found:
+        return _both(by_terms, found, first, name)
+    if by_terms is None and search is not None and (both := search.pair()):
+        return Diagnosis(both[0].code, said(both, first, name))
+    return by_terms
+
+
+def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: str) -> Diagnosis:
+    """What to say where an edit makes the line right, and perhaps the terms tell something as well."""
+    best = found[0]
+    words = said([best], first, name)
+    close = [e for e in found[1:] if e.cost <= best.cost + CLOSE_COST]
+    if by_terms is None or by_terms.code not in TERMS:
+        other = next((e for e in close if e.code != best.code and e.line != best.line), None)
+        return Diagnosis(best.code, words + (f"; or else {said([other], first, name)}" if other is not None else ""))
+    if by_terms.code in ("missing path", "eval formula"):
+        better = next((e for e in found if e.code in FORM and e.cost <= CLEAR), None)
+        if better is not None:
+            return Diagnosis(better.code, said([better], first, name))
+    if by_terms.code == "other derivative":
+        return by_terms
+    if best.code == "hard-coded":
+        return Diagnosis("hard-coded", f"{words}; so {by_terms.message}")
+    whole = "whole line" in by_terms.message and by_terms.code == "sign"  # where the minus belongs is anybody's guess
+    same = next((e for e in (best, *close) if e.code == by_terms.code and e.code != "factor" and not (whole and not e.words.startswith("the minus of"))), None)
+    if by_terms.code == "epsilon misplaced" and same is not None:
+        return Diagnosis(by_terms.code, said([same], first, name))
+    number = not whole and best.code == "factor" and best.at[0].op == "constant"
+    message = by_terms.message + (f": {said([same], first, name)}" if same is not None else f": {words}" if number else "")
+    other = next((e for e in (best, *close) if e.code in FORM and e.code != by_terms.code and (e.code != "transposed" or "d_" in text(e.at[0]))), None)
+    return Diagnosis(by_terms.code, message + (f"; or else {said([other], first, name)}" if other is not None else ""))
+
+
+def explained_shape(attempt: Attempt, name: str, trial: Trial) -> str | None:
+    """What makes a line right that returns another shape; None if nothing was found."""
+    search = searched(attempt, name, [trial])
+    found = search.single() if search is not None else []
+    source = attempt.runner.source(name)
+    return said(found[:1], source[1] if source is not None else 0, name) if found else None
