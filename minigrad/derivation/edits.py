@@ -18,6 +18,7 @@ from .expression import RANK, Evaluated, Node, Unknown, text, walk
 POWERS = (2.0, -1.0, 0.5, 3.0, -0.5, -2.0, 1.5, -1.5, -3.0, 1.0)
 REDUCTIONS = ("sum", "mean", "var", "std", "norm", "max", "min")
 SECONDS = 0.8  # for pairs of edits
+ALIKE = 0.7  # correlation
 MOST_PAIRED = 260  # edits that are tried in pairs
 
 
@@ -246,12 +247,22 @@ def _leaves(n: Node, values: Mapping[int, Any], scope: Scope, locals_: Mapping[s
             yield _one("wrong operand", f"`{text(n)}` stands where `{other}` belongs", n, name(other), cost)
         elif n.op in ("len", "size", "item") and other in scope.counts:
             yield _one("wrong count", f"`{text(n)}` is another number than `{other}`, which belongs there", n, name(other), 0.6)
-        elif _kind(v) == _kind(w):
+        elif alike(v, w):
             yield _one("wrong value", f"`{text(n)}` stands where `{other}` belongs, and is not the same", n, name(other), 1.9)
+        elif np.all(np.asarray(w) != 0) and alike(v, 1.0 / np.asarray(w, "float64")):
             yield _one("wrong value", f"`{text(n)}` stands where `1 / {other}` belongs, and is not the same", n, Node("/", [constant(1.0), name(other)]), 2.1)
     for other, node in locals_.items():
         if leaf and other != n.options["name"] and id(n) not in _below(node):
             yield _one("wrong operand", f"`{text(n)}` stands where `{other}` belongs", n, Node("use", [node], {"name": other}), 0.95)
+
+
+def alike(v: Any, w: Any, least: float = ALIKE) -> bool:
+    """Whether two values have the same sizes, and go up and down together: one may have been meant to be the other."""
+    a, b = np.asarray(v, "float64"), np.asarray(w, "float64")
+    if [k for k in a.shape if k != 1] != [k for k in b.shape if k != 1] or not np.isfinite(a).all():
+        return False
+    a, b = a.ravel() - a.mean(), b.ravel() - b.mean()
+    return a.size < 3 or bool(abs(a @ b) >= least * np.sqrt((a @ a) * (b @ b)) > 0)
 
 
 def _below(node: Node) -> set[int]:

@@ -15,11 +15,13 @@ from ..core.backend import np
 from .attempt import Attempt
 from .changes import Trial
 from .diagnose import Diagnosis, diagnose
-from .edits import Case, Edit, Scope, pair, single
+from .edits import Case, Edit, Scope, alike, pair, single
 from .expression import Evaluated, Node, Unknown, expression, text
 from .fixtures import fixture
 from .inside.worker import ArgumentError
+from .parts import by_parts
 from .probe import Probe
+from .repair import repair
 
 OTHER_EPSILON = 1.7  # times ε, in a further case: an identity that holds for one ε only explains nothing
 MOST_CASES = 4
@@ -28,6 +30,7 @@ TERMS = frozenset({"missing path", "eval formula", "other derivative", "counted 
 # Edits that say more than "a path is missing" does: what was meant is there, and only its form is wrong.
 FORM = frozenset({"does not commute", "branches swapped", "wrong condition", "wrong axis", "precedence", "diagonal", "swapped", "keepdims", "inverted", "hard-coded",
                   "transposed", "product"})
+LOOKS_LIKE = 0.95  # correlation, in all cases
 CLEAR, CLOSE_COST = 0.9, 0.35  # an edit that is as simple as this is what was meant; another within so much may be as well
 
 
@@ -96,6 +99,7 @@ class Search:
         if twin is not None:
             self.cases.append(line.case(twin, trials[0].scale, arguments(twin, attempt, name)))
         self.scope = line.scope(trials[0].right)
+        self.line, self.trials = line, trials
 
     def single(self) -> list[Edit]:
         """See `edits.single`."""
@@ -147,9 +151,36 @@ def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[st
     first = source[1] if source is not None else 0
     if found:
         return _both(by_terms, found, first, name)
-    if by_terms is None and search is not None and (both := search.pair()):
-        return Diagnosis(both[0].code, said(both, first, name))
+    if by_terms is None and search is None:
+        return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong])
+    if by_terms is None and search is not None:
+        line = search.line
+        by_part = by_parts(target, line.root, [line.given[id(t.probe)] for t in search.trials], search.trials, search.scope, first)
+        if by_part is not None and by_part.code != "wrong term":
+            return by_part
+        if both := search.pair():
+            return Diagnosis(both[0].code, said(both, first, name))
+        return by_part or stops(search, first)
     return by_terms
+
+
+def stops(search: Search, first: int) -> Diagnosis | None:
+    """Where a line stops being right: the first of its own values that look like one of the task's and are not it."""
+    names = [n for n, v in search.cases[0].line.arguments.items() if isinstance(v, (np.ndarray, np.generic)) and np.size(v) > 2]
+    found: list[str] = []
+    for node in search.cases[0].line.kept:
+        v = search.cases[0].line.value(node)
+        if node.source is None or node.op in ("use", "name", "constant") or not isinstance(v, np.ndarray) or v.size <= 2:
+            continue
+        pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names}
+        near = [n for n, values in pairs.items() if all(alike(v, w, LOOKS_LIKE) for v, w in values)]
+        if not near or any(np.allclose(np.ravel(v), np.ravel(w), rtol=1e-9, atol=0) for n in near for v, w in pairs[n][:1]):
+            continue
+        w = np.reshape(pairs[near[0]][0][1], v.shape)
+        at = np.unravel_index(int(np.abs(v - w).argmax()), v.shape)
+        found.append(f"`{text(node)}` (line {node.source.line + first}) looks like `{near[0]}` and is not: at {tuple(map(int, at))} it is "
+                     f"{float(v[at]):.4g} instead of {float(w[at]):.4g}")
+    return Diagnosis("wrong value", f"no single mistake explains it. The first values that are not the task's: {'; '.join(found[:2])}") if found else None
 
 
 def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: str) -> Diagnosis:

@@ -21,7 +21,6 @@ from .flags import flags
 from .inputs import own_cases
 from .predict import judged, measured
 from .probe import Probe
-from .repair import repair
 from .report import LineReport, Report
 from .runner import LineRun, Runner, runner, syntax_of
 from .runner import functions as names_of
@@ -284,7 +283,7 @@ def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: 
         found = explained(target, wrong, name, outcome.arguments, attempt)
         if found is not None:
             return found
-    return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)
+    return unexplained(wrong)
 
 
 def _other_dtype(outcome: LineRun) -> str:
