@@ -228,11 +228,11 @@ def _constant_statistics(target: str, trials: Sequence[Trial], names: Sequence[s
         if not kept or not same(t.found, sum(kept), t.scale):
             return None
     missing = [term for term in trials[0].terms if is_statistic(trials[0], term)]
-    shared = [n for n in missing[0].through[:-1] if all(n in term.through[:-1] for term in missing)]
+    small = {n for term in missing for n in term.through[:-1] if np.size(trials[0].probe.values.get(n, trials[0].right)) < trials[0].right.size}
+    shared = [n for n in missing[0].through[:-1] if n in small and all(n in term.through[:-1] for term in missing)]
     if shared:
         return Diagnosis("missing path", f"every path from {target} through {shared[0]} is missing")
-    through = sorted({n for term in missing for n in term.through[:-1] if np.size(trials[0].probe.values.get(n, 0)) < trials[0].right.size})
-    return Diagnosis("eval formula", f"every path through {', '.join(through)} is missing: they are treated as constants, as at inference, "
+    return Diagnosis("eval formula", f"every path through {', '.join(sorted(small))} is missing: they are treated as constants, as at inference, "
                      f"but here they depend on {target}")
 
 

@@ -462,6 +462,15 @@ def _everywhere(nodes: Sequence[Node], values: Mapping[int, Any], scope: Scope) 
                 if other != old:
                     yield Edit("wrong operand", f"`{old}` stands where `{other}` belongs, in all {len(places)} places", tuple(places),
                                tuple(name(other) for _ in places), 1.2 + 0.25 * (other not in scope.own))
+    numbers: dict[float, list[Node]] = {}
+    for n in nodes:
+        if n.op == "constant" and isinstance(n.options["value"], int) and n.options["value"] > 1:
+            numbers.setdefault(n.options["value"], []).append(n)
+    for c, places in numbers.items():
+        if len(places) > 1:
+            for count in scope.counts:
+                yield Edit("hard-coded", f"the number {c} stands where `{count}` belongs, in all {len(places)} places: it fits one example only", tuple(places),
+                           tuple(name(count) for _ in places), 0.8)
     reductions = [n for n in nodes if n.op in REDUCTIONS and n.inputs]
     for axis in {repr(n.options.get("axis")) for n in reductions}:
         places = [n for n in reductions if repr(n.options.get("axis")) == axis]

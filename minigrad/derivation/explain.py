@@ -115,7 +115,8 @@ class Search:
 def searched(attempt: Attempt, name: str, wrong: Sequence[Trial]) -> Search | None:
     """The search for edits of a line; None where it cannot be computed here."""
     try:
-        return Search(attempt, name, wrong)
+        with np.errstate(all="ignore"):
+            return Search(attempt, name, wrong)
     except (Unknown, ArgumentError, RecursionError, KeyError, TypeError, ValueError):
         return None
 
