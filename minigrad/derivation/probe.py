@@ -16,6 +16,7 @@ from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Line, Tensor
 from ..show import record
+from .outputs import joined
 from .task import Task, TaskError
 
 MOST_PATHS = 400
@@ -80,9 +81,9 @@ class Probe:
             if isinstance(t, Tensor):
                 t.requires_grad = True
         with record() as seen:
-            y = task.forward(*self.inputs.values(), **self.keywords)
+            y, self.outputs = joined(task.forward(*self.inputs.values(), **self.keywords))
         if not isinstance(y, Tensor) or y._line is None:
-            raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="one Tensor that depends on its arguments",
+            raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="Tensors that depend on its arguments",
                         fix="return the result of minigrad ops")
         self.lines: dict[str, Line] = {k: t._line for k, t in self.inputs.items() if isinstance(t, Tensor) and t._line is not None}
         self.values: dict[str, Any] = dict(self.arrays)
