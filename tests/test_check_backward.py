@@ -47,7 +47,7 @@ def lines(report):
 def test_the_page_prints_what_it_says():
     """Every block runs, and prints what the page shows: among them are the four faults, each named by its term."""
     space = {"__name__": "page"}
-    for code, shown in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL):
+    for code, shown in re.findall(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", PAGE, re.DOTALL):
         if "import torch" in code:
             pytest.importorskip("torch")
         with redirect_stdout(io.StringIO()) as said:
@@ -61,7 +61,7 @@ def test_the_page_prints_what_it_says():
     ("rms_norm_backward", ["d_w  wrong (low precision): the formula is right", "accumulated in low precision", "in float16"]),
     ("layer_norm_backward", ["d_gamma  wrong", "it must be 0 here", "x is used where xc is needed", "only where x has one element along axis -1"])])
 def test_the_four_faults_of_the_page_are_named(function, says):
-    code, shown = next(b for b in re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL) if f"def {function}(" in b[0])
+    code, shown = next(b for b in re.findall(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", PAGE, re.DOTALL) if f"def {function}(" in b[0])
     assert all(words in shown for words in says) and "torch" not in code
 
 

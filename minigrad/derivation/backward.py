@@ -18,9 +18,9 @@ from ..core.backend import Array, np
 from ..core.errors import error
 from .changes import Trial
 from .diagnose import CLOSE, Diagnosis, diagnose, unexplained, wrong_shape
-from .inputs import own_cases
+from .inputs import in_order, on_host, own_cases
 from .judge import MOST_ROUNDING, RIGHT, SAFETY, _bound32, _case, _different, _error, _finite_at, _odd, _trial
-from .kernel import HALF, UNITS, Call, Found, Kernel, dtype_of, in_order, on_host
+from .kernel import HALF, UNITS, Call, Found, Kernel, dtype_of
 from .probe import Probe
 from .report import LineReport, Report, shown
 from .task import Task, TaskError, is_judged
@@ -154,6 +154,10 @@ def _probes(task: Task, inputs: Mapping[str, Any], keywords: Mapping[str, Any], 
             if odd is not None:
                 raise error(TaskError, f"forward {task.name}", got=f"a derivative d_{odd} that is {_odd(probe.adjoints[odd])} at {_case(probe)}",
                             needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
+            if probe.undefined is not None:
+                raise error(TaskError, f"forward {task.name}", got=f"a value {probe.undefined} that is NaN at {_case(probe)}",
+                            needs="inputs at which it is defined",
+                            fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
             yield probe
 
 

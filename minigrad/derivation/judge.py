@@ -15,7 +15,8 @@ from . import student
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
-from .inputs import own_cases
+from .inputs import in_order, own_cases
+from .names import OTHERS, with_targets
 from .predict import judged, measured
 from .probe import Probe
 from .repair import repair
@@ -103,7 +104,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
             guess = report.lines[-1].message.rpartition("; did you mean ")[2].strip("'?")
             if report.lines[-1].verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
                 report.lines[-1].message = report.lines[-1].message.rpartition(";")[0]
-    if report.lines and all(x.verdict == "not implemented" for x in report.lines):
+    if report.lines and all(x.verdict == "not implemented" and OTHERS not in x.message for x in report.lines):
         report.status, report.message = "blank", "no line is written yet"
     return report
 
@@ -122,14 +123,17 @@ def _bare_task(forward: Callable[..., Any], functions: Mapping[str, Any], inputs
         raise error(ValueError, "derivation.check", got="no function called d_<name>", needs="a function for each value whose adjoint you derived",
                     fix="def d_x(d_y, x): ...")
     bare = Task(getattr(forward, "__name__", "function"), forward, cases, dict.fromkeys(lines or found, 1))
-    return bare if inputs is None else replace(bare, cases=own_cases(inputs, keywords, lambda case: _finite_at(bare, case)))
+    if inputs is not None:
+        bare = replace(bare, cases=own_cases(in_order(forward, inputs), keywords, lambda case: _finite_at(bare, case)))
+    return with_targets(bare)
 
 
 def _finite_at(task: Task, case: Case) -> bool:
     """Whether the forward pass takes this case, and all its values have finite adjoints there."""
     try:
         with np.errstate(all="ignore"):
-            return all(np.isfinite(a).all() for a in Probe(task, case, np.random.default_rng(0)).adjoints.values())
+            probe = Probe(task, case, np.random.default_rng(0))
+        return probe.undefined is None and all(np.isfinite(a).all() for a in probe.adjoints.values())
     except Exception:  # whatever a forward raises for what does not suit it
         return False
 
@@ -160,6 +164,10 @@ def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
         if not np.isfinite(probe.adjoints[target]).all():
             raise error(TaskError, f"task {task.name}", got=f"a forward whose derivative d_{target} is {_odd(probe.adjoints[target])} at {_case(probe)}",
                         needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
+        if probe.undefined is not None:
+            raise error(TaskError, f"task {task.name}", got=f"a forward whose value {probe.undefined} is NaN at {_case(probe)}",
+                        needs="inputs at which it is defined",
+                        fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
     if name in task.measured:
         for probe in probes:
             measured(task, name, probe)

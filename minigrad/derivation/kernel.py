@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core import backend
 from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Tensor
+from .inputs import is_torch
+from .names import COTANGENTS
 from .outputs import ALL
 from .probe import Probe
 from .task import nearest
 
-COTANGENTS = ("dy", "dout", "grad_output", "grad_outputs", "grad_out", "grad", "g", "d_out", "dO", "dY", "upstream")
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}  # of rounding, relative
 HALF = ("float16", "bfloat16")
 
@@ -192,12 +193,6 @@ class Kernel:
                     fix="name the gradients as the inputs")
 
 
-def is_torch(value: Any) -> bool:
-    """Whether it is a tensor of PyTorch; PyTorch itself is never imported."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
 def is_torch_function(value: Any) -> bool:
     """Whether it is a subclass of torch.autograd.Function."""
     return isinstance(value, type) and any(c.__module__ == "torch.autograd.function" and c.__name__ == "Function" for c in value.__mro__)
@@ -206,23 +201,3 @@ def is_torch_function(value: Any) -> bool:
 def dtype_of(value: Any) -> str:
     """The name of an array's dtype: "float32", "bfloat16", "int64"."""
     return str(getattr(value, "dtype", None) or np.asarray(value).dtype).removeprefix("torch.")
-
-
-def on_host(value: Any) -> Array:
-    """An input of any library on the host; floats in float64."""
-    if is_torch(value):
-        value = value.detach().to("cpu")
-        value = value.double().numpy() if value.is_floating_point() else value.numpy()
-    elif isinstance(value, Tensor):
-        value = value.numpy()
-    a = backend.to_numpy(value) if backend.is_array(value) else np.asarray(value)
-    return a.astype("float64") if a.dtype.kind == "f" else a
-
-
-def in_order(forward: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs in the order of the forward's parameters, where it has them by these names."""
-    try:
-        names = list(inspect.signature(forward).parameters)
-    except (TypeError, ValueError):
-        return dict(inputs)
-    return {n: inputs[n] for n in sorted(inputs, key=names.index)} if all(n in names for n in inputs) else dict(inputs)

@@ -137,6 +137,11 @@ class Probe:
         return f"({inputs[0]} {sign} {inputs[1]})" if sign else f"{op}({', '.join(inputs)})"
 
     @cached_property
+    def undefined(self) -> str | None:
+        """A value of the forward pass that is NaN; None if there is none. (Inf may be meant, as in a mask.)"""
+        return next((n for n, a in self.values.items() if n not in self.arrays and np.asarray(a).dtype.kind == "f" and np.isnan(a).any()), None)
+
+    @cached_property
     def given(self) -> dict[str, Any]:
         """The task's further arguments."""
         everything = {**self.values, **self.keywords}
@@ -199,7 +204,7 @@ class Probe:
             root = added[0].saved[0] if added[0].saved else None
             if root is None:
                 return None
-            old = float(self.keywords[keyword])
+            old = np.asarray(self.keywords[keyword], "float64")
             eps = 2 * old * np.sqrt(np.maximum(root**2 - old, 0)) + old**2
         try:
             with np.errstate(all="ignore"):

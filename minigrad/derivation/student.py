@@ -25,9 +25,10 @@ from typing import Any
 from ..core.backend import Array, np
 from ..core.tensor import Tensor
 from .child import CAN_FORK, Answer, Child, Limits, Send, in_child
+from .names import absent, meant
 from .probe import Probe
 from .report import shown
-from .task import LineSpec, Task, judging, nearest
+from .task import LineSpec, Task, judging
 
 Run = tuple[str, int]  # dtype of the arguments; 0, or the number of the way in which they are moved
 RUNS: tuple[Run, ...] = (("float64", 0), ("float32", 0))
@@ -85,7 +86,7 @@ def fixture(probe: Probe, line: LineSpec, name: str) -> Any:
             value = source[name]
             return value.numpy() if isinstance(value, Tensor) else value
     names = [*probe.values, *probe.keywords, *probe.given, *(f"d_{n}" for n in probe.adjoints)]
-    raise ArgumentError(f"there is nothing called {name!r}{nearest(name, names)}. There are: {', '.join(sorted(names))}")
+    raise ArgumentError(f"there is nothing called {name!r}{meant(name, probe, names)}. There are: {', '.join(sorted(names))}")
 
 
 def _listed(names: Any) -> str:
@@ -301,6 +302,12 @@ class LineFunctions:
             WORK[order["do"]](self, self._names, order, send)
 
 
+def _functions(names: Mapping[str, Any], file: str | None) -> dict[str, list[str]]:
+    """Parameters of the functions that were written in this file, by name; without a file of all."""
+    found = {n: f for n, f in names.items() if inspect.isfunction(f) and file in (None, f.__code__.co_filename)}
+    return {n: list(inspect.signature(f).parameters) for n, f in found.items()}
+
+
 def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
     """In the child: call a line on all probes."""
     name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
@@ -308,8 +315,7 @@ def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str
     try:
         f = names.get(name)
         if f is None:
-            others = [n for n, v in names.items() if n.startswith("d_") and callable(v)]
-            send({"kind": "missing", "text": f"there is no function {name}{nearest(name, others)}"}, b"")
+            send({"kind": "missing", "text": absent(name, _functions(names, submission.file))}, b"")
             return
         if not callable(f):
             raise ArgumentError(f"{name} is a {type(f).__name__}, not a function")
