@@ -133,6 +133,8 @@ def test_lines_for_one_value_in_several_ways():
         return named("y", xc * xc)
     lines = {"d_xc": lambda d_y, xc: 2 * d_y * xc, "d_xc_2": lambda d_y, xc: d_y * xc, "d_x_one_line": lambda d_y, xc: 2 * (d_y * xc - (d_y * xc).mean(0))}
     assert judged(centred, lines, {"x": X}) == [("d_xc", "right", None), ("d_xc_2", "wrong", "factor"), ("d_x_one_line", "right", None)]
+    long = {"d_x_c_2": lambda d_y, x_c: 3 * d_y * x_c**2}
+    assert judged(lambda x: named("y", named("x_c", x + 1) ** 3), long, {"x": X}) == [("d_x_c_2", "right", None)]
     with pytest.raises(TaskError, match="no value called nothing_at_all"):
         check(centred, {"d_nothing_at_all": lambda d_y: d_y}, inputs={"x": X})
 

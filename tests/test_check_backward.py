@@ -238,9 +238,10 @@ def test_several_outputs_integers_and_array_keywords():
 
 
 def test_an_input_that_the_output_does_not_depend_on_has_gradient_0():
-    report = check_backward(lambda x, spare: mg.named("y", x * x), lambda dy, x, spare: (2 * dy * x, None), inputs={"x": np.zeros(3), "spare": np.zeros(2)})
-    assert report and not check_backward(lambda x, spare: mg.named("y", x * x), lambda dy, x, spare: (2 * dy * x, spare),
-                                         inputs={"x": np.zeros(3), "spare": np.ones(2)})
+    given = {"x": np.zeros(3), "spare": np.ones(2)}
+    for spare, verdict in ((None, "right"), (np.zeros_like, "right"), (np.ones_like, "wrong")):
+        report = check_backward(lambda x, spare: mg.named("y", x * x), lambda dy, x, unused: (2 * dy * x, spare and spare(unused)), inputs=given)
+        assert [x.verdict for x in report.lines] == ["right", verdict]
 
 
 def test_writing_into_an_argument_is_remarked():
