@@ -83,13 +83,16 @@ def _size(name: str, probe: Probe) -> str:
     return _called(fitting[:1]) if fitting else f"; take it from a shape, {first}.shape[{axis}]"
 
 
-def absent(line: str, functions: Mapping[str, Sequence[str]]) -> str:
+def absent(line: str, functions: Mapping[str, Sequence[str]], text: str | None = None) -> str:
     """Why there is no line of this name, in the words of the file that was handed in.
 
     Args:
         line: its name, ``d_x``.
         functions: what the file has instead: parameters by the name of the function.
+        text: the file's; functions that it imports are not its own.
     """
+    if text is not None:
+        functions = {n: f for n, f in functions.items() if re.search(rf"^(async )?def {re.escape(n)}\b", text, re.MULTILINE)}
     say = f"there is no function {line}"
     written = [n for n in functions if n.startswith("d_")]
     other = next((n for n in functions if n != line and n not in written and _adjoint(n, [line.removeprefix("d_")]) is not None), None)

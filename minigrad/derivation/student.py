@@ -302,12 +302,6 @@ class LineFunctions:
             WORK[order["do"]](self, self._names, order, send)
 
 
-def _functions(names: Mapping[str, Any], file: str | None) -> dict[str, list[str]]:
-    """Parameters of the functions that were written in this file, by name; without a file of all."""
-    found = {n: f for n, f in names.items() if inspect.isfunction(f) and file in (None, f.__code__.co_filename)}
-    return {n: list(inspect.signature(f).parameters) for n, f in found.items()}
-
-
 def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
     """In the child: call a line on all probes."""
     name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
@@ -315,7 +309,8 @@ def _run(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str
     try:
         f = names.get(name)
         if f is None:
-            send({"kind": "missing", "text": absent(name, _functions(names, submission.file))}, b"")
+            send({"kind": "missing", "text": absent(name, {n: list(inspect.signature(v).parameters) for n, v in names.items() if inspect.isfunction(v)},
+                                                           submission.text)}, b"")
             return
         if not callable(f):
             raise ArgumentError(f"{name} is a {type(f).__name__}, not a function")
