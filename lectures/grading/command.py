@@ -114,7 +114,8 @@ def _run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], G
 
         def table() -> None:
             with contextlib.suppress(OSError):  # on Windows a table that a spreadsheet shows cannot be replaced; later perhaps
-                gradebook.write(options.csv, book.rows())
+                if book.finished:
+                    gradebook.write(options.csv, book.rows())
 
         try:
             kept, said = judge.grade(people, book, options.jobs, again=again, every_so_often=table)
