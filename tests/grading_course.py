@@ -48,7 +48,7 @@ class Course:
         lines = []
         for line, (right, points) in LINES[homework].items():
             verdict = "right" if right in text else "wrong" if f"def {line}" in text else "not implemented"
-            source = next((s for s in text.splitlines() if s.startswith("    return")), "")
+            source = next((s for s in text.partition(f"def {line}")[2].splitlines() if s.startswith("    return")), "")
             lines.append({"line": line, "verdict": verdict, "points": points, "earned": points * (verdict == "right"), "message": "" if verdict == "right" else "no",
                           "code": "sign" if verdict == "wrong" else None, "at": {"line": 2, "source": source} if source else None,
                           **({"flags": ["numerical derivative"]} if "# flag" in text and verdict == "right" else {})})

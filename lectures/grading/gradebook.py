@@ -72,7 +72,7 @@ def row(student: str, homework: str, seed: int, outcome: SandboxOutcome, blank: 
 
 def _flags(line: dict[str, Any]) -> list[str]:
     """A line's flags, as the column separates them."""
-    return [flag.replace(";", ",") for flag in line.get("flags") or ()]
+    return [flag.replace(";", ",") for flag in line.get("flags", [])]
 
 
 def earned_of(line: dict[str, Any], strict: bool) -> float:
@@ -101,7 +101,7 @@ def fits(report: dict[str, Any], blank: dict[str, Any], seed: int) -> bool:
         return (report["task"] == blank["task"] and report["seed"] == seed and isinstance(report["status"], str)
                 and (found == expected or (not found and report["status"] != "ok"))
                 and all(0 <= line["earned"] <= line["points"] and {"verdict", "code", "message"} <= line.keys()
-                        and all(isinstance(flag, str) for flag in line.get("flags") or ()) for line in report["lines"]))
+                        and isinstance(flags := line.get("flags", []), list) and all(isinstance(flag, str) for flag in flags) for line in report["lines"]))
     except (KeyError, TypeError, AttributeError):
         return False
 

@@ -86,7 +86,7 @@ def _line(line: Mapping[str, Any], strict: bool) -> list[str]:
     at = line.get("at") or {}
     verdict = f"<b style='color:{COLOURS.get(line['verdict'], '#D55E00')}'>{text(line['verdict'])}</b>"
     said = [text(part) for part in (line["code"], *(line.get("flags") or ())) if part]
-    source = f"{text(at['line'])}: <code>{text(at.get('source', ''))}</code>" if at.get("line") else ""
+    source = f"{text(at['line'])}: <code>{text(str(at.get('source', '')).strip())}</code>" if at.get("line") else ""
     return [f"<code>{text(line['line'])}</code>", "<br>".join([verdict, *(f"<small>{part}</small>" for part in said)]),
             f"{gradebook.earned_of(dict(line), strict):g}/{line['points']:g}", text(line["message"]), source]
 
