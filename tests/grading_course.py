@@ -49,8 +49,9 @@ class Course:
         for line, (right, points) in LINES[homework].items():
             verdict = "right" if right in text else "wrong" if f"def {line}" in text else "not implemented"
             source = next((s for s in text.partition(f"def {line}")[2].splitlines() if s.startswith("    return")), "")
-            lines.append({"line": line, "verdict": verdict, "points": points, "earned": points * (verdict == "right"), "message": "" if verdict == "right" else "no",
-                          "code": "sign" if verdict == "wrong" else None, "at": {"line": 2, "source": source} if source else None,
+            lines.append({"line": line, "verdict": verdict, "points": points, "earned": points * (verdict == "right"),
+                          "message": "" if verdict == "right" else "no", "code": "sign" if verdict == "wrong" else None,
+                          "at": {"line": 2, "source": source} if source else None,
                           **({"flags": ["numerical derivative"]} if "# flag" in text and verdict == "right" else {})})
         blank = all(line["verdict"] == "not implemented" for line in lines)
         report = {"task": homework, "file": file, "seed": seed, "status": "blank" if blank else "ok", "message": "no line" if blank else "",

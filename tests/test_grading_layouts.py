@@ -87,7 +87,7 @@ PLATFORMS = {  # layout -> files; the row's name -> points of 3
                      "Bob_B Ray_123457_assignsubmission_file_helper.py": "A = 1\n", "Participant 9_9_assignsubmission_file_toy.ipynb": notebook(TOY)},
                     {"Ada Lovelace": 3, "Bob_B Ray": 2, "Participant 9": 3}),
     "canvas": ({"lovelaceada_101_9001_01_toy.py": TOY, "raybob_LATE_102_9002_lines.py": WRONG, "raybob_LATE_102_9005_lines-1.py": TOY,
-                "cyd_103_text.html": "<p>", "deedee_104_9010_01_toy-2.py": TOY, "deedee_104_9009_01_toy-1.py": WRONG, "anon_ab12c_9003_toy.py": TOY,
+                "cyd_103_text.html": "<p>", "deedee_104_9010_01_toy.py": TOY, "deedee_104_9009_01_toy-1.py": WRONG, "anon_ab12c_9003_toy.py": TOY,
                 "LATE_anon_xy9_9004_toy.py": TOY},
                {"lovelaceada": 3, "raybob": 3, "cyd": 0, "deedee": 3, "anon_ab12c": 3, "anon_xy9": 3}),
     "gradescope": ({"submission_metadata.yml": EXPORT, "submission_1001/01_toy.py": TOY, "submission_1002/lines.py": WRONG, "submission_1003/lines.py": WRONG,
@@ -250,8 +250,10 @@ HOSTILE = {
     "absolute": (lambda: zipped({"/01_toy.py": TOY}), "leave its folder"), "parent": (lambda: zipped({"../01_toy.py": TOY}), "leave its folder"),
     "parent inside": (lambda: zipped({"a/../../01_toy.py": TOY}), "leave its folder"), "drive": (lambda: zipped({"C:/01_toy.py": TOY}), "leave its folder"),
     "backslash": (lambda: zipped({"..\\01_toy.py": TOY}), "leave its folder"), "link": (lambda: zipped({link("01_toy.py"): "/etc/passwd"}), "no plain file"),
-    "long name": (lambda: zipped({"x" * 300 + "/01_toy.py": TOY}), "leave its folder"), "nested": (lambda: zipped({"a.zip": b"", "01_toy.py": TOY}), "another archive"),
-    "bomb": (lambda: zipped({"01_toy.py": TOY, "zeros": bytes(20 << 20)}), "times its size"), "many": (lambda: zipped({f"{i}.py": "" for i in range(2001)}), "2000 files"),
+    "long name": (lambda: zipped({"x" * 300 + "/01_toy.py": TOY}), "leave its folder"),
+    "nested": (lambda: zipped({"a.zip": b"", "01_toy.py": TOY}), "another archive"),
+    "bomb": (lambda: zipped({"01_toy.py": TOY, "zeros": bytes(20 << 20)}), "times its size"),
+    "many": (lambda: zipped({f"{i}.py": "" for i in range(2001)}), "2000 files"),
     "large": (lambda: zipped({"x": os.urandom(1000) * 34_000}), "32 MB"), "deep": (lambda: zipped({"a/" * 30 + "01_toy.py": TOY}), "levels deep"),
     "lying": (lying, "damaged"), "encrypted": (encrypted, "encrypted"), "not one": (lambda: b"PK\x03\x04", "cannot be read as a zip"),
     "cut": (lambda: zipped({"01_toy.py": TOY})[:-30], "cannot be read as a zip"),
@@ -313,7 +315,8 @@ def test_what_is_no_notebook_costs_its_own_row(content, course):
     course.hand_in("mal/01_toy.ipynb", content)
     course.hand_in("ada/01_toy.py")
     rows = course.grade("--homework", "01_toy")
-    assert rows["mal", "01_toy"].status == "not copied" and "cannot be read as a notebook" in rows["mal", "01_toy"].message and rows["ada", "01_toy"].earned == 3
+    assert rows["mal", "01_toy"].status == "not copied" and "cannot be read as a notebook" in rows["mal", "01_toy"].message
+    assert rows["ada", "01_toy"].earned == 3
 
 
 # -- the roster --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from minigrad.files import write_atomically
 
 from . import gradebook, handback, journal, layouts, roster, stopping
 from .gradebook import GradebookRow
-from .journal import Journal, JournalError
+from .journal import GradingJournal, JournalError
 from .layouts import Collected, Person
 from .sandbox import SandboxLimits
 from .scratch import scratch_folder
@@ -161,7 +161,7 @@ def selected(people: Sequence[Person], names: Sequence[str] | None) -> list[Pers
     return found
 
 
-def reconcile(book: Journal, options: argparse.Namespace, settings: dict[str, Any]) -> None:
+def reconcile(book: GradingJournal, options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Whether this grading can go on with the journal's.
 
     Raises:

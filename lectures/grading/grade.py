@@ -23,7 +23,7 @@ from minigrad.command import run_command
 from . import command, gradebook, sandbox, stopping, submissions
 from .gradebook import GradebookRow
 from .handed_in import NotCopied, digest, write_files
-from .journal import Finished, Journal
+from .journal import Finished, GradingJournal
 from .layouts import Collected, LinkedFolder, Person
 from .sandbox import ROOT, SandboxLimits
 
@@ -117,7 +117,7 @@ class Grader:
         fit = outcome.report is not None and row.status != "no report" and gradebook.fits(outcome.report, blank, seed)
         return Finished(row, looked.digest, outcome.report if fit else None)
 
-    def grade(self, people: Sequence[Person], journal: Journal, jobs: int, *, again: bool = False,
+    def grade(self, people: Sequence[Person], journal: GradingJournal, jobs: int, *, again: bool = False,
               every_so_often: Callable[[], None] = lambda: None) -> tuple[int, list[str]]:
         """Put a row of each person and homework into the journal, except for those that are there.
 

@@ -50,7 +50,7 @@ def environment() -> dict[str, str]:
     return found
 
 
-class Journal:
+class GradingJournal:
     """The finished rows of one table. Make one with `opened`.
 
     Attributes:
@@ -148,14 +148,14 @@ def _held(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: Path, header: Mapping[str, Any]) -> Iterator[Journal]:
+def opened(path: Path, header: Mapping[str, Any]) -> Iterator[GradingJournal]:
     """The journal at `path`, held against other processes; `header` is its first line if it begins now.
 
     Raises:
         JournalError: it is in use or damaged.
     """
     with _held(path):
-        yield Journal(path, {"journal": FORMAT, **header, "environment": environment()})
+        yield GradingJournal(path, {"journal": FORMAT, **header, "environment": environment()})
 
 
-__all__ = ["Finished", "Journal", "JournalError", "environment", "opened"]
+__all__ = ["Finished", "GradingJournal", "JournalError", "environment", "opened"]
