@@ -355,10 +355,11 @@ def test_a_stranger_does_not_take_the_row_of_somebody_on_the_roster():
     assert sorted(p.student for p in found) == ["A1", "a1"] and unknown == ["A1"]
 
 
-@pytest.mark.parametrize("text, said", [("", "lists nobody"), ("student\n", "lists nobody"), ("student\nada\nada\n", "lists ada more than once")])
+@pytest.mark.parametrize("text, said", [("", "lists nobody"), ("student\n", "lists nobody"), ("student\nada\nada\n", "lists ada more than once"),
+                                        ("\udcff\n", "save it as CSV in UTF-8")])
 def test_a_roster_that_is_none_is_refused(text, said, course, capsys):
     course.hand_in("ada/01_toy.py")
-    (course.base / "roster.csv").write_text(text)
+    (course.base / "roster.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SystemExit):
         course.grade("--roster", course.base / "roster.csv")
     assert said in capsys.readouterr().err

@@ -281,6 +281,21 @@ def test_a_table_that_cannot_be_written_is_said_and_written_later(course, monkey
     assert len(lines_of(course)) == 4
 
 
+def test_the_table_is_written_in_between(course, monkeypatch):
+    written, write = [], gradebook.write
+    monkeypatch.setattr(grade, "SECONDS_BETWEEN_TABLES", -1)
+    monkeypatch.setattr(gradebook, "write", lambda path, rows: (written.append(len(rows)), write(path, rows)))
+    course.grade("--homework", "01_toy")
+    assert len(written) == 4 and written == sorted(written) and written[-1] == 3
+
+
+def test_a_journal_that_cannot_be_made_is_said(course, capsys):
+    (course.base / "grades.jsonl").mkdir()
+    with pytest.raises(SystemExit):
+        course.grade("--homework", "01_toy")
+    assert "Nothing was graded" in capsys.readouterr().err
+
+
 # -- temporary folders -------------------------------------------------------------------------------------------------
 
 

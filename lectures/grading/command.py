@@ -75,12 +75,12 @@ def run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], Gr
         ValueError: something does not fit; nothing was graded, and the table is as it was.
         SystemExit: the grading was stopped; finished rows are in the table.
     """
-    with stopping.stoppable(), scratch_folder() as scratch:
-        try:
+    try:
+        with stopping.stoppable(), scratch_folder() as scratch:
             return _run(options, grader, homeworks, scratch)
-        except (stopping.Stopped, KeyboardInterrupt) as reason:
-            print(f"\nstopped: the finished rows are in {options.csv} and its journal; the same command does the rest", file=sys.stderr)
-            sys.exit(getattr(reason, "status", 130))
+    except (stopping.Stopped, KeyboardInterrupt) as reason:
+        print(f"\nstopped: the finished rows are in {options.csv} and its journal; the same command does the rest", file=sys.stderr)
+        sys.exit(getattr(reason, "status", 130))
 
 
 def _run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], Grader], homeworks: Sequence[str], scratch: Path) -> list[GradebookRow]:

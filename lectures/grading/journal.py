@@ -134,7 +134,11 @@ class GradingJournal:
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Keep other gradings out of this table, until the block or the process ends, however it ends. An empty journal is not left behind."""
-    with open(path, "ab") as file:
+    try:
+        file = open(path, "ab")
+    except OSError as e:
+        raise JournalError(f"cannot write {path}: {e.strerror or e}. Nothing was graded; give --csv another place") from e
+    with file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -270,10 +270,13 @@ def unpack(archive: Path, into: Path, homeworks: Sequence[str] = ()) -> Path:
     Raises:
         NotCopied: it is no zip, or one that a platform would not make.
     """
-    for name, read, _ in members(archive, archive.name, most_bytes=MOST_BYTES, most_files=MOST_FILES, nested=True):
-        path = into / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(read())
+    try:
+        for name, read, _ in members(archive, archive.name, most_bytes=MOST_BYTES, most_files=MOST_FILES, nested=True):
+            path = into / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(read())
+    except OSError as e:
+        raise NotCopied(f"{archive.name} cannot be unpacked: {e.strerror or e}. Unpack it yourself, and give the folder") from e
     inner = list(into.iterdir())
     if len(inner) != 1 or not inner[0].is_dir() or MOODLE.fullmatch(inner[0].name):
         return into

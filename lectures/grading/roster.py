@@ -42,14 +42,17 @@ def read(path: Path) -> list[Listed]:
     """The roster's lines.
 
     Raises:
-        ValueError: it holds nobody, or one student twice.
+        ValueError: it is no CSV file in UTF-8, holds nobody, or one student twice.
     """
-    text = path.read_text(encoding="utf-8-sig")
     try:
-        dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
-    except csv.Error:
-        dialect = csv.excel
-    rows = [[value.strip() for value in row] for row in csv.reader(io.StringIO(text), dialect) if any(value.strip() for value in row)]
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            dialect: type[csv.Dialect] = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
+        except csv.Error:
+            dialect = csv.excel
+        rows = [[value.strip() for value in row] for row in csv.reader(io.StringIO(text, newline=""), dialect) if any(value.strip() for value in row)]
+    except (UnicodeDecodeError, csv.Error) as e:
+        raise ValueError(f"the roster {path} cannot be read ({e}): save it as CSV in UTF-8") from e
     head = [value.casefold() for value in rows[0]] if rows else []
     known = [i for i, name in enumerate(head) if name in NAMES]
     first, last = ([i for i, name in enumerate(head) if name in which] for which in (FIRST, LAST))

@@ -41,7 +41,11 @@ def scratch_folder() -> Iterator[Path]:
             yield base
     finally:
         tempfile.tempdir = before
-        remove_tree(base)
+        try:
+            remove_tree(base)
+        except BaseException:  # Ctrl-C just now
+            remove_tree(base)
+            raise
 
 
 def _remove_leftovers(where: Path) -> None:
