@@ -3,14 +3,17 @@
 import io
 import json
 import os
+import re
 import stat
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 from grading_course import MORE, TOY, Course
 
-from lectures.grading import handed_in, layouts, metadata, notebooks, roster, submissions
+from lectures.grading import command, handed_in, layouts, metadata, notebooks, roster, sandbox, submissions
+from lectures.grading.gradebook import GradebookRow
 
 WRONG = TOY.replace("2 * x", "3 * x")
 
@@ -373,3 +376,17 @@ def test_the_metadata_say_whose_and_when_and_students_texts_in_it_change_nothing
     assert found["submission_1001"] == ("2026-03-01 12:00:00.123456000 Z", [("Ada Lovelace", "1815", "ada@example.org")])
     assert [name for name, *_ in found["submission_1002"][1]] == ["Zoë O'Neil", "Bob 'B' Ray"] and len(found) == 4
     assert metadata.gradescope_metadata("") == {} and metadata.gradescope_metadata("\x00: [\n  - ::\n") == {}
+
+
+# -- the documents -----------------------------------------------------------------------------------------------------
+
+
+def test_the_document_names_every_layout_column_option_and_bound():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "instructors.md").read_text(encoding="utf-8")
+    head = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {name for cell in head for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {*layouts.READERS, *GradebookRow._fields}
+    for option in command.parser("", jobs=1, limits=sandbox.SandboxLimits())._option_string_actions:
+        assert option in ("-h", "--help") or option in text, option
+    assert f"more than {handed_in.MOST_FILES} files or {handed_in.MOST_BYTES >> 20} MB" in text and f"deeper than {handed_in.MOST_LEVELS} levels" in text
+    assert f"more than {handed_in.MOST_RATIO} times its size" in text

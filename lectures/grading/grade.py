@@ -78,7 +78,7 @@ class Grader:
         outcome = self._check(homework, "lines.py", self.seed, lambda folder: (folder / "lines.py").touch())
         if outcome.report is None or not gradebook.fits(outcome.report, outcome.report, self.seed) or not outcome.report["lines"]:
             why = outcome.failure or (outcome.report or {}).get("message") or "its report is not understood"
-            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{outcome.output}".rstrip())
+            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{getattr(outcome, 'output', '')}".rstrip())
         return outcome.report
 
     def look(self, person: Person, homework: str) -> Looked:

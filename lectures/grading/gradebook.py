@@ -8,17 +8,28 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from minigrad.files import write_atomically
-
-from .sandbox import SandboxOutcome
 
 LONGEST_CELL = 500
 RIGHT = ("right", "rounding")
 # Statuses of this side. Those of the checker are minigrad.derivation's; docs/instructors.md explains all of them.
 STATUSES = ("missing", "ambiguous", "link", "not copied", "stopped", "no report", "not graded", "refused")
 FORMULA = "=+-@＝＋－＠"  # what a spreadsheet takes for the beginning of one
+
+
+class CheckOutcome(Protocol):
+    """What the rows need to know of a check. `awake` and `sandbox` may be missing: code was guarded; what it was, is not said."""
+
+    @property
+    def report(self) -> dict[str, Any] | None: ...
+    @property
+    def failure(self) -> str: ...
+    @property
+    def timed_out(self) -> bool: ...
+    @property
+    def refused(self) -> list[str]: ...
 
 
 class GradebookRow(NamedTuple):
@@ -38,7 +49,7 @@ class GradebookRow(NamedTuple):
     sandbox: str = ""  # what kept the student's code apart
 
 
-def row(student: str, homework: str, seed: int, outcome: SandboxOutcome, blank: dict[str, Any], *, strict: bool = False, late: str = "",
+def row(student: str, homework: str, seed: int, outcome: CheckOutcome, blank: dict[str, Any], *, strict: bool = False, late: str = "",
         remark: str = "") -> GradebookRow:
     """The row of a submission that was checked.
 
@@ -50,7 +61,7 @@ def row(student: str, homework: str, seed: int, outcome: SandboxOutcome, blank: 
     report, status, message = outcome.report, "", ""
     if report is not None and not fits(report, blank, seed):
         report, status, message = None, "no report", "the checker's report does not fit the homework"
-    elif report is not None and not outcome.awake and any(line["earned"] for line in report["lines"]):
+    elif report is not None and not getattr(outcome, "awake", True) and any(line["earned"] for line in report["lines"]):
         report, status, message = None, "no report", "the code was not guarded, so its result does not count"
     elif report is None:
         status, message = ("stopped" if outcome.timed_out else "no report"), outcome.failure
