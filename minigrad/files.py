@@ -127,3 +127,33 @@ def _sync(path: Path) -> None:
 
 
 __all__ = ["new_folder", "remove_leftovers", "write_atomically"]
+
+
+def remove_folder(path: StrPath) -> None:
+    """Delete a folder with all that is in it, however deep, and whatever permissions its owner took away. Links are not followed.
+
+    What cannot be deleted stays; no error is raised. Each step moves what is in a folder up into `path`, so no name grows too long and
+    nothing is called by itself.
+    """
+    path, count = os.fspath(path), 0
+    with contextlib.suppress(OSError):
+        while entries := list(os.scandir(path)):
+            before = count
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                        count += 1
+                        continue
+                    os.chmod(entry.path, 0o700)
+                    for inner in list(os.scandir(entry.path)):
+                        if not inner.is_dir(follow_symlinks=False):
+                            os.unlink(inner.path)
+                            continue
+                        os.chmod(inner.path, 0o700)  # a folder that cannot be written cannot be moved
+                        os.rename(inner.path, os.path.join(path, f"{secrets.token_hex(8)}.tmp"))
+                    os.rmdir(entry.path)
+                    count += 1
+            if count == before:
+                break
+        os.rmdir(path)

@@ -1,6 +1,7 @@
 """The rules of verdicts: what counts is the value; rounding has a bound; nobody is blamed for what is the task's, or the machine's."""
 
 import ast
+import contextlib
 import inspect
 import textwrap
 from pathlib import Path
@@ -150,7 +151,8 @@ def test_a_line_that_is_right_needs_no_edit(tmp_path):
     file = tmp_path / "lines.py"
     file.write_text("import numpy as np\n\n\ndef d_gamma(d_y, xhat):\n    return np.sum(d_y * xhat, axis=0)\n")
     probes = list(derivation.judge._probes(TASK, np.random.default_rng(0)))
-    with derivation.student.LineFunctions(str(file), TASK, probes, Limits()) as submission:
+    with contextlib.closing(derivation.runner.FileRunner(str(file), Limits())) as lines:
+        submission = derivation.attempt.Attempt(lines, TASK, probes)
         assert repair.repair(submission, "d_gamma", probes[:2], [1.0, 1.0]) is None
 
 
@@ -339,7 +341,7 @@ def test_the_bound_of_rounding_is_the_one_that_the_docs_state():
     for number in ("1e-10", f"{derivation.judge.FLOAT32 / np.finfo('float32').eps:g}·ε·√n", f"1/{1 / derivation.judge.MOST_ROUNDING:g}",
                    f"{derivation.judge.SAFETY:g} times", "3 %"):
         assert number in text, number
-    assert derivation.judge.RIGHT == 1e-10 and round(100 * derivation.student.PART) == 3
+    assert derivation.judge.RIGHT == 1e-10 and round(100 * derivation.fixtures.PART) == 3
 
 
 def test_numbers_that_do_not_fit_into_float32_are_not_held_against_the_line():

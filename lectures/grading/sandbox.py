@@ -1,7 +1,7 @@
-"""One check in a process of its own: started, bounded, listened to, and ended with everything that it started.
+"""Judges, and what comes of a check: each judge is a process of its own, and a submission costs at most its own row.
 
-The process is `guard.py`. It works on a copy of the student's folder, with an environment made from nothing, without input, and
-its answer comes back with a nonce on a pipe that the student's output does not use.
+A judge starts the workers in which students' code runs. No student's code reaches it: there are walls (minigrad/derivation/inside/confine.py).
+Where a system has none, a submission that kills the judge gets no report, and another judge goes on with the next one.
 """
 
 from __future__ import annotations
@@ -9,27 +9,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
+import queue
+import select
 import signal
-import site
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from minigrad.files import remove_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_ANSWER, MOST_OUTPUT = 4 << 20, 20_000  # bytes
+SANDBOXES = ("auto", "landlock", "bwrap", "none")
+GRACE = 30.0  # seconds beyond a submission's own, for the judge's own work
+MOST_ANSWER = 16 << 20  # bytes
 
 
 class SandboxLimits(NamedTuple):
-    """What one check may use."""
+    """What one submission may use."""
 
-    seconds: float = 120.0  # of wall time, and of processor time in each process
+    seconds: float = 120.0  # of wall time, as a whole
     megabytes: int = 4096   # of address space, in each process
 
 
@@ -39,138 +42,135 @@ class SandboxOutcome(NamedTuple):
     report: dict[str, Any] | None
     failure: str            # in words; "" with a report
     timed_out: bool
-    refused: list[str]      # what the student's code tried and the guard refused
-    awake: bool             # whether student code ran under the guard
-    output: str             # what was printed, cut
+    refused: list[str]      # what the student's code tried and must not do
+    sandbox: str            # "landlock", "bwrap", "none"; "" where it was never started
     seconds: float
 
 
-def check(checker: str, arguments: Callable[[Path], Sequence[str]], fill: Callable[[Path], None], *, limits: SandboxLimits,
-          hidden: Sequence[Path] = (), shown: Sequence[Path] = ()) -> SandboxOutcome:
-    """Run the checker on a folder that `fill` makes.
+class CannotJudge(RuntimeError):
+    """No submission can be judged here: the sandbox that was asked for is not to be had, or the judge does not start."""
+
+
+class Judges:
+    """Processes that judge, as many as threads ask at the same time.
 
     Args:
-        checker: a module (run as by ``python -m``) or the path of a program; prints its report as JSON.
-        arguments: from the folder to the checker's command line.
-        fill: writes the student's files into the folder.
-        hidden: what student code must not read, except what lies in `shown`.
+        limits: of each submission.
+        sandbox: one of `SANDBOXES`.
     """
-    base = Path(os.path.realpath(tempfile.mkdtemp(prefix="grading-")))
-    try:
-        folder, scratch, log = base / "submission", base / "scratch", base / "guard.log"
-        folder.mkdir()
-        scratch.mkdir()
-        log.touch()
-        fill(folder)
-        policy = base / "policy.json"
-        policy.write_text(json.dumps({"folder": str(folder), "scratch": str(scratch), "log": str(log),
-                                      "hidden": [os.path.realpath(p) for p in hidden], "shown": [os.path.realpath(p) for p in shown]}), encoding="utf-8")
-        nonce = secrets.token_hex(16)
-        orders = {"nonce": nonce, "checker": checker, "arguments": list(arguments(folder)), "seconds": limits.seconds, "megabytes": limits.megabytes}
-        return _run(folder, log, orders, environment(scratch, policy), limits.seconds)
-    finally:
-        _remove(base)
 
+    def __init__(self, limits: SandboxLimits | None = None, sandbox: str = "auto") -> None:
+        self.limits, self.sandbox = limits or SandboxLimits(), sandbox
+        self._idle: queue.SimpleQueue[_Judge] = queue.SimpleQueue()
+        self._all: list[_Judge] = []
+        self._lock = threading.Lock()
 
-def environment(scratch: Path, policy: Path) -> dict[str, str]:
-    """The variables of a check, made from nothing: no tokens, proxies or paths of the instructor."""
-    guard = Path(__file__).resolve().with_name("inherited")
-    libraries = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []  # found by HOME, which is another one here
-    found = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join([str(guard), str(ROOT), *libraries]), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1",
-             "PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", "MINIGRAD_GUARD": str(policy), "HOME": str(scratch),
-             "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch), "MPLBACKEND": "Agg", "MPLCONFIGDIR": str(scratch),
-             "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
-    return found | {name: os.environ[name] for name in ("SYSTEMROOT", "SYSTEMDRIVE") if name in os.environ}  # Python needs them on Windows
+    def check(self, homework: Path, fill: Callable[[Path], None], file: str, seed: int) -> SandboxOutcome:
+        """Judge a submission.
 
+        Args:
+            homework: the folder of its task.
+            fill: writes the student's files into a folder, which is deleted afterwards.
+            file: the one to judge, in that folder.
+            seed: of the random numbers.
 
-def _run(folder: Path, log: Path, orders: dict[str, Any], variables: dict[str, str], seconds: float) -> SandboxOutcome:
-    start = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", "from lectures.grading import guard; guard.main()"], cwd=folder, env=variables,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-    assert process.stdin and process.stdout and process.stderr
-    answer, output = bytearray(), bytearray()
-    readers = [threading.Thread(target=_read, args=args, daemon=True)
-               for args in ((process.stdout, answer, MOST_ANSWER), (process.stderr, output, MOST_OUTPUT))]
-    for reader in readers:
-        reader.start()
-    try:
-        with process.stdin as pipe:
-            pipe.write(json.dumps(orders).encode())
-    except BrokenPipeError:  # it died before it listened: said below
-        pass
-    timed_out = False
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        timed_out = True
-    finally:
-        _end(process, [int(text) for kind, text in _notes(log) if kind == "awake"], variables["MINIGRAD_GUARD"])
-    for reader in readers:
-        reader.join(5)  # a moment after the last writer is gone
-    notes = _notes(log)
-    here = str(folder)  # its random name would make two gradings differ
-    refused = list(dict.fromkeys(text.replace(here + os.sep, "") for kind, text in notes if kind == "refused"))
-    report, failure = (None, "") if timed_out else _report(bytes(answer), orders["nonce"], process.returncode, here)
-    if timed_out:
-        failure = f"not finished after {seconds:g} s"
-    return SandboxOutcome(report, failure, timed_out, refused, any(kind == "awake" for kind, _ in notes),
-                   bytes(output).decode("utf-8", "replace"), time.monotonic() - start)
-
-
-def _read(pipe: IO[bytes], into: bytearray, most: int) -> None:
-    """Read to the end, and keep the first `most` bytes: a full pipe would block the writer."""
-    while piece := pipe.read1(1 << 16):  # type: ignore[attr-defined]
-        into += piece[:max(0, most - len(into))]
-
-
-def _notes(log: Path) -> list[tuple[str, str]]:
-    """What the guards of all processes wrote down."""
-    found = []
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[:1000]:
+        Raises:
+            CannotJudge: nothing can be judged here.
+        """
+        start = time.monotonic()
+        folder = os.path.realpath(tempfile.mkdtemp(prefix="grading-"))
+        judge = None
         try:
-            kind, text = json.loads(line)
-        except (ValueError, TypeError):  # not a line of the guards'
-            continue
-        found.append((kind, text))
-    return found
+            fill(Path(folder))
+            judge = self._judge()
+            answer = judge.ask({"homework": str(homework), "file": os.path.join(folder, file), "folder": folder, "seed": seed, "sandbox": self.sandbox,
+                                "seconds": self.limits.seconds, "megabytes": self.limits.megabytes}, self.limits.seconds + GRACE)
+        finally:
+            if judge is not None and judge.alive:
+                self._idle.put(judge)
+            remove_folder(folder)
+        report = answer.get("report")
+        if answer.get("fatal"):
+            raise CannotJudge(answer["failure"])
+        refused = [str(text) for text in report.get("refused", [])] if report else []
+        return SandboxOutcome(report, answer.get("failure", ""), bool(answer.get("timed out")), refused, report.get("sandbox", "") if report else "",
+                              time.monotonic() - start)
+
+    def _judge(self) -> _Judge:
+        while True:
+            try:
+                judge = self._idle.get_nowait()
+            except queue.Empty:
+                judge = _Judge()
+                with self._lock:
+                    self._all.append(judge)
+            if judge.alive:
+                return judge
+
+    def close(self) -> None:
+        """End all judges."""
+        for judge in self._all:
+            judge.close()
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _end(process: subprocess.Popen[bytes], others: Sequence[int], policy: str) -> None:
-    """End the process, its group, and processes with student code that left the group."""
-    if os.name == "nt":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
-    else:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for pid in others:
-            with contextlib.suppress(OSError):
-                if policy.encode() in Path(f"/proc/{pid}/environ").read_bytes():  # else it ended, and the number is another's
-                    os.kill(pid, signal.SIGKILL)
-    process.wait()
+class _Judge:
+    """A judge's process, and the conversation with it."""
 
+    def __init__(self) -> None:
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "OPENBLAS_NUM_THREADS": "1",
+                     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+        self.process = subprocess.Popen([sys.executable, "-m", "lectures.grading.judge"], cwd=ROOT, env=variables, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.count, self._data = 0, bytearray()
 
-def _report(answer: bytes, nonce: str, status: int, folder: str = "") -> tuple[dict[str, Any] | None, str]:
-    """The checker's report, or why there is none."""
-    try:
-        message = json.loads(answer)
-        if message["nonce"] != nonce:
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return None, f"the checker {how} before it answered"
-    inside = json.dumps(folder + os.sep)[1:-1]
-    try:
-        return dict(json.loads(message["answer"].replace(inside, "") if folder else message["answer"])), ""
-    except (ValueError, TypeError):
-        last = message["failure"].strip().splitlines()[-1:] or [message["answer"].strip()[:200] or "nothing"]
-        return None, f"the checker gave no report but: {last[0]}"
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
 
+    def ask(self, order: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """The answer; where there is none in time, the process is ended and the answer says so."""
+        assert self.process.stdin and self.process.stdout
+        self.count += 1
+        try:
+            self.process.stdin.write(json.dumps({**order, "id": self.count}).encode() + b"\n")
+            self.process.stdin.flush()
+            line = self._line(time.monotonic() + seconds)
+            answer: dict[str, Any] = json.loads(line) if line else {}
+            if answer.get("id") == self.count:
+                return answer
+            timed_out = line is None
+        except (OSError, ValueError):
+            timed_out = False
+        self.close()
+        how = (f"was ended after {seconds:g} s" if timed_out else f"was ended by {signal.Signals(-self.process.returncode).name}"
+               if self.process.returncode < 0 else f"ended with status {self.process.returncode}")
+        return {"failure": f"the judge {how} before it answered", "timed out": timed_out}
 
-def _remove(base: Path) -> None:
-    """Delete the copy, also where the student took away the permission to; links are not followed."""
-    for folder, folders, _ in os.walk(base):
-        for name in folders:
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(base, ignore_errors=True)  # better a folder left in the temporary folder than no grades
+    def _line(self, deadline: float) -> bytes | None:
+        """The next line; b"" at the end; None if there is none in time."""
+        assert self.process.stdout
+        while (end := self._data.find(b"\n")) < 0:
+            if os.name != "nt" and not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return None
+            part = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not part or len(self._data) > MOST_ANSWER:
+                return b""
+            self._data += part
+        line = bytes(self._data[:end])
+        del self._data[:end + 1]
+        return line
+
+    def close(self) -> None:
+        """End the process, and its workers."""
+        if os.name != "nt":
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self.process.kill()
+        self.process.wait()

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CAN_FORK = hasattr(os, "fork") and sys.platform != "win32"
+from .inside.messages import written
+
+CAN_FORK = hasattr(os, "fork") and sys.platform not in ("win32", "emscripten", "wasi")  # the last two have the function, and no processes
 MOST_PRINTED = 4000  # bytes that are kept
 LAST = ("missing", "error", "stopped", "end")  # nothing comes after one of these
 
@@ -31,11 +33,19 @@ Send = Callable[[dict[str, Any], bytes], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of time for one line on all probes, megabytes of memory beyond what is in use, and seconds for loading the file."""
+    """What a submission may use.
+
+    Args:
+        seconds: for one line on all probes.
+        megabytes: of memory beyond what is in use.
+        loading: seconds for loading the file.
+        total: seconds for the whole file; None: no limit but those for each part.
+    """
 
     seconds: float = 10.0
     megabytes: int = 1024
     loading: float = 60.0
+    total: float | None = None
 
 
 class Answer(NamedTuple):
@@ -75,9 +85,7 @@ class Child:
                 def send(head: dict[str, Any], body: bytes) -> None:
                     with contextlib.suppress(Exception):  # what was printed before comes first; a student may have put anything here
                         sys.stdout.flush()
-                    data = json.dumps(head).encode() + b"\n" + body
-                    while data:
-                        data = data[os.write(answer, data):]
+                    written(answer, head, body)
                 work(send, os.fdopen(ordering, "rb", closefd=False))
                 send({"kind": "end"}, b"")
             finally:

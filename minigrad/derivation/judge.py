@@ -11,17 +11,20 @@ from typing import Any
 from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Tensor
-from . import student
+from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, diagnose, not_exact, unexplained, wrong_shape
+from .fixtures import MOVES
+from .flags import flags
 from .inputs import in_order, own_cases
 from .names import OTHERS, with_targets
 from .predict import judged, measured
 from .probe import Probe
 from .repair import repair
 from .report import LineReport, Report
-from .student import MOVES, LineFunctions, LineRun
+from .runner import LineRun, Runner, runner, syntax_of
+from .runner import functions as names_of
 from .task import Case, LineSpec, Task, TaskError, is_judged, nearest
 
 PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them
@@ -36,7 +39,7 @@ SAFETY = 4.0  # times what the error changes by when the arguments are moved a l
 
 def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[str, Any] | None = None, cases: Any = None,
           keywords: Mapping[str, Any] | None = None,
-          lines: Sequence[str] | None = None, seed: int | None = 0, limits: Limits | None = None) -> Report:
+          lines: Sequence[str] | None = None, seed: int | None = 0, limits: Limits | None = None, sandbox: str = "auto", **options: Any) -> Report:
     """Judge line functions ``d_<name>`` against the tape of a composed function.
 
     Args:
@@ -47,7 +50,9 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         cases: ``cases(rng, dtype)``, as in a `Task`.
         lines: only these lines.
         seed: of the random numbers; None: new ones.
-        limits: for each line.
+        limits: of time and memory.
+        sandbox: for a file: "auto" (Landlock where there is any), "landlock", "bwrap" or "none".
+        options: for a file, of `minigrad.derivation.runner.FileRunner`.
 
     Returns:
         A `Report`: true if every line is right; prints as a table, shows coloured in a notebook. A file may end with a check of
@@ -57,6 +62,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         ValueError: no line to judge, or neither inputs nor cases for a bare function; as `TaskError`, a task that no line can
             be judged by: its derivative is 0, NaN or Inf.
         TypeError: the composed function does not return a Tensor.
+        CannotConfine: the sandbox is not to be had here.
 
     >>> import minigrad as mg
     >>> def f(x, w):
@@ -71,7 +77,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     if is_judged():
         return Report(getattr(task, "name", "function"), None, -1, status="not checked", message="this file is being judged, so it does not judge itself")
     if not isinstance(functions, (str, os.PathLike)):
-        functions = student.functions(functions)
+        functions = names_of(functions)
     if not isinstance(task, Task):
         task = _bare_task(task, functions, inputs, cases, keywords or {}, lines)
     names = list(task.lines) if lines is None else list(lines)
@@ -82,7 +88,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     if file is not None:
         if not Path(file).is_file():
             raise error(FileNotFoundError, "derivation", got=f"no file {file}", needs="the Python file with the line functions", fix="check its name")
-        broken = student.syntax_of(file)
+        broken = syntax_of(file)
         if broken is not None:
             report.status = "syntax error"
             report.message = f"line {broken['line']}: {broken['text']}" if broken["line"] else broken["text"]
@@ -91,22 +97,40 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
     probes = list(_probes(task, np.random.default_rng(seed)))
     for name in names:
         _fit_to_judge(task, name, probes)
-    with LineFunctions(file or functions, task, probes, limits or Limits()) as submission:
-        report.printed = submission.printed
-        if submission.failure is not None:
-            report.status, report.message, at = submission.failure
-            verdict = "stopped" if report.status == "stopped" else "error"
-            report.lines = [LineReport(n, verdict, task.line(n).points, message=f"the file cannot be loaded: {report.message}", at=at) for n in names]
-            report.message += f" (line {at['line']}: {at['source']})" if at else ""
-            return report
-        for name in names:
-            report.lines.append(_judge(task, name, submission))
-            guess = report.lines[-1].message.rpartition("; did you mean ")[2].strip("'?")
-            if report.lines[-1].verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
-                report.lines[-1].message = report.lines[-1].message.rpartition(";")[0]
+    source = runner(file or functions, limits or Limits(), sandbox, **options)
+    try:
+        _judge_all(report, task, names, probes, source)
+    finally:
+        source.close()
+    return report
+
+
+def _judge_all(report: Report, task: Task, names: Sequence[str], probes: Sequence[Probe], lines: Runner) -> None:
+    """Fill a report. A line is judged before any line further up, which is given its true adjoint."""
+    report.printed, report.sandbox = lines.printed, lines.sandbox
+    if lines.failure is not None:
+        report.status, report.message, at = lines.failure.status, lines.failure.message, lines.failure.at
+        verdict = "stopped" if report.status == "stopped" else "error"
+        report.lines = [LineReport(n, verdict, task.line(n).points, message=f"the file cannot be loaded: {report.message}", at=at) for n in names]
+        report.message += f" (line {at['line']}: {at['source']})" if at else ""
+        report.refused = list(lines.refused)
+        return
+    found: dict[str, LineReport] = {}
+    for name in sorted(names, key=lambda n: -_depth(task, n, probes[0])):
+        line = found[name] = _judge(task, name, Attempt(lines, task, probes))
+        guess = line.message.rpartition("; did you mean ")[2].strip("'?")
+        if line.verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
+            line.message = line.message.rpartition(";")[0]
+    report.lines = [found[name] for name in names]
+    report.refused = list(lines.refused)
     if report.lines and all(x.verdict == "not implemented" and OTHERS not in x.message for x in report.lines):
         report.status, report.message = "blank", "no line is written yet"
-    return report
+
+
+def _depth(task: Task, name: str, probe: Probe) -> int:
+    """How far down the forward pass the value of a line is computed."""
+    line = probe.lines.get(str(task.line(name).target))
+    return line.index if line is not None else -1
 
 
 def _bare_task(forward: Callable[..., Any], functions: Mapping[str, Any], inputs: Any, cases: Any, keywords: Mapping[str, Any], lines: Any) -> Task:
@@ -188,16 +212,16 @@ def _odd(a: Array) -> str:
     return "NaN" if np.isnan(a).any() else "Inf"
 
 
-def _judge(task: Task, name: str, submission: LineFunctions) -> LineReport:
+def _judge(task: Task, name: str, attempt: Attempt) -> LineReport:
     line = task.line(name)
-    outcome = student.run(submission, name, range(len(submission.probes)))
+    outcome = attempt.run(name, range(len(attempt.probes)))
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
     if outcome.failure is not None:
         report.verdict, report.message = outcome.failure, outcome.message
         return report
     if name in task.measured:
-        return judged(report, task, outcome, submission.probes, [_case(probe) for probe in submission.probes])
-    return _compare(report, name, line, outcome, submission)
+        return judged(report, task, outcome, attempt.probes, [_case(probe) for probe in attempt.probes])
+    return _compare(report, name, line, outcome, attempt)
 
 
 def _trial(probe: Probe, target: str, sources: Sequence[str], found: Array) -> Trial:
@@ -214,8 +238,8 @@ def _bound32(probe: Probe) -> float:
     return min(MOST_ROUNDING, FLOAT32 * max(1, max((a.size for a in probe.arrays.values()), default=1)) ** 0.5)
 
 
-def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, submission: LineFunctions) -> LineReport:
-    target, probes = str(line.target), submission.probes
+def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, attempt: Attempt) -> LineReport:
+    target, probes = str(line.target), attempt.probes
     sources = [a[2:] for a in outcome.arguments if a.startswith("d_") and a[2:] in probes[0].adjoints and a[2:] != target]
     trials: list[Trial] = []
     weak = 0
@@ -240,15 +264,16 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, su
     report.error, report.bound, report.case = errors[worst], bounds[worst], _case(trials[worst].probe)
     if errors[worst] > bounds[worst]:
         wrong = [t for t, e, b in zip(trials, errors, bounds, strict=True) if e > b and t in strong] or [trials[worst]]
-        why = _why(target, _different(wrong), name, outcome, submission)
+        why = _why(target, _different(wrong), name, outcome, attempt)
         report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
         report.code, report.message = why
         return report
-    _in_float32(report, name, target, outcome, trials, submission)
+    _in_float32(report, name, target, outcome, trials, attempt)
     if report.verdict == "right" and max(bounds) > RIGHT:
         report.verdict = "rounding"
     if report.verdict in ("right", "rounding"):
-        report.message = "; ".join(filter(None, (report.message, _other_dtype(outcome))))
+        report.flags = flags(attempt, name, trials[0])
+        report.message = "; ".join(filter(None, (report.message, _other_dtype(outcome), *report.flags)))
     return report
 
 
@@ -258,14 +283,14 @@ def _error(found: Array, t: Trial) -> float:
     return off if np.isfinite(off) else float("inf")
 
 
-def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, submission: LineFunctions) -> Diagnosis:
+def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: Attempt) -> Diagnosis:
     if all(np.isfinite(t.found).all() for t in wrong):
         if all(_error(t.found, t) <= CLOSE for t in wrong):  # as near as any explanation could come
             return not_exact(wrong)
         found = diagnose(target, wrong, outcome.arguments)
         if found is not None:
             return found
-    return repair(submission, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)
+    return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong]) or unexplained(wrong)
 
 
 def _other_dtype(outcome: LineRun) -> str:
@@ -294,7 +319,7 @@ def _case(probe: Probe) -> str:
     return f"{shapes}{'; ' if keywords else ''}{keywords}"
 
 
-def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, trials: Sequence[Trial], submission: LineFunctions) -> None:
+def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, trials: Sequence[Trial], attempt: Attempt) -> None:
     """Right in float64. Is it in float32? If it is off by more than a right line may be, is that rounding, or a mistake?"""
     doubtful = [(i, e) for i, (t, results) in enumerate(zip(trials, outcome.results, strict=True))
                 if (e := _error(np.asarray(results["float32", 0]), t)) > _bound32(t.probe)]
@@ -305,7 +330,7 @@ def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, tr
         return
     worst, off = max(telling, key=lambda found: found[1])
     report.error, report.case = off, _case(trials[worst].probe)
-    noise = _noise(name, worst, trials[worst], submission) if off <= MOST_ROUNDING else MOST_ROUNDING
+    noise = _noise(name, worst, trials[worst], attempt) if off <= MOST_ROUNDING else MOST_ROUNDING
     report.bound = max(min(MOST_ROUNDING, SAFETY * noise), _bound32(trials[worst].probe))
     if off > report.bound:
         result = np.asarray(outcome.results[worst]["float32", 0])
@@ -324,9 +349,9 @@ def _holds_in_float32(t: Trial, target: str) -> bool:
     return truth is None or _error(truth, t) <= MOST_ROUNDING
 
 
-def _noise(name: str, worst: int, t: Trial, submission: LineFunctions) -> float:
+def _noise(name: str, worst: int, t: Trial, attempt: Attempt) -> float:
     """How much the line's error in float32 changes, of the size of its terms, when its arguments are moved."""
-    outcome = student.run(submission, name, [worst], [(dtype, moved) for moved in range(MOVES + 1) for dtype in ("float64", "float32")])
+    outcome = attempt.run(name, [worst], [(dtype, moved) for moved in range(MOVES + 1) for dtype in ("float64", "float32")])
     if outcome.failure is not None:
         return 0.0
     found = {run: np.asarray(result, "float64") for run, result in outcome.results[0].items()}

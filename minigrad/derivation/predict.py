@@ -15,7 +15,7 @@ from typing import Any
 from ..core.errors import error
 from .probe import Probe
 from .report import LineReport
-from .student import LineRun
+from .runner import LineRun
 from .task import Task, TaskError
 
 CODE = "miscounted"

@@ -1,79 +1,59 @@
 """The last resort of a diagnosis: which single edit of the student's own line makes it right?
 
 Where no change of one term explains a result, one change of the *code* may: another name, a sign, a transpose, a power, an axis.
-The edits are tried on the syntax tree, in a limited child process, on the same probes.
+The edits are made on the syntax tree, and run where the line itself runs, on the same probes.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
-import inspect
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..core.backend import np
-from .child import CAN_FORK, Send
+from .attempt import Attempt
 from .diagnose import Diagnosis, same
 from .probe import Probe
-from .student import WORK, LineFunctions, call
-from .task import LineSpec
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
 
-def repair(submission: LineFunctions, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
+def repair(attempt: Attempt, name: str, probes: Sequence[Probe], scales: Sequence[float]) -> Diagnosis | None:
     """The edit of the function `name` that makes it right on all probes; None if there is none, or no source to edit."""
-    found = _tree(submission, name)
-    if found is None or not CAN_FORK:
+    found = _tree(attempt, name)
+    if found is None:
         return None
     tree, first = found
     edits = _edits(tree, probes[0])
-    messages, _, _ = submission.ask("repair", name=name, probes=[submission.probes.index(p) for p in probes], scales=list(scales))
-    for head, _ in messages:
-        if head.get("kind") == "found":
-            code, node, new = edits[int(head["edit"])]
-            where = first + getattr(node, "lineno", 1) - 1
-            return Diagnosis(code, f"with `{ast.unparse(new)}` in the place of `{ast.unparse(node)}` in line {where} it would be right")
-    return None
-
-
-def _try(submission: LineFunctions, names: Mapping[str, Any], order: Mapping[str, Any], send: Send) -> None:
-    """In the child: the first edit that makes the line right. One that changes nothing explains nothing, so the line itself must be wrong."""
-    name, probes = order["name"], [submission.probes[i] for i in order["probes"]]
-    found = _tree(submission, name)
-    if found is None:
-        return
-    tree, _ = found
-    line = submission.task.line(name)
-    space = names if submission.file is not None else getattr(names[name], "__globals__", names)
-    if _works(tree, line, probes, order["scales"], space):
-        return
-    for i, (_, node, new) in enumerate(_edits(tree, probes[0])):
-        if _works(_Put(node, new).visit(copy.deepcopy(tree)), line, probes, order["scales"], space):
-            send({"kind": "found", "edit": i}, b"")
-            return
-
-
-WORK["repair"] = _try
-
-
-def _tree(submission: LineFunctions, name: str) -> tuple[ast.FunctionDef, int] | None:
-    """The function's syntax tree, and the number of its first line less that of the tree."""
-    try:
-        if submission.text is not None:
-            tree = ast.parse(submission.text)
-            first = 1
-        else:
-            function: Any = submission.source[name]  # type: ignore[index]
-            lines, first = inspect.getsourcelines(function)
-            name = function.__name__  # a function may go by another name in a notebook
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-    except (OSError, TypeError, SyntaxError, ValueError):
+    trees = [tree, *(_Put(node, new).visit(copy.deepcopy(tree)) for _, node, new in edits)]  # the line itself first: it must be wrong
+    texts = [ast.unparse(ast.fix_missing_locations(t)) for t in trees]
+    target = str(attempt.task.line(name).target)
+    right = range(len(texts))
+    for probe, scale in zip(probes, scales, strict=True):
+        answer, wanted = probe.adjoints[target], set(right)
+        results = attempt.variants(name, [(texts[i], 0) for i in sorted(wanted)], [attempt.probes.index(probe)])
+        order = sorted(wanted)
+        right = [order[k] for k, result in results if 0 <= k < len(order) and same(np.asarray(result), answer, scale)]  # type: ignore[assignment]
+    if not right or min(right) == 0:
         return None
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
-    return (functions[-1], first) if functions else None
+    code, node, new = edits[min(right) - 1]
+    where = first + getattr(node, "lineno", 1)
+    return Diagnosis(code, f"with `{ast.unparse(new)}` in the place of `{ast.unparse(node)}` in line {where} it would be right")
+
+
+def _tree(attempt: Attempt, name: str) -> tuple[ast.FunctionDef, int] | None:
+    """The function's syntax tree, and the number of its first line less that of the tree."""
+    found = attempt.runner.source(name)
+    if found is None:
+        return None
+    try:
+        tree = ast.parse(found[0])
+    except (SyntaxError, ValueError):
+        return None
+    known = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    functions = [n for n in known if n.name == name] or (known if len(known) == 1 else [])  # a function may go by another name in a notebook
+    return (functions[-1], found[1]) if functions else None
 
 
 class _Put(ast.NodeTransformer):
@@ -90,17 +70,6 @@ class _Put(ast.NodeTransformer):
 
 def _mark(node: ast.AST) -> tuple[Any, ...]:
     return (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset")))
-
-
-def _works(tree: ast.FunctionDef, line: LineSpec, probes: Sequence[Probe], scales: Sequence[float], names: Mapping[str, Any]) -> bool:
-    try:
-        space = dict(names)
-        exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<edited>", "exec"), space)
-        with np.errstate(all="ignore"):
-            return all(same(np.asarray(call(space[tree.name], probe, line)), probe.adjoints[str(line.target)], scale)
-                       for probe, scale in zip(probes, scales, strict=True))
-    except Exception:
-        return False
 
 
 def _edits(tree: ast.FunctionDef, probe: Probe) -> list[Edit]:

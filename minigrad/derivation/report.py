@@ -37,6 +37,7 @@ class LineReport:
     bound: float | None = None
     case: str = ""
     printed: str = ""
+    flags: list[str] = field(default_factory=list)  # why a right line may be no derivation
 
     @property
     def earned(self) -> int:
@@ -61,6 +62,8 @@ class Report:
     status: str = "ok"  # one of STATUSES
     message: str = ""
     printed: str = ""  # by the file itself, while it was loaded
+    sandbox: str = ""  # "landlock", "bwrap", "none"; "" for functions in memory
+    refused: list[str] = field(default_factory=list)  # what the file tried and must not do
 
     def __bool__(self) -> bool:
         return self.status == "not checked" or (bool(self.lines) and all(x.verdict in GOOD for x in self.lines))
@@ -103,9 +106,9 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
         lines = [{"line": x.line, "verdict": x.verdict, "points": x.points, "earned": x.earned, "code": x.code, "message": x.message, "at": x.at,
-                  "error": x.error, "bound": x.bound, "case": x.case} for x in self.lines]
+                  "error": x.error, "bound": x.bound, "case": x.case, "flags": x.flags} for x in self.lines]
         return {"task": self.task, "file": self.file, "seed": self.seed, "status": self.status, "message": self.message, "points": self.points,
-                "earned": self.earned, "lines": lines}
+                "earned": self.earned, "sandbox": self.sandbox, "refused": self.refused, "lines": lines}
 
     def json(self) -> str:
         """`as_dict` as JSON (numbers that are not finite as text)."""

@@ -1,0 +1,157 @@
+"""What a right line may be besides a derivation: a difference quotient, a complex step, somebody else's autodiff, a table.
+
+A flag is no verdict. The line returns the right numbers; whoever grades decides what that is worth (``python -m lectures.grade --strict``).
+Imports and names are read from the syntax tree of the line and of the helpers that it calls. A difference quotient is found by what it
+does: change a small constant, and the answer stays near the right one, but no longer is it.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from ..core.backend import np
+from .attempt import Attempt
+from .changes import Trial
+
+PLAIN = frozenset({"__future__", "collections", "dataclasses", "functools", "itertools", "math", "numbers", "numpy", "operator", "typing"})
+COMPLEX = frozenset({"complex", "complex64", "complex128", "complex256", "csingle", "cdouble", "clongdouble", "imag"})
+STEPS = frozenset({"finfo", "spacing", "nextafter", "longdouble", "float128", "float96"})
+FROM_TEXT = frozenset({"exec", "eval", "compile", "__import__", "globals", "_getframe", "__globals__", "__code__", "__subclasses__", "f_back"})
+SMALL, OTHERS = 0.05, (16.0, 1 / 4096)  # constants that may be steps, and times what: too large a step bends, too small a one loses digits
+CHANGED, NEAR = 1e-10, 1e-2  # of the size of the terms: another step is seen, and the answer still near
+
+
+def flags(attempt: Attempt, name: str, trial: Trial) -> list[str]:
+    """What is odd about a right line, in words; an empty list, or where nobody has its text, nothing is known."""
+    found = attempt.runner.source(name)
+    if found is None:
+        return []
+    try:
+        module = ast.parse(found[0])
+    except (SyntaxError, ValueError):
+        return []
+    nodes = reachable(module, name)
+    if not nodes:
+        return []
+    seen = [n for node in nodes for n in ast.walk(node)]
+    said = [*_imports(module, seen, attempt.runner.absent), *_names(seen)]
+    line = next((n for n in nodes if isinstance(n, ast.FunctionDef)), None)
+    if line is not None and line.name == name:
+        given = {a.arg for a in (*line.args.posonlyargs, *line.args.args, *line.args.kwonlyargs)}
+        if not any(isinstance(n, ast.Name) and n.id in given for statement in line.body for n in ast.walk(statement)):
+            said.append("it uses none of its arguments")
+    if not any("step" in text for text in said) and _is_difference(attempt, name, trial, nodes):
+        said.append("numerical derivative: with another step it is off")
+    return said
+
+
+def reachable(module: ast.Module, name: str) -> list[ast.stmt]:
+    """The statements of a file that define the function and what it uses: helpers, constants, and theirs. The function comes first."""
+    defined: dict[str, ast.stmt] = {}
+    for statement in module.body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            defined[statement.name] = statement
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for n in (n for target in targets for n in ast.walk(target)):
+                if isinstance(n, ast.Name):
+                    defined[n.id] = statement
+    found: list[ast.stmt] = []
+    stack = [name]
+    while stack:
+        statement = defined.get(stack.pop())  # type: ignore[assignment]
+        if statement is not None and statement not in found:
+            found.append(statement)
+            own = {a.arg for a in ast.walk(statement) if isinstance(a, ast.arg)}  # a parameter d_var is not the function d_var
+            own |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            stack += [n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id not in own]
+    return found
+
+
+def _imports(module: ast.Module, seen: Sequence[ast.AST], absent: Sequence[str]) -> Iterator[str]:
+    bound: dict[str, str] = {}
+    for n in [*ast.walk(module)]:
+        if isinstance(n, ast.Import):
+            bound |= {(a.asname or a.name.partition(".")[0]): a.name for a in n.names}
+        elif isinstance(n, ast.ImportFrom):
+            bound |= {(a.asname or a.name): n.module or "." for a in n.names}
+    used = {bound[n.id] for n in seen if isinstance(n, ast.Name) and n.id in bound}
+    used |= {a.name for n in seen if isinstance(n, ast.Import) for a in n.names} | {n.module or "." for n in seen if isinstance(n, ast.ImportFrom)}
+    for name in sorted(used):
+        root = name.partition(".")[0]
+        if root not in PLAIN:
+            yield f"it uses {name}" + (", which was not there" if root in absent else "")
+
+
+def _names(seen: Sequence[ast.AST]) -> Iterator[str]:
+    names = {n.id if isinstance(n, ast.Name) else n.attr for n in seen if isinstance(n, (ast.Name, ast.Attribute))}
+    if names & COMPLEX or any(isinstance(n, ast.Constant) and isinstance(n.value, complex) for n in seen):
+        yield "complex numbers: a complex step is no derivation"
+    if names & STEPS:
+        yield f"numerical derivative? It asks for {', '.join(sorted(names & STEPS))}, as one does for the size of a step"
+    if names & FROM_TEXT:
+        yield f"it uses {', '.join(sorted(names & FROM_TEXT))}"
+
+
+def _is_difference(attempt: Attempt, name: str, trial: Trial, nodes: Sequence[ast.stmt]) -> bool:
+    """Whether a small constant in the line, or in what it uses, is the step of a difference quotient."""
+    constants = [n for node in nodes for n in _numbers(node) if 0 < abs(_value(n)) <= SMALL][:8]
+    texts = []
+    for n, factor in product(constants, OTHERS):
+        edited = [_Replace(n, ast.Constant(_value(n) * factor)).visit(copy.deepcopy(node)) for node in reversed(nodes)]
+        texts.append(("\n".join(ast.unparse(ast.fix_missing_locations(node)) for node in edited), 0))
+    if not texts:
+        return False
+    probe = attempt.probes.index(trial.probe)
+    for _, result in attempt.variants(name, texts, [probe]):
+        a = np.asarray(result)
+        if a.shape == trial.right.shape and CHANGED < float(np.abs(a - trial.right).max(initial=0)) / trial.scale < NEAR:
+            return True
+    return False
+
+
+def _value(n: ast.AST) -> float:
+    """The number that an expression of constants stands for; 0 if it is none."""
+    if isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and not isinstance(n.value, bool):
+        return float(n.value)
+    if isinstance(n, ast.UnaryOp) and isinstance(n.op, ast.USub):
+        return -_value(n.operand)
+    if isinstance(n, ast.BinOp) and _is_number(n):
+        try:
+            return float(eval(compile(ast.fix_missing_locations(ast.Expression(copy.deepcopy(n))), "<constant>", "eval"), {"__builtins__": {}}))
+        except (ArithmeticError, ValueError, TypeError):
+            return 0.0
+    return 0.0
+
+
+def _is_number(n: ast.AST) -> bool:
+    """Whether it is made of small constants alone, so that its value is soon found."""
+    if isinstance(n, ast.BinOp):
+        return _is_number(n.left) and _is_number(n.right) and not isinstance(n.op, (ast.LShift, ast.MatMult))
+    if isinstance(n, ast.UnaryOp):
+        return _is_number(n.operand)
+    return isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and abs(n.value) < 1000
+
+
+def _numbers(n: ast.AST) -> Iterator[ast.AST]:
+    """The largest constant expressions in a tree."""
+    if _is_number(n) and _value(n):
+        yield n
+        return
+    for child in ast.iter_child_nodes(n):
+        yield from _numbers(child)
+
+
+class _Replace(ast.NodeTransformer):
+    """Puts `new` where `old` stood in the original tree."""
+
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.at, self.new = (type(old), *(getattr(old, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset"))), new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset"))) == self.at:
+            return ast.copy_location(copy.deepcopy(self.new), node)
+        return self.generic_visit(node)
