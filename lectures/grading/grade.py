@@ -6,12 +6,14 @@ grading that is stopped goes on with the same command. Each file is checked apar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,10 +160,13 @@ class Grader:
 
         pool = ThreadPoolExecutor(jobs)
         try:
+            done: queue.SimpleQueue[Future[str | None]] = queue.SimpleQueue()
             futures = [pool.submit(one, person, homework) for person in people for homework in self.homeworks]
+            for future in futures:
+                future.add_done_callback(done.put)
             latest = time.monotonic()
-            for future in tqdm(as_completed(futures), total=len(futures), unit="file", disable=None):
-                remark = future.result()
+            for _ in tqdm(futures, unit="file", disable=None):
+                remark = _next(done).result()
                 kept += remark is None
                 said += [remark] if remark else []
                 if time.monotonic() - latest > SECONDS_BETWEEN_TABLES:
@@ -177,6 +182,13 @@ class Grader:
             raise
         pool.shutdown()
         return kept, sorted(said)
+
+
+def _next(done: queue.SimpleQueue[Future[str | None]]) -> Future[str | None]:
+    """What is finished next. A signal that comes just before a wait without end begins would be dealt with after it."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=0.2)
 
 
 def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str, Path]:

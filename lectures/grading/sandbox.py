@@ -84,8 +84,8 @@ class Judges:
         try:
             fill(Path(folder))
             judge = self._judge()
-            answer = judge.ask({"homework": os.path.abspath(homework), "file": os.path.join(folder, file), "folder": folder, "seed": seed, "sandbox": self.sandbox,
-                                "seconds": self.limits.seconds, "megabytes": self.limits.megabytes}, self.limits.seconds + GRACE)
+            answer = judge.ask({"homework": os.path.abspath(homework), "file": os.path.join(folder, file), "folder": folder, "seed": seed,
+                                "sandbox": self.sandbox, "seconds": self.limits.seconds, "megabytes": self.limits.megabytes}, self.limits.seconds + GRACE)
         finally:
             if judge is not None and judge.alive:
                 self._idle.put(judge)
