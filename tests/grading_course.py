@@ -3,7 +3,9 @@
 The judge looks for the right text of each line. A file may ask for more: ``# flag``, ``# wait``, or what `on_text` gives.
 """
 
+import contextlib
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,7 @@ class Course:
     """Where things lie, and the command. `checked` counts the judge's calls, without those for blank files."""
 
     def __init__(self, base, monkeypatch):
-        self.base, self.checked, self.on_text = base, [], {}
+        self.base, self.checked, self.on_text, self.sleeping = base, [], {}, []
         for name in LINES:
             (base / "homework" / name).mkdir(parents=True)
             (base / "homework" / name / "task.py").write_text(f"# {name}\n")
@@ -28,6 +30,7 @@ class Course:
         self.tmp.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(self.tmp))
         monkeypatch.setattr(grade.Grader, "_check", self.check)
+        monkeypatch.setattr(grade.Grader, "close", self.close)
 
     def hand_in(self, name, text=TOY):
         path = self.root / name
@@ -56,7 +59,7 @@ class Course:
         blank = all(line["verdict"] == "not implemented" for line in lines)
         report = {"task": homework, "file": file, "seed": seed, "status": "blank" if blank else "ok", "message": "no line" if blank else "",
                   "points": sum(line["points"] for line in lines), "earned": sum(line["earned"] for line in lines), "lines": lines}
-        return SimpleNamespace(report=report, failure="", timed_out=False, refused=[], awake=True, output="", seconds=0.0, sandbox="test")
+        return SimpleNamespace(report=report, failure="", timed_out=False, refused=[], seconds=0.0, sandbox="test")
 
     def grade(self, *more, root=None):
         """Rows by student and homework."""
@@ -64,5 +67,12 @@ class Course:
         return {(r.student, r.homework): r for r in rows}
 
     def sleeper(self):
-        """A process like a check that takes long."""
-        subprocess.run(["sleep", "1000"], start_new_session=True, check=False)
+        """A check that takes long, until the judges are closed."""
+        self.sleeping.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        self.sleeping[-1].wait()
+
+    def close(self):
+        """What the grader does with its judges."""
+        for process in self.sleeping:
+            with contextlib.suppress(OSError):
+                process.kill()

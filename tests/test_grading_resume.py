@@ -14,6 +14,7 @@ import pytest
 from grading_course import MORE, TOY, Course
 
 from lectures.grading import grade, gradebook, journal, scratch, stopping, submissions
+from minigrad.files import remove_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and permissions are POSIX")
@@ -165,7 +166,7 @@ def test_a_stopped_grading_leaves_its_rows_and_goes_on(course, number, capsys):
         course.grade("--homework", "01_toy", "--seed", "5")
     assert stopped.value.code == 128 + number and "the same command does the rest" in capsys.readouterr().err
     assert set(table(course)) == {"ada"} and table(course)["ada"]["earned"] == "3"
-    assert list(course.tmp.iterdir()) == [] and stopping.children() == set()
+    assert list(course.tmp.iterdir()) == [] and len(course.sleeping) == 1 and course.sleeping[0].poll() == -signal.SIGKILL
     assert {s: signal.getsignal(s) for s in stopping.SIGNALS} == before
     course.on_text.clear()
     rows = course.grade("--homework", "01_toy")
@@ -335,7 +336,7 @@ def test_what_cannot_be_deleted_stops_no_other(tmp_path, monkeypatch):
         (tmp_path / "tree" / name).mkdir(parents=True)
     real = os.rmdir
     monkeypatch.setattr(os, "rmdir", lambda name, **more: (_ for _ in ()).throw(OSError("busy")) if name == "b" else real(name, **more))
-    assert scratch.remove_tree(tmp_path / "tree") is False
+    assert remove_folder(tmp_path / "tree") is False
     assert [p.name for p in (tmp_path / "tree").iterdir()] == ["b"]
 
 
@@ -369,7 +370,7 @@ def test_a_hostile_folder_costs_its_own_row(course, build, monkeypatch):
     assert rows["mal", "01_toy"].status == {"loop": "link", "closed": "not graded"}.get(build, "not copied")
     assert [rows[name, "01_toy"].earned for name in ("ada", "bob", "cyd")] == [3, 3, 3] and list(course.tmp.iterdir()) == []
     if "levels" in build:
-        scratch.remove_tree(mine)  # pytest's own removal is recursive
+        remove_folder(mine)  # pytest's own removal is recursive
 
 
 def closed(real, folder):

@@ -17,7 +17,7 @@ from . import gradebook, handback, journal, layouts, roster, stopping
 from .gradebook import GradebookRow
 from .journal import GradingJournal, JournalError
 from .layouts import Collected, Person
-from .sandbox import SandboxLimits
+from .sandbox import SANDBOXES, SandboxLimits
 from .scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def parser(description: str, *, jobs: int, limits: SandboxLimits) -> argparse.Ar
     found.add_argument("--layout", choices=["auto", *layouts.READERS], default="auto", help="how they were collected (default: seen from their names)")
     found.add_argument("--roster", type=Path, metavar="CSV", help="everybody on this list gets a row")
     found.add_argument("--strict", action="store_true", help="a line with a flag, such as a numerical derivative, earns nothing")
+    found.add_argument("--sandbox", choices=SANDBOXES, default="auto",
+                       help="what keeps students' code apart: landlock (default where there is any), bwrap (the package bubblewrap), none")
     found.add_argument("--html", type=Path, metavar="FOLDER", help="write a page per student, and index.html of the class")
     found.add_argument("--gradescope", type=Path, metavar="JSON", help="write results.json for Gradescope's autograder (one student)")
     found.add_argument("--jobs", type=int, default=jobs, help="files checked at the same time (default: half the cores)")
@@ -68,7 +70,7 @@ def journal_of(table: Path) -> Path:
     return table.with_suffix(".jsonl")
 
 
-def run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], Grader], homeworks: Sequence[str]) -> list[GradebookRow]:
+def run(options: argparse.Namespace, grader: Callable[[int, Collected], Grader], homeworks: Sequence[str]) -> list[GradebookRow]:
     """Grade.
 
     Raises:
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], Gr
         sys.exit(getattr(reason, "status", 130))
 
 
-def _run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], Grader], homeworks: Sequence[str], scratch: Path) -> list[GradebookRow]:
+def _run(options: argparse.Namespace, grader: Callable[[int, Collected], Grader], homeworks: Sequence[str], scratch: Path) -> list[GradebookRow]:
     root = options.submissions.resolve()
     if root.is_file():
         (scratch / root.stem).mkdir()
@@ -99,7 +101,7 @@ def _run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], G
     if options.gradescope is not None and len(people) != 1:
         raise ValueError(f"--gradescope writes the results of one student, and here are {len(people)}: in the autograder say --layout single, "
                          "else --student NAME")
-    settings = {"strict": options.strict, "seconds": options.seconds, "memory": options.memory}
+    settings = {"strict": options.strict, "seconds": options.seconds, "memory": options.memory, "sandbox": options.sandbox}
     fresh = {"seed": options.seed if options.seed is not None else secrets.randbelow(2**31), "options": settings}
     with journal.opened(journal_of(options.csv), fresh) as book:
         again = options.regrade
@@ -110,21 +112,21 @@ def _run(options: argparse.Namespace, grader: Callable[[Path, int, Collected], G
         seed = book.header["seed"]
         found = f"layout {collected.layout}: {len(collected.people)} student{'s' if len(collected.people) != 1 else ''}"
         print(f"{found}, seed {seed}; --seed {seed} grades with the same probes again")
-        judge = grader(root, seed, collected)
 
         def table() -> None:
             with contextlib.suppress(OSError):  # on Windows a table that a spreadsheet shows cannot be replaced; later perhaps
                 if book.finished:
                     gradebook.write(options.csv, book.rows())
 
-        try:
-            kept, said = judge.grade(people, book, options.jobs, again=again, every_so_often=table)
-        except OSError as e:
-            raise JournalError(f"cannot write {e.filename or book.path}: {e.strerror or e}. The finished rows are whole: make room, and the same command "
-                               "does the rest") from e
-        except BaseException:
-            table()
-            raise
+        with contextlib.closing(grader(seed, collected)) as judge:
+            try:
+                kept, said = judge.grade(people, book, options.jobs, again=again, every_so_often=table)
+            except OSError as e:
+                raise JournalError(f"cannot write {e.filename or book.path}: {e.strerror or e}. The finished rows are whole: make room, and the same "
+                                   "command does the rest") from e
+            except BaseException:
+                table()
+                raise
         rows = book.rows()
         try:
             gradebook.write(options.csv, rows)

@@ -6,12 +6,14 @@ grading that is stopped goes on with the same command. Each file is checked apar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,14 +22,13 @@ from tqdm import tqdm
 
 from minigrad.command import run_command
 
-from . import command, gradebook, sandbox, stopping, submissions
+from . import command, gradebook, submissions
 from .gradebook import GradebookRow
 from .handed_in import NotCopied, digest, write_files
 from .journal import Finished, GradingJournal
 from .layouts import Collected, LinkedFolder, Person
-from .sandbox import ROOT, SandboxLimits
+from .sandbox import ROOT, CannotJudge, Judges, SandboxLimits, SandboxOutcome
 
-CHECKER = "minigrad.derivation"
 HOMEWORKS = ROOT / "lectures" / "homework"
 SECONDS_BETWEEN_TABLES = 5.0
 
@@ -53,32 +54,41 @@ class Grader:
     Args:
         root: the folder of submissions.
         homeworks: from a homework's name to its folder.
-        checker: a module or program that takes ``HOMEWORK FILE --json --seed N`` and prints a report.
-        also_hidden: more that student code must not read.
+        limits: of each submission.
+        box: the sandbox, one of `lectures.grading.sandbox.SANDBOXES`.
         others: the names of homeworks that are not graded now.
+        alone: whether everything was handed in for the one homework.
         strict: whether a line with a flag earns nothing.
+
+    Raises:
+        CheckerFailed, CannotJudge: nobody can be judged here.
     """
 
-    def __init__(self, root: Path, homeworks: dict[str, Path], *, seed: int, limits: SandboxLimits, checker: str = CHECKER,
-                 also_hidden: Sequence[Path] = (), others: Sequence[str] = (), alone: bool = False, strict: bool = False) -> None:
-        self.root, self.homeworks, self.seed, self.limits, self.checker = root, homeworks, seed, limits, checker
+    def __init__(self, homeworks: dict[str, Path], *, seed: int, limits: SandboxLimits, box: str = "auto", others: Sequence[str] = (), alone: bool = False,
+                 strict: bool = False) -> None:
+        self.homeworks, self.seed, self.judges = homeworks, seed, Judges(limits, box)
         self.others, self.alone, self.strict = others, alone, strict
-        self.hidden = [root, ROOT / "lectures", *homeworks.values(), *also_hidden]
-        self.shown = [ROOT / "lectures" / "grading", *(folder / "task.py" for folder in homeworks.values())]
         self.tasks = {name: hashlib.sha256((folder / "task.py").read_bytes()).hexdigest()[:16] for name, folder in homeworks.items()}
-        self.blank = {name: self._blank(name) for name in homeworks}
         self._stop = threading.Event()
+        try:
+            self.blank = {name: self._blank(name) for name in homeworks}
+        except BaseException:
+            self.close()
+            raise
 
-    def _check(self, homework: str, file: str, seed: int, fill: Any) -> sandbox.SandboxOutcome:
-        return sandbox.check(self.checker, lambda folder: [str(self.homeworks[homework]), str(folder / file), "--json", "--seed", str(seed)], fill,
-                             limits=self.limits, hidden=self.hidden, shown=self.shown)
+    def close(self) -> None:
+        """End the judges."""
+        self.judges.close()
+
+    def _check(self, homework: str, file: str, seed: int, fill: Callable[[Path], None]) -> SandboxOutcome:
+        return self.judges.check(self.homeworks[homework], fill, file, seed)
 
     def _blank(self, homework: str) -> dict[str, Any]:
         """The report on an empty file. It tells lines and points, and that the checker works before anybody is judged by it."""
         outcome = self._check(homework, "lines.py", self.seed, lambda folder: (folder / "lines.py").touch())
         if outcome.report is None or not gradebook.fits(outcome.report, outcome.report, self.seed) or not outcome.report["lines"]:
             why = outcome.failure or (outcome.report or {}).get("message") or "its report is not understood"
-            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{getattr(outcome, 'output', '')}".rstrip())
+            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}")
         return outcome.report
 
     def look(self, person: Person, homework: str) -> Looked:
@@ -112,6 +122,8 @@ class Grader:
         try:
             outcome = self._check(homework, looked.file, seed, partial(write_files, looked.contents))
             row = gradebook.row(student, homework, seed, outcome, blank, strict=self.strict, late=person.late, remark=looked.remark)
+        except CannotJudge:
+            raise
         except Exception as reason:  # a full disk, a folder that cannot be made: this row says so
             return Finished(without_file("not graded", f"{type(reason).__name__}: {reason}"), looked.digest, None)
         fit = outcome.report is not None and row.status != "no report" and gradebook.fits(outcome.report, blank, seed)
@@ -146,13 +158,15 @@ class Grader:
             what = "handed in again" if before.digest[:16] == looked.digest[:16] else "the homework changed"
             return f"{person.student}, {homework}: {what} since it was graded; graded again"
 
-        ours = stopping.children()
         pool = ThreadPoolExecutor(jobs)
         try:
+            done: queue.SimpleQueue[Future[str | None]] = queue.SimpleQueue()
             futures = [pool.submit(one, person, homework) for person in people for homework in self.homeworks]
+            for future in futures:
+                future.add_done_callback(done.put)
             latest = time.monotonic()
-            for future in tqdm(as_completed(futures), total=len(futures), unit="file", disable=None):
-                remark = future.result()
+            for _ in tqdm(futures, unit="file", disable=None):
+                remark = _next(done).result()
                 kept += remark is None
                 said += [remark] if remark else []
                 if time.monotonic() - latest > SECONDS_BETWEEN_TABLES:
@@ -162,12 +176,19 @@ class Grader:
             self._stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             while any(thread.is_alive() for thread in pool._threads):
-                stopping.end_children(ours)
+                self.close()
                 for thread in pool._threads:
                     thread.join(0.05)
             raise
         pool.shutdown()
         return kept, sorted(said)
+
+
+def _next(done: queue.SimpleQueue[Future[str | None]]) -> Future[str | None]:
+    """What is finished next. A signal that comes just before a wait without end begins would be dealt with after it."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=0.2)
 
 
 def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str, Path]:
@@ -183,7 +204,7 @@ def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str,
     return {name: found[name] for name in dict.fromkeys(names)} if names else found
 
 
-def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, below: Path = HOMEWORKS) -> list[GradebookRow]:
+def main(arguments: Sequence[str] | None = None, *, below: Path = HOMEWORKS) -> list[GradebookRow]:
     """Grade, write the table, print the summary."""
     parser = command.parser((__doc__ or "").splitlines()[0], jobs=max(1, (os.cpu_count() or 2) // 2), limits=SandboxLimits())
     options = parser.parse_args(arguments)
@@ -194,14 +215,13 @@ def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, belo
     except ValueError as reason:
         parser.error(str(reason))
 
-    def grader(root: Path, seed: int, collected: Collected) -> Grader:
-        hidden = [path.absolute() for path in (options.submissions, options.csv, command.journal_of(options.csv), options.html) if path is not None]
-        return Grader(root, chosen, seed=seed, limits=SandboxLimits(options.seconds, options.memory), checker=checker, also_hidden=hidden, others=others,
+    def grader(seed: int, collected: Collected) -> Grader:
+        return Grader(chosen, seed=seed, limits=SandboxLimits(options.seconds, options.memory), box=options.sandbox, others=others,
                       alone=collected.alone, strict=options.strict)
 
     try:
         return command.run(options, grader, [*chosen, *others])
-    except (ValueError, CheckerFailed, NotCopied) as reason:  # wrong usage, said before anybody was graded
+    except (ValueError, CheckerFailed, CannotJudge, NotCopied) as reason:  # wrong usage, said before anybody was graded
         parser.error(str(reason))
 
 

@@ -20,7 +20,7 @@ FORMULA = "=+-@＝＋－＠"  # what a spreadsheet takes for the beginning of on
 
 
 class CheckOutcome(Protocol):
-    """What the rows need to know of a check. `awake` and `sandbox` may be missing: code was guarded; what it was, is not said."""
+    """What the rows need to know of a check."""
 
     @property
     def report(self) -> dict[str, Any] | None: ...
@@ -30,6 +30,8 @@ class CheckOutcome(Protocol):
     def timed_out(self) -> bool: ...
     @property
     def refused(self) -> list[str]: ...
+    @property
+    def sandbox(self) -> str: ...
 
 
 class GradebookRow(NamedTuple):
@@ -61,8 +63,6 @@ def row(student: str, homework: str, seed: int, outcome: CheckOutcome, blank: di
     report, status, message = outcome.report, "", ""
     if report is not None and not fits(report, blank, seed):
         report, status, message = None, "no report", "the checker's report does not fit the homework"
-    elif report is not None and not getattr(outcome, "awake", True) and any(line["earned"] for line in report["lines"]):
-        report, status, message = None, "no report", "the code was not guarded, so its result does not count"
     elif report is None:
         status, message = ("stopped" if outcome.timed_out else "no report"), outcome.failure
     else:
@@ -78,7 +78,7 @@ def row(student: str, homework: str, seed: int, outcome: CheckOutcome, blank: di
     flags = "; ".join(f"{line['line']}: {flag}" for line in judged for flag in _flags(line))
     message = "; ".join(filter(None, [message, remark]))
     return GradebookRow(student, homework, status, sum(earned.values()), blank["points"], per_line(blank, earned), codes, message, seed, flags, late,
-                        getattr(outcome, "sandbox", "hooks"))
+                        outcome.sandbox)
 
 
 def _flags(line: dict[str, Any]) -> list[str]:

@@ -1,14 +1,11 @@
-"""How a grading stops before its end: Ctrl-C, a closed terminal or SIGTERM once, in order, and with everything that it started."""
+"""How a grading stops before its end: Ctrl-C, a closed terminal or SIGTERM once, and in order."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -44,30 +41,3 @@ def stoppable() -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old if old is not None else signal.SIG_DFL)
-
-
-def children() -> set[int]:
-    """The processes that this one started and that still run."""
-    me = os.getpid()
-    if os.path.isdir("/proc/self"):
-        found = set()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError, ValueError, IndexError):
-                    state, parent = (entry / "stat").read_bytes().rpartition(b")")[2].split()[:2]  # after the name, which may hold anything
-                    if int(parent) == me and state != b"Z":
-                        found.add(int(entry.name))
-        return found
-    if os.name == "nt":
-        return set()
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=False).stdout.splitlines()
-    return {int(line.split()[0]) for line in listed if line.split()[1] == str(me) and not line.endswith("ps")}
-
-
-def end_children(but: set[int]) -> None:
-    """End the processes that this one started since `but` was taken, each with its group if it leads one."""
-    for pid in children() - but:
-        with contextlib.suppress(OSError):
-            if os.getpgid(pid) == pid:
-                os.killpg(pid, signal.SIGKILL)
-            os.kill(pid, signal.SIGKILL)
