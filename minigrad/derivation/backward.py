@@ -1,6 +1,6 @@
 """Somebody else's backward: all gradients of one function at once, each judged like a line of a derivation.
 
-The composed forward's tape is the answer key. Every gradient is compared with it in float64, float32 and the dtype of the inputs,
+The composed forward's tape is the answer key. Every gradient is compared with it in float64, float32 and the dtypes of the inputs,
 always at the very numbers that the backward saw. A wrong one gets the term that is wrong; one whose formula is right and
 whose sums are made in too few bits is told apart by its errors: they change erratically when the inputs are moved a little.
 """
@@ -20,7 +20,7 @@ from .changes import Trial
 from .diagnose import CLOSE, Diagnosis, diagnose, unexplained, wrong_shape
 from .inputs import in_order, on_host, own_cases
 from .judge import MOST_ROUNDING, RIGHT, SAFETY, _bound32, _case, _different, _error, _finite_at, _odd, _trial
-from .kernel import HALF, UNITS, Call, Found, Kernel, dtype_of
+from .kernel import HALF, UNITS, Call, Found, Kernel
 from .probe import Probe
 from .report import LineReport, Report, shown
 from .task import Task, TaskError, is_judged
@@ -88,7 +88,7 @@ def check_backward(forward: Callable[..., Any], backward: Any, *, inputs: Mappin
     task = Task(getattr(forward, "__name__", "forward"), forward, lambda rng, dtype: iter(()), {})
     rng = np.random.default_rng(seed)
     probes = [probe for group in groups for probe in _probes(task, group, keywords, rng)]
-    given = next((d for d in (dtype_of(a) for a in groups[0].values()) if d in UNITS), "float64")
+    given = kernel.given
     report = Report(name, None, -1 if seed is None else seed)
     runs, failed = _all_runs(kernel, probes, given)
     variables = [n for n, a in probes[0].arrays.items() if a.dtype.kind == "f" and (names is None or n in names)]
@@ -176,9 +176,10 @@ def _all_runs(kernel: Kernel, probes: Sequence[Probe], given: str) -> tuple[dict
 def _run(kernel: Kernel, probe: Probe, dtype: str) -> KernelRun:
     twin = probe
     if dtype != "float64":  # the truth at the numbers that the backward gets, which are rounded
-        def rounded(a: Any) -> Any:
-            return kernel.library.back(kernel.library.put(a, dtype)).value if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
-        case = {n: rounded(a) for n, a in probe.arrays.items()}, {n: rounded(v) for n, v in probe.keywords.items()}
+        def rounded(a: Any, name: str = "") -> Any:
+            where = kernel.dtype(name, dtype)
+            return kernel.library.back(kernel.library.put(a, where)).value if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+        case = {n: rounded(a, n) for n, a in probe.arrays.items()}, {n: rounded(v) for n, v in probe.keywords.items()}
         twin = Probe(probe.task, case, None, np.asarray(rounded(np.asarray(probe.adjoints[probe.output]))))
     with np.errstate(all="ignore"):
         return KernelRun(twin, dtype, kernel.call(twin, dtype, _cotangents(twin)))
@@ -330,6 +331,8 @@ class _Gradient:
         report.code, report.message = why or unexplained(wrong)
         for said, meant in (("the whole line", f"d_{self.name} as a whole"), ("; the line asks for", " in the place of")):
             report.message = report.message.replace(said, meant)
+        if why is None and finite and dtype in HALF:
+            report.message += f"; in {dtype} terms cannot be told apart: let it run in float32 or float64, too"
         if all(not t.right.any() for t in wrong):
             report.message = f"it must be 0 {_because(wrong)}: {report.message}"
         report.message += _only(wrong, right)
