@@ -209,3 +209,31 @@ def is_torch_function(value: Any) -> bool:
 def dtype_of(value: Any) -> str:
     """The name of an array's dtype: "float32", "bfloat16", "int64"."""
     return str(getattr(value, "dtype", None) or np.asarray(value).dtype).removeprefix("torch.")
+
+
+class KernelRun(NamedTuple):
+    """The backward on one probe in one dtype: the truth at the numbers that it saw, and what it returned there."""
+
+    probe: Probe
+    dtype: str
+    call: Call
+
+
+def run_kernel(kernel: Kernel, probe: Probe, dtype: str) -> KernelRun:
+    """Call a backward on a probe in a dtype."""
+    twin = probe
+    if dtype != "float64":  # the truth at the numbers that the backward gets, which are rounded
+        def rounded(a: Any, name: str = "") -> Any:
+            where = kernel.dtype(name, dtype)
+            return kernel.library.back(kernel.library.put(a, where)).value if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+        case = {n: rounded(a, n) for n, a in probe.arrays.items()}, {n: rounded(v) for n, v in probe.keywords.items()}
+        twin = Probe(probe.task, case, None, np.asarray(rounded(np.asarray(probe.adjoints[probe.output]))))
+    with np.errstate(all="ignore"):
+        return KernelRun(twin, dtype, kernel.call(twin, dtype, _cotangents(twin)))
+
+
+def _cotangents(probe: Probe) -> list[Array]:
+    """What comes from above, for each output."""
+    if len(probe.outputs) < 2:
+        return [probe.adjoints[probe.output]]
+    return [probe.adjoints[n] for n in probe.outputs]
