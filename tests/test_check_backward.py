@@ -191,6 +191,30 @@ def test_a_sum_in_low_precision_is_told_from_a_rounded_result(rows, backend):
     assert "accumulated in low precision: a single term is right" in found["d_w"].message and found["d_w"].error > found["d_w"].bound == 4 * 2.0**-11
 
 
+def test_inputs_of_several_dtypes_are_given_in_their_own():
+    seen = set()
+
+    def mixed(dy, x, w, eps):
+        seen.add((str(dy.dtype), str(x.dtype), str(w.dtype)))
+        wide = np.promote_types(x.dtype, "float32")
+        d_x, d_w = right(dy.astype(wide), x.astype(wide), w, eps)
+        return mg.tensor(d_x.astype(x.dtype)), d_w.astype(w.dtype)
+    assert check_backward(rms, mixed, inputs={"x": np.zeros((6, 4), "float16"), "w": np.zeros(4, "float32")}, keywords=EPS)
+    assert seen == {("float64",) * 3, ("float32",) * 3, ("float16", "float16", "float32")}
+
+
+def test_a_kernel_in_float16_alone_is_judged_without_terms():
+    def half(dy, x, w, eps, factor=1.0):
+        if x.dtype != "float16":
+            raise TypeError("float16 only")
+        d_x, d_w = right(dy.astype("float32"), x.astype("float32"), w.astype("float32"), eps)
+        return d_x.astype(x.dtype), (factor * d_w).astype(x.dtype)
+    given = arrays(dtype="float16")
+    assert {x.verdict for x in check_backward(rms, half, inputs=given, keywords=EPS).lines} == {"rounding"}
+    found = lines(check_backward(rms, lambda dy, x, w, eps: half(dy, x, w, eps, 1.5), inputs=given, keywords=EPS))
+    assert found["d_x"].verdict == "rounding" and found["d_w"].verdict == "wrong" and "let it run in float32 or float64" in found["d_w"].message
+
+
 def test_a_statistic_in_low_precision_is_no_sum():
     def coarse(dy, x, w, eps):
         rstd = (1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)).astype("float16").astype(x.dtype)

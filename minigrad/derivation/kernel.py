@@ -68,7 +68,8 @@ class Library:
             TypeError: it is no array of real numbers.
         """
         if is_torch(a):
-            return Found(a.detach().to("cpu", self.torch.float64).numpy(), str(a.dtype).removeprefix("torch."))
+            return Found(a.detach().cpu().double().numpy(), str(a.dtype).removeprefix("torch."))
+        a = a.numpy() if isinstance(a, Tensor) else a
         value = backend.to_numpy(a) if backend.is_array(a) else np.asarray(a)
         if value.dtype.kind not in "fiub":
             raise error(TypeError, "backward", got=f"a {type(a).__name__} in the place of a gradient", needs="an array of real numbers",
@@ -96,18 +97,25 @@ class Kernel:
             raise error(TypeError, "check_backward", got=f"a {type(backward).__name__} as the backward", needs="a function, or a torch.autograd.Function",
                         fix="def backward(dy, x, gamma, eps): ... return dx, dgamma")
         self.library = Library(list(inputs.values()), self.is_function)
+        own = {n: d for n, a in inputs.items() if (d := dtype_of(a)) in UNITS}
+        self.given = max(own.values(), key=lambda d: UNITS[d], default="float64")  # the dtype of the inputs; of the narrowest, where they differ
+        self.own = own if len(set(own.values())) > 1 else {}
         self.floats: list[str] = []  # inputs that have a gradient
         for n in names or ():
             if n is not None and n not in self.inputs:
                 raise error(ValueError, "check_backward", got=f"names with {n!r}{nearest(n, self.inputs)}", needs=f"inputs: {', '.join(self.inputs)}",
                             fix="give the inputs that gradients are returned for, in that order; None for what is none")
 
+    def dtype(self, name: str, dtype: str) -> str:
+        """What an input is given as in the run of this dtype: where the inputs' own dtypes differ, its own in the run of the narrowest."""
+        return self.own.get(name, dtype) if dtype == self.given else dtype
+
     def call(self, probe: Probe, dtype: str, cotangents: Sequence[Array]) -> Call:
         """Its gradients at the arrays of a probe."""
         self.floats = [n for n, a in probe.arrays.items() if a.dtype.kind == "f"]
-        given = {n: self.library.put(a, dtype) for n, a in probe.arrays.items()}
+        given = {n: self.library.put(a, self.dtype(n, dtype)) for n, a in probe.arrays.items()}
         given |= {n: self.library.put(v, dtype) for n, v in probe.keywords.items()}
-        upstream = [self.library.put(np.asarray(c), dtype) for c in cotangents]
+        upstream = [self.library.put(np.asarray(c), self.dtype(self.floats[0], dtype)) for c in cotangents]
         if self.is_function:
             return self._autograd(given, upstream)
         statistics = "float32" if dtype in HALF else dtype  # kept in float32 beside half precision, as kernels keep them
@@ -201,3 +209,31 @@ def is_torch_function(value: Any) -> bool:
 def dtype_of(value: Any) -> str:
     """The name of an array's dtype: "float32", "bfloat16", "int64"."""
     return str(getattr(value, "dtype", None) or np.asarray(value).dtype).removeprefix("torch.")
+
+
+class KernelRun(NamedTuple):
+    """The backward on one probe in one dtype: the truth at the numbers that it saw, and what it returned there."""
+
+    probe: Probe
+    dtype: str
+    call: Call
+
+
+def run_kernel(kernel: Kernel, probe: Probe, dtype: str) -> KernelRun:
+    """Call a backward on a probe in a dtype."""
+    twin = probe
+    if dtype != "float64":  # the truth at the numbers that the backward gets, which are rounded
+        def rounded(a: Any, name: str = "") -> Any:
+            where = kernel.dtype(name, dtype)
+            return kernel.library.back(kernel.library.put(a, where)).value if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+        case = {n: rounded(a, n) for n, a in probe.arrays.items()}, {n: rounded(v) for n, v in probe.keywords.items()}
+        twin = Probe(probe.task, case, None, np.asarray(rounded(np.asarray(probe.adjoints[probe.output]))))
+    with np.errstate(all="ignore"):
+        return KernelRun(twin, dtype, kernel.call(twin, dtype, _cotangents(twin)))
+
+
+def _cotangents(probe: Probe) -> list[Array]:
+    """What comes from above, for each output."""
+    if len(probe.outputs) < 2:
+        return [probe.adjoints[probe.output]]
+    return [probe.adjoints[n] for n in probe.outputs]
