@@ -8,7 +8,7 @@
 
     registry.py shapes.py forms.py     the table of layers; what all of them ask about shapes; which form new Modules take
     batch/                             statistics over the batch: batch norm, at inference, renormalized, in place
-    sample/                            statistics of each sample: layer, RMS, instance and group norm
+    sample/                            statistics of each sample: layer, RMS, instance and group norm, GRN
     whitening/                         decorrelated channels: DBN, PCA, IterNorm
     weights/                           normalizations of weights
     gradients/                         what normalization does to gradients: Jacobian, modulation, orthonormal weights

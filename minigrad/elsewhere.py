@@ -68,9 +68,9 @@ _OF_MODULES = {
     "double": "model.astype('float64')", "type": "model.astype('float32')", "bfloat16": "model.astype('float16')",
     "device": "the backend of a parameter: next(model.parameters()).backend", "fit": "a loop: optimizer.zero_grad(), loss.backward(), optimizer.step()",
 }
-_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GroupNorm "
+_LAYERS = ("BatchNorm1d BatchNorm2d BatchNorm3d BatchRenorm1d BatchRenorm2d DBN1d DBN2d DecorrelatedBatchNorm1d DecorrelatedBatchNorm2d GRN GroupNorm "
            "InPlaceABN InstanceNorm1d InstanceNorm2d InstanceNorm3d IterNorm1d IterNorm2d LayerNorm PCAWhitening1d PCAWhitening2d RMSNorm batch_norm "
-           "batch_norm_eval batch_renorm centered_weight_norm decorrelated_batch_norm group_norm inplace_abn instance_norm iter_norm layer_norm "
+           "batch_norm_eval batch_renorm centered_weight_norm decorrelated_batch_norm grn group_norm inplace_abn instance_norm iter_norm layer_norm "
            "orthogonal_weight_norm orthonormality_penalty pca_whitening rms_norm spectral_norm weight_norm weight_standardization whiten_eval").split()
 _ROOMS = ("nn", "optim", "data", "checkpoint", "derivation")
 

@@ -16,6 +16,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,64 @@ def remove_leftovers(path: StrPath) -> list[Path]:
     return found
 
 
+def remove_folder(base: StrPath) -> bool:
+    """Delete a folder and everything below it, however deep, and whatever permissions its owner took away. Links are not followed.
+
+    Needs no recursion and no long paths: a folder's subfolders are moved up to the top before the folder goes, so a tree of 5,000 levels is
+    as easy as one of two. An entry that cannot be deleted stops no other, and no error is raised.
+
+    Returns:
+        Whether nothing is left.
+    """
+    if os.unlink not in os.supports_dir_fd or os.rename not in os.supports_dir_fd:  # Windows
+        shutil.rmtree(base, ignore_errors=True)
+        return not os.path.lexists(base)
+    with contextlib.suppress(OSError):
+        os.chmod(base, 0o700)
+    try:
+        top = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return not os.path.lexists(base)
+    try:
+        kept: set[str] = set()  # what cannot be deleted
+        while names := [name for name in os.listdir(top) if name not in kept]:
+            kept.update(name for name in names if not _removed(name, top))
+    finally:
+        os.close(top)
+    with contextlib.suppress(OSError):
+        os.rmdir(base)
+    return not os.path.lexists(base)
+
+
+def _removed(name: str, top: int) -> bool:
+    """Delete one entry of the folder `top`; the subfolders of a folder are moved to `top`, where their turn comes later."""
+    try:
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+            os.unlink(name, dir_fd=top)
+            return True
+        os.chmod(name, 0o700, dir_fd=top)
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+    except OSError:
+        return False
+    try:
+        for child in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(child, dir_fd=folder).st_mode):
+                    os.chmod(child, 0o700, dir_fd=folder)  # else it may not be moved
+                    os.rename(child, f".{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=top)
+                else:
+                    os.unlink(child, dir_fd=folder)
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    try:
+        os.rmdir(name, dir_fd=top)
+    except OSError:
+        return False
+    return True
+
+
 def _beside(path: Path, end: str) -> Path:
     """A name in the same folder, and so in the same file system, that no other writer has."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{end}")
@@ -126,34 +185,4 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-__all__ = ["new_folder", "remove_leftovers", "write_atomically"]
-
-
-def remove_folder(path: StrPath) -> None:
-    """Delete a folder with all that is in it, however deep, and whatever permissions its owner took away. Links are not followed.
-
-    What cannot be deleted stays; no error is raised. Each step moves what is in a folder up into `path`, so no name grows too long and
-    nothing is called by itself.
-    """
-    path, count = os.fspath(path), 0
-    with contextlib.suppress(OSError):
-        while entries := list(os.scandir(path)):
-            before = count
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if not entry.is_dir(follow_symlinks=False):
-                        os.unlink(entry.path)
-                        count += 1
-                        continue
-                    os.chmod(entry.path, 0o700)
-                    for inner in list(os.scandir(entry.path)):
-                        if not inner.is_dir(follow_symlinks=False):
-                            os.unlink(inner.path)
-                            continue
-                        os.chmod(inner.path, 0o700)  # a folder that cannot be written cannot be moved
-                        os.rename(inner.path, os.path.join(path, f"{secrets.token_hex(8)}.tmp"))
-                    os.rmdir(entry.path)
-                    count += 1
-            if count == before:
-                break
-        os.rmdir(path)
+__all__ = ["new_folder", "remove_folder", "remove_leftovers", "write_atomically"]

@@ -156,7 +156,7 @@ def test_the_fix_fits_what_was_given(f, fix, backend):
 
 
 PARAMETERS = {"batch_norm": ("gamma", "beta"), "group_norm": ("gamma", "beta"), "instance_norm": ("gamma", "beta"), "layer_norm": ("gamma", "beta"),
-              "rms_norm": ("gamma",), "inplace_abn": ("gamma", "beta")}
+              "rms_norm": ("gamma",), "grn": ("gamma", "beta"), "inplace_abn": ("gamma", "beta")}
 
 
 @pytest.mark.parametrize("layer", PARAMETERS)

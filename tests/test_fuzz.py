@@ -1,8 +1,10 @@
 """A fixed number of cases of each fuzzer; `make fuzz SECONDS=1200` goes on from there."""
 
 import pytest
+from fuzz import norms
 from fuzz.runner import Failure, fuzzer, kind, run, shortened, statements_of, tried
 
+import layers
 import minigrad as mg
 
 # cases, and what must have happened in at least this share of them: a fuzzer that refuses or skips everything finds nothing
@@ -28,6 +30,11 @@ def test_no_case_fails(name):
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_is_the_same_every_time(name):
     assert statements_of(name, 3, 5) == statements_of(name, 3, 5) != statements_of(name, 3, 6)
+
+
+@pytest.mark.parametrize("layer", layers.REGISTRY)
+def test_the_fuzzer_knows_the_arguments_of_every_layer(layer):
+    assert norms._agree(layer, 2) in ("agree", "divides by gaps", "one element")
 
 
 WRONG = ["x0 = leaf('x0', 1, (3,))", "x1 = leaf('x1', 2, (3,))", "v0 = mg.tanh(x1)", "v1 = x0 * 1.0", "v2 = mg.sin(v1)", "loss = 0.0",

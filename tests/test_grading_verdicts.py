@@ -56,7 +56,7 @@ def graded(tmp_path_factory):
         file = base / "submitted" / student / "02_batch_norm.py"
         file.parent.mkdir(parents=True)
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    rows = grade.main([str(base / "submitted"), "--csv", str(base / "grades.csv"), "--homework", "02_batch_norm", "--jobs", "2"])
+    rows = grade.main([str(base / "submitted"), "--csv", str(base / "grades.csv"), "--homework", "02_batch_norm", "--jobs", "2", "--seed", "0"])
     with open(base / "grades.csv", encoding="utf-8-sig", newline="") as f:
         return {r.student: r for r in rows}, {r["student"]: r for r in csv.DictReader(f)}, (base / "grades.csv").read_bytes()
 
@@ -129,10 +129,10 @@ def test_a_task_that_fails_is_not_the_students_fault(tmp_path, capsys):
     for student in ("ada", "bob"):
         (tmp_path / "in" / student).mkdir(parents=True)
         (tmp_path / "in" / student / "11_odd.py").write_text("def d_x(d_y, y):\n    return d_y / y / 2\n")
-    ada, bob = grade.main([str(tmp_path / "in"), "--csv", str(tmp_path / "g.csv")], below=tmp_path / "homework")
+    ada, bob = grade.main([str(tmp_path / "in"), "--csv", str(tmp_path / "g.csv"), "--seed", "0"], below=tmp_path / "homework")
     assert (ada.status, ada.earned, ada.points) == ("not graded", 0, 2) and "derivative d_x is NaN" in ada.message
     assert (bob.status, bob.earned) == ("ok", 2)
     (folder / "task.py").write_text((folder / "task.py").read_text().replace("-1.0 if", "-1.0 if True or"))
     with pytest.raises(SystemExit):
-        grade.main([str(tmp_path / "in"), "--csv", str(tmp_path / "g.csv")], below=tmp_path / "homework")
+        grade.main([str(tmp_path / "in"), "--csv", str(tmp_path / "g.csv"), "--seed", "0"], below=tmp_path / "homework")
     assert "derivative d_x is NaN" in capsys.readouterr().err

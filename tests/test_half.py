@@ -191,7 +191,8 @@ MODULES = {
     "BatchNorm2d": lambda **k: layers.BatchNorm2d(4, **k), "BatchRenorm2d": lambda **k: layers.BatchRenorm2d(4, **k),
     "InstanceNorm2d": lambda **k: layers.InstanceNorm2d(4, affine=True, track_running_stats=True, **k), "GroupNorm": lambda **k: layers.GroupNorm(2, 4, **k),
     "LayerNorm": lambda **k: layers.LayerNorm((4, 5, 5), **k), "RMSNorm": lambda **k: layers.RMSNorm((4, 5, 5), **k),
-    "InPlaceABN": lambda **k: layers.InPlaceABN(4, **k), "DBN2d": lambda **k: layers.DBN2d(4, 2, affine=True, **k),
+    "GRN": lambda **k: layers.GRN(4, **k), "InPlaceABN": lambda **k: layers.InPlaceABN(4, **k),
+    "DBN2d": lambda **k: layers.DBN2d(4, 2, affine=True, **k),
     "DBN2d, projection": lambda **k: layers.DBN2d(4, affine=True, inference="projection", **k),
     "IterNorm2d": lambda **k: layers.IterNorm2d(4, 2, affine=True, **k),
 }

@@ -294,6 +294,8 @@ def test_a_constant_is_refused_even_where_rounding_gives_it_a_variance(name, for
     ("group_norm", [(2, 4, 3), (3,), (4,)], {"groups": 2}, "one value for each channel"),
     ("instance_norm", [(2, 4), (4,), (4,)], {}, r"x of shape \(N, C, \*spatial\)"),
     ("instance_norm", [(2, 4, 3), (4,), (3,)], {}, "one value for each channel"),
+    ("grn", [(2, 4), (4,), (4,)], {}, r"x of shape \(N, C, \*spatial\)"),
+    ("grn", [(2, 4, 3), (4,), (3,)], {}, "one value for each channel"),
 ])
 def test_shapes_that_do_not_fit_are_named(name, shapes, keywords, says, form, rng):
     with pytest.raises(ValueError, match=f"(?s){name}.*({says})"):
@@ -309,7 +311,8 @@ def test_batch_renorms_limits_are_checked(limits, form, rng):
 
 
 @pytest.mark.parametrize(("name", "shape", "keywords"), [
-    ("layer_norm", (0, 3), {}), ("rms_norm", (0, 3), {}), ("group_norm", (0, 3, 2), {"groups": 3}), ("instance_norm", (0, 3, 2), {})])
+    ("layer_norm", (0, 3), {}), ("rms_norm", (0, 3), {}), ("group_norm", (0, 3, 2), {"groups": 3}), ("instance_norm", (0, 3, 2), {}),
+    ("grn", (0, 3, 2), {})])
 @pytest.mark.parametrize("form", ["composed", "derived"])
 def test_an_empty_batch_gives_an_empty_result_and_zero_gradients(name, shape, keywords, form, backend):
     arrays = [np.ones(shape, "float32")] + [np.ones(3, "float32")] * (1 if name == "rms_norm" else 2)
@@ -361,6 +364,7 @@ def test_every_module_computes_in_the_form_asked_for(rng):
     (lambda: layers.BatchRenorm2d(3), (2, 4, 2, 2), "3 channels"), (lambda: layers.InstanceNorm1d(3), (2, 4, 5), "3 channels"),
     (lambda: layers.InstanceNorm2d(3), (2, 3, 4, 4, 4), "4 axes"), (lambda: layers.GroupNorm(2, 4), (2, 6, 3), "4 channels"),
     (lambda: layers.GroupNorm(2, 4), (4,), "4 channels"), (lambda: layers.LayerNorm((2, 3)), (4, 3, 2), "last axes"),
+    (lambda: layers.GRN(3), (2, 4, 5), r"\(N, 3, \*spatial\)"), (lambda: layers.GRN(3), (2, 3), r"\(N, 3, \*spatial\)"),
     (lambda: layers.RMSNorm(3), (3, 4), "last axes"), (lambda: layers.GroupNorm(4, 6), None, "4 groups for 6 channels")])
 def test_modules_refuse_what_they_cannot_normalize(make, shape, says):
     with pytest.raises(ValueError, match=says):
@@ -424,6 +428,50 @@ def test_batch_renorm_updates_the_statistics_that_batch_norm_would_and_backward_
             assert np.allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5 * np.abs(wanted.numpy()).max())
     evaluated, reference = renorm.eval()(xs[0]), norm.eval()(xs[0])
     assert np.array_equal(evaluated.numpy(), reference.numpy())
+
+
+# -- global response normalization ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["composed", "derived"])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5)])
+def test_grn_is_the_papers_formula_with_channels_on_axis_1(shape, form, rng):
+    """The reference: the formula of Woo et al. [woo2023], on channels-last data, with PyTorch's autograd."""
+    torch = pytest.importorskip("torch")
+    x, g, gamma, beta = rng.normal(size=shape), rng.normal(size=shape), rng.normal(size=3), rng.normal(size=3)
+    ours = gradients("grn", form, (x, gamma, beta), g, eps=0.1)
+    t, w, b = (torch.tensor(a, requires_grad=True) for a in (x, gamma, beta))
+    last = torch.movedim(t, 1, -1)
+    response = last.square().sum(tuple(range(1, x.ndim - 1)), keepdim=True).sqrt()
+    y = torch.movedim(w * (last * (response / (response.mean(-1, keepdim=True) + 0.1))) + b + last, -1, 1)
+    for found, expected in zip(ours, (y, *torch.autograd.grad(y, (t, w, b), torch.tensor(g))), strict=True):
+        assert small(found - expected.detach().numpy(), np.abs(found).max(), x.size)
+
+
+@pytest.mark.parametrize("form", ["composed", "derived"])
+@given(seed=st.integers(0, 2**32))
+def test_grn_without_epsilon_grows_with_its_input(seed, form):
+    """y − β is homogeneous of degree 1 in x at ε = 0, so ⟨dx, x⟩ = ⟨g, y − β⟩."""
+    rng = np.random.default_rng(seed)
+    x, g, gamma, beta = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 3, 4)), rng.normal(size=3), rng.normal(size=3)
+    y, dx, *_ = gradients("grn", form, (x, gamma, beta), g, eps=0.0)
+    assert small((dx * x).sum() - (g * (y - beta[:, None])).sum(), np.abs(dx * x).sum() + np.abs(g * y).sum(), x.size)
+
+
+@pytest.mark.parametrize("form", ["composed", "derived"])
+def test_grn_is_finite_where_a_channel_is_silent_and_the_identity_at_its_start(form, backend, rng):
+    x = rng.normal(size=(2, 3, 4)).astype("float32")
+    x[0, 1], x[1] = 0, 0
+    xs = variables(x, *rng.normal(size=(2, 3)).astype("float32"), backend=backend)
+    y = layers.REGISTRY["grn"].form(form)(*xs, eps=1e-6)
+    first = mg.grad(y, xs, mg.tensor(rng.normal(size=x.shape).astype("float32"), backend=backend), create_graph=True)
+    taped = [d for d in first if d.requires_grad]
+    second = mg.grad(taped, xs, [mg.tensor(rng.normal(size=d.shape).astype("float32"), backend=backend) for d in taped], allow_unused=True)
+    assert len(taped) > 1 and all(np.isfinite(a.numpy()).all() for a in (y, *first, *second) if a is not None)
+    assert np.array_equal(layers.GRN(3, form=form).to(backend)(xs[0]).numpy(), x)
+    if backend == "numpy":
+        with pytest.raises(ValueError, match="a sample of zeros and eps=0"):
+            layers.REGISTRY["grn"].form(form)(*xs, eps=0.0)
 
 
 # -- PyTorch as an oracle -------------------------------------------------------------------------------------------------

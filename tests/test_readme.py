@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("block", "printed"), list(zip(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), ("xc", "not reduced"), strict=True)))
+PRINTED = ("xc", "not reduced", "missing path): the path from x through ms, xhat to y is missing")
+
+
+@pytest.mark.parametrize(("block", "printed"), list(zip(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), PRINTED, strict=True)))
 def test_its_python_runs(block, printed, capsys):
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert printed in capsys.readouterr().out
@@ -53,6 +56,15 @@ def test_the_page_on_homework_makes_a_homework_that_its_solution_passes():
     exec(compile(blocks("homework.md")[0], "homework.md", "exec"), task)
     exec(compile(blocks("homework.md")[1], "homework.md", "exec"), lines)
     assert derivation.check(task["TASK"], lines)
+
+
+def test_what_the_page_on_homework_shows_of_any_function_is_printed(capsys):
+    space = {"__name__": "homework_page"}
+    shown = re.findall(r"```python\n((?:(?!```).)*)```\n\n```text\n(.*?)```", (ROOT / "docs" / "homework.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(shown) == 4
+    for code, printed in shown:
+        exec(compile(code, "homework.md", "exec"), space)
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))

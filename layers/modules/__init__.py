@@ -6,7 +6,7 @@ are float32 in a float16 layer. A layer in float32 takes float16 x, too, and giv
 
     base.py               what they share
     batch.py inplace.py   batch norm, renorm and InPlace-ABN; running statistics are updated in `BatchNorm._track`
-    sample.py             instance, group, layer and RMS norm
+    sample.py             instance, group, layer and RMS norm, GRN
     whitening.py          DBN and IterNorm
     parametrizations.py   weight normalizations on a Linear or Conv2d
 """

@@ -1,4 +1,4 @@
-"""Instance, group, layer and RMS norm as Modules: statistics of each sample."""
+"""Instance, group, layer and RMS norm and GRN as Modules: statistics of each sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 import minigrad as mg
-from minigrad import backend
+from minigrad import backend, nn
 from minigrad.core.errors import error, integer
 from minigrad.ops.elementwise import require_floating
 
@@ -172,4 +172,37 @@ class RMSNorm(Normalization):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, form={self.form!r}"
 
 
-__all__ = ["GroupNorm", "InstanceNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "RMSNorm"]
+class GRN(Normalization):
+    """Global response normalization of (N, C, *spatial), ConvNeXt V2's: each channel is scaled by its share of the sample's response.
+
+    Args:
+        num_channels: C.
+        eps: added to the mean response.
+        form: "composed", "derived" or a derivation's name; default: see `use_form`.
+
+    gamma (``weight``) and beta (``bias``) start at 0, where the layer is the identity: see Woo et al. [woo2023].
+
+    Raises:
+        ValueError: a wrong number of channels, or no axis of space.
+    """
+
+    layer = "grn"
+
+    def __init__(self, num_channels: int, eps: float = 1e-6, *, form: str | None = None, device: None = None, dtype: Any = None) -> None:
+        num_channels = integer("GRN", "num_channels", num_channels, 1)
+        super().__init__((num_channels,), True, True, form, dtype, device)
+        self.num_channels, self.eps = num_channels, eps
+        self.weight = nn.Parameter(self._filled(0, dtype))
+
+    def forward(self, x: Any) -> Any:
+        """x (N, C, *spatial) -> the same shape."""
+        if x.ndim < 3 or x.shape[1] != self.num_channels:
+            raise self._refusal(x, f"x of shape (N, {self.num_channels}, *spatial)", "check the layout (channels are axis 1) and num_channels")
+        return REGISTRY[self.layer].form(self.form)(x, *self._affine(x), eps=self.eps)
+
+    def extra_repr(self) -> str:
+        """The arguments, as they show when the module is printed."""
+        return f"{self.num_channels}, eps={self.eps}, form={self.form!r}"
+
+
+__all__ = ["GRN", "GroupNorm", "InstanceNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm", "RMSNorm"]

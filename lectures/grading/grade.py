@@ -1,33 +1,51 @@
 """Grade a folder of submissions: ``python -m lectures.grade SUBMISSIONS --csv grades.csv``.
 
-One folder a student (layouts: lectures/grading/submissions.py), one row a student and homework, a table of misconceptions at the
-end. Each file is checked in a process of its own, under limits and guards; none stops the others. See docs/instructors.md.
+One row per student and homework, whatever was handed in and however it was collected (layouts.py). Finished rows are kept in grades.jsonl: a
+grading that is stopped goes on with the same command. Each file is checked apart, under limits. See docs/instructors.md.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from minigrad.command import run_command
 
-from . import gradebook, sandbox, submissions
+from . import command, gradebook, submissions
 from .gradebook import GradebookRow
-from .sandbox import ROOT, SandboxLimits
+from .handed_in import NotCopied, digest, write_files
+from .journal import Finished, GradingJournal
+from .layouts import Collected, LinkedFolder, Person
+from .sandbox import ROOT, CannotJudge, Judges, SandboxLimits, SandboxOutcome
 
-CHECKER = "minigrad.derivation"
 HOMEWORKS = ROOT / "lectures" / "homework"
+SECONDS_BETWEEN_TABLES = 5.0
 
 
 class CheckerFailed(RuntimeError):
     """The checker itself does not work here, so that nobody can be judged by it."""
+
+
+class Looked(NamedTuple):
+    """What there is to check for one row, before anything is run; without a file, why there is nothing."""
+
+    digest: str
+    contents: dict[str, bytes]
+    file: str | None
+    status: str = ""
+    problem: str = ""
+    remark: str = ""
 
 
 class Grader:
@@ -36,53 +54,141 @@ class Grader:
     Args:
         root: the folder of submissions.
         homeworks: from a homework's name to its folder.
-        checker: a module or program that takes ``HOMEWORK FILE --json --seed N`` and prints a report.
-        also_hidden: more that student code must not read.
+        limits: of each submission.
+        box: the sandbox, one of `lectures.grading.sandbox.SANDBOXES`.
+        others: the names of homeworks that are not graded now.
+        alone: whether everything was handed in for the one homework.
+        strict: whether a line with a flag earns nothing.
+
+    Raises:
+        CheckerFailed, CannotJudge: nobody can be judged here.
     """
 
-    def __init__(self, root: Path, homeworks: dict[str, Path], *, seed: int, limits: SandboxLimits, checker: str = CHECKER,
-                 also_hidden: Sequence[Path] = ()) -> None:
-        self.root, self.homeworks, self.seed, self.limits, self.checker = root, homeworks, seed, limits, checker
-        self.hidden = [root, ROOT / "lectures", *homeworks.values(), *also_hidden]
-        self.shown = [ROOT / "lectures" / "grading", *(folder / "task.py" for folder in homeworks.values())]
-        self.blank = {name: self._blank(name) for name in homeworks}
+    def __init__(self, homeworks: dict[str, Path], *, seed: int, limits: SandboxLimits, box: str = "auto", others: Sequence[str] = (), alone: bool = False,
+                 strict: bool = False) -> None:
+        self.homeworks, self.seed, self.judges = homeworks, seed, Judges(limits, box)
+        self.others, self.alone, self.strict = others, alone, strict
+        self.tasks = {name: hashlib.sha256((folder / "task.py").read_bytes()).hexdigest()[:16] for name, folder in homeworks.items()}
+        self._stop = threading.Event()
+        try:
+            self.blank = {name: self._blank(name) for name in homeworks}
+        except BaseException:
+            self.close()
+            raise
 
-    def _check(self, homework: str, file: str, seed: int, fill: Any) -> sandbox.SandboxOutcome:
-        return sandbox.check(self.checker, lambda folder: [str(self.homeworks[homework]), str(folder / file), "--json", "--seed", str(seed)], fill,
-                             limits=self.limits, hidden=self.hidden, shown=self.shown)
+    def close(self) -> None:
+        """End the judges."""
+        self.judges.close()
+
+    def _check(self, homework: str, file: str, seed: int, fill: Callable[[Path], None]) -> SandboxOutcome:
+        return self.judges.check(self.homeworks[homework], fill, file, seed)
 
     def _blank(self, homework: str) -> dict[str, Any]:
         """The report on an empty file. It tells lines and points, and that the checker works before anybody is judged by it."""
         outcome = self._check(homework, "lines.py", self.seed, lambda folder: (folder / "lines.py").touch())
         if outcome.report is None or not gradebook.fits(outcome.report, outcome.report, self.seed) or not outcome.report["lines"]:
             why = outcome.failure or (outcome.report or {}).get("message") or "its report is not understood"
-            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}\n{outcome.output}".rstrip())
+            raise CheckerFailed(f"{homework}: the checker cannot judge an empty file: {why}")
         return outcome.report
 
-    def grade(self, student: str, homework: str) -> GradebookRow:
-        """The row of one student and homework; whatever was handed in, there is one."""
-        seed, blank = submissions.seed_of(self.seed, student, homework), self.blank[homework]
-        without_file = partial(gradebook.without_file, student, homework, seed, blank=blank)
-        try:
-            handed_in = submissions.find(self.root, student, homework)
-            if handed_in.file is None:
-                return without_file(handed_in.status, handed_in.problem)
-            outcome = self._check(homework, handed_in.file, seed, partial(submissions.copy, handed_in))
-        except submissions.NotCopied as reason:
-            return without_file("not copied", str(reason))
-        except Exception as reason:  # a file that cannot be read, a full disk: this row says so, and the others are graded
-            return without_file("not graded", f"{type(reason).__name__}: {reason}")
-        return gradebook.row(student, homework, seed, outcome, blank)
+    def look(self, person: Person, homework: str) -> Looked:
+        """Find and read what was handed in."""
+        more = (self.tasks[homework], person.late)
 
-    def rows(self, jobs: int) -> list[GradebookRow]:
-        """All rows, by student and homework, whatever order they are finished in."""
-        pairs = [(student, homework) for student in submissions.students(self.root) for homework in self.homeworks]
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                return list(tqdm(pool.map(lambda pair: self.grade(*pair), pairs), total=len(pairs), unit="file", disable=None))
-            except BaseException:  # Ctrl-C: do not begin those that wait
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        def nothing(status: str, problem: str) -> Looked:
+            return Looked(f"{self.tasks[homework]}-{digest({}, [status, problem, *more])}", {}, None, status, problem)
+
+        try:
+            found = submissions.find(person.student, homework, person.files(), others=[o for o in (*self.homeworks, *self.others) if o != homework],
+                                     alone=self.alone and len(self.homeworks) == 1)
+            if found.file is None:
+                hint = "; it is not known for which homework these files are: grade with --homework NAME"
+                return nothing(found.status, found.problem + (hint if self.alone and len(self.homeworks) > 1 and found.files.files else ""))
+            contents, file, remark = submissions.prepared(found)
+        except LinkedFolder as reason:
+            return nothing("link", str(reason))
+        except NotCopied as reason:
+            return nothing("not copied", str(reason))
+        except Exception as reason:  # a file that cannot be read: this row says so, and the others are graded
+            return nothing("not graded", f"{type(reason).__name__}: {reason}")
+        return Looked(f"{self.tasks[homework]}-{digest(contents, [file, *more])}", contents, file, remark="; ".join(filter(None, [remark, person.remark])))
+
+    def judge(self, person: Person, homework: str, looked: Looked) -> Finished:
+        """The row of one student and homework; whatever was handed in, there is one."""
+        student, seed, blank = person.student, submissions.seed_of(self.seed, person.student, homework), self.blank[homework]
+        without_file = partial(gradebook.without_file, student, homework, seed, blank=blank, late=person.late)
+        if looked.file is None:
+            return Finished(without_file(looked.status, looked.problem), looked.digest, None)
+        try:
+            outcome = self._check(homework, looked.file, seed, partial(write_files, looked.contents))
+            row = gradebook.row(student, homework, seed, outcome, blank, strict=self.strict, late=person.late, remark=looked.remark)
+        except CannotJudge:
+            raise
+        except Exception as reason:  # a full disk, a folder that cannot be made: this row says so
+            return Finished(without_file("not graded", f"{type(reason).__name__}: {reason}"), looked.digest, None)
+        fit = outcome.report is not None and row.status != "no report" and gradebook.fits(outcome.report, blank, seed)
+        return Finished(row, looked.digest, outcome.report if fit else None)
+
+    def grade(self, people: Sequence[Person], journal: GradingJournal, jobs: int, *, again: bool = False,
+              every_so_often: Callable[[], None] = lambda: None) -> tuple[int, list[str]]:
+        """Put a row of each person and homework into the journal, except for those that are there.
+
+        Args:
+            again: check also what is finished.
+            every_so_often: called in between, a few seconds apart.
+
+        Returns:
+            How many rows were taken from the journal, and what to say of those that were done again.
+        """
+        kept, said = 0, list[str]()
+
+        def one(person: Person, homework: str) -> str | None:
+            """What to say; "" where there is nothing, and None of a row that is finished."""
+            if self._stop.is_set():
+                return ""
+            looked, before = self.look(person, homework), journal.finished.get((person.student, homework))
+            if before is not None and not again and before.digest == looked.digest and before.row.status != "not graded":
+                return None
+            done = self.judge(person, homework, looked)
+            if self._stop.is_set():  # it was ended, not judged
+                return ""
+            journal.append(done)
+            if before is None or before.digest == looked.digest:
+                return ""
+            what = "handed in again" if before.digest[:16] == looked.digest[:16] else "the homework changed"
+            return f"{person.student}, {homework}: {what} since it was graded; graded again"
+
+        pool = ThreadPoolExecutor(jobs)
+        try:
+            done: queue.SimpleQueue[Future[str | None]] = queue.SimpleQueue()
+            futures = [pool.submit(one, person, homework) for person in people for homework in self.homeworks]
+            for future in futures:
+                future.add_done_callback(done.put)
+            latest = time.monotonic()
+            for _ in tqdm(futures, unit="file", disable=None):
+                remark = _next(done).result()
+                kept += remark is None
+                said += [remark] if remark else []
+                if time.monotonic() - latest > SECONDS_BETWEEN_TABLES:
+                    every_so_often()
+                    latest = time.monotonic()
+        except BaseException:  # Ctrl-C, or the journal cannot be written: begin no more, and end what runs
+            self._stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while any(thread.is_alive() for thread in pool._threads):
+                self.close()
+                for thread in pool._threads:
+                    thread.join(0.05)
+            raise
+        pool.shutdown()
+        return kept, sorted(said)
+
+
+def _next(done: queue.SimpleQueue[Future[str | None]]) -> Future[str | None]:
+    """What is finished next. A signal that comes just before a wait without end begins would be dealt with after it."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=0.2)
 
 
 def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str, Path]:
@@ -98,36 +204,25 @@ def homeworks(names: Sequence[str] | None, below: Path = HOMEWORKS) -> dict[str,
     return {name: found[name] for name in dict.fromkeys(names)} if names else found
 
 
-def main(arguments: Sequence[str] | None = None, *, checker: str = CHECKER, below: Path = HOMEWORKS) -> list[GradebookRow]:
+def main(arguments: Sequence[str] | None = None, *, below: Path = HOMEWORKS) -> list[GradebookRow]:
     """Grade, write the table, print the summary."""
-    parser = argparse.ArgumentParser(prog="python -m lectures.grade", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("submissions", type=Path, help="the folder with one folder a student")
-    parser.add_argument("--csv", type=Path, required=True, help="where the table goes")
-    parser.add_argument("--homework", action="extend", nargs="+", metavar="NAME", help="grade only these (default: all)")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="files checked at the same time (default: half the cores)")
-    parser.add_argument("--seed", type=int, default=0, help="each student's probes are drawn from this and the name (default: 0)")
-    parser.add_argument("--seconds", type=float, default=SandboxLimits().seconds, help="for one file (default: %(default)g)")
-    parser.add_argument("--memory", type=int, default=SandboxLimits().megabytes, metavar="MB", help="for one file (default: %(default)d)")
+    parser = command.parser((__doc__ or "").splitlines()[0], jobs=max(1, (os.cpu_count() or 2) // 2), limits=SandboxLimits())
     options = parser.parse_args(arguments)
-    if not options.submissions.is_dir():
-        parser.error(f"{options.submissions} is not a folder")
-    if not options.csv.absolute().parent.is_dir():
-        parser.error(f"the folder of {options.csv} does not exist")
-    if options.jobs < 1 or options.seconds <= 0 or options.memory < 256:
-        parser.error("--jobs must be at least 1, --seconds positive, and --memory at least 256")
-    root = options.submissions.resolve()
+    command.validate(parser, options)
     try:
-        grader = Grader(root, homeworks(options.homework, below), seed=options.seed, limits=SandboxLimits(options.seconds, options.memory),
-                        checker=checker, also_hidden=[options.csv.absolute()])
-    except (ValueError, CheckerFailed) as reason:
+        chosen = homeworks(options.homework, below)
+        others = [name for name in homeworks(None, below) if name not in chosen]
+    except ValueError as reason:
         parser.error(str(reason))
-    rows = grader.rows(options.jobs)
-    if not rows:
-        parser.error(f"{options.submissions} holds no folder of a student")
-    gradebook.write(options.csv, rows)
-    print(gradebook.summary(rows))
-    print(f"\n{len(rows)} rows: {options.csv}")
-    return rows
+
+    def grader(seed: int, collected: Collected) -> Grader:
+        return Grader(chosen, seed=seed, limits=SandboxLimits(options.seconds, options.memory), box=options.sandbox, others=others,
+                      alone=collected.alone, strict=options.strict)
+
+    try:
+        return command.run(options, grader, [*chosen, *others])
+    except (ValueError, CheckerFailed, CannotJudge, NotCopied) as reason:  # wrong usage, said before anybody was graded
+        parser.error(str(reason))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """A judge: a process that checks one submission after another, as it is told on standard input.
 
-    {"homework": folder, "file": path, "folder": path, "seed": 7, "seconds": 120, "megabytes": 4096, "sandbox": "auto", "strict": false}
+    {"homework": folder, "file": path, "folder": path, "seed": 7, "seconds": 120, "megabytes": 4096, "sandbox": "auto"}
 
 Each answer is a line of JSON: the report, or why there is none. Student code never runs in here, but in workers (minigrad/derivation/workers.py).
+When whoever gives the orders has ended, this process ends too, and the workers with it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import re
 import sys
+import tempfile
+import threading
 from functools import cache
 from typing import Any
 
@@ -36,15 +41,26 @@ def judged(order: dict[str, Any]) -> dict[str, Any]:
         return {"failure": str(e), "fatal": True}
     except Exception as e:  # a task that does not load, a full disk: the row says so
         return {"failure": f"{type(e).__name__}: {e}", "fatal": False}
-    return {"report": json.loads(report.json().replace(json.dumps(str(order["folder"]) + os.sep)[1:-1], ""))}
+    text = report.json().replace(json.dumps(str(order["folder"]) + os.sep)[1:-1], "")  # names that are made up each time: two gradings would differ
+    text = re.sub(re.escape(json.dumps(os.path.realpath(tempfile.gettempdir()) + os.sep)[1:-1]) + r"(derivation|grading)-\w{8}", "(temporary)", text)
+    return {"report": json.loads(text)}
+
+
+def listen(lines: queue.SimpleQueue[bytes]) -> None:
+    """Put what is ordered into the queue; end this process when nobody is left who could."""
+    for line in sys.stdin.buffer:
+        lines.put(line)
+    os._exit(0)
 
 
 def main() -> None:
     """Answer orders until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a task prints is no answer
-    for line in sys.stdin:
-        order = json.loads(line)
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=listen, args=(lines,), daemon=True).start()
+    while True:
+        order = json.loads(lines.get())
         answers.write(json.dumps({"id": order["id"], **judged(order)}) + "\n")
         answers.flush()
 

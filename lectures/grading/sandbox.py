@@ -62,6 +62,7 @@ class Judges:
     def __init__(self, limits: SandboxLimits | None = None, sandbox: str = "auto") -> None:
         self.limits, self.sandbox = limits or SandboxLimits(), sandbox
         self._idle: queue.SimpleQueue[_Judge] = queue.SimpleQueue()
+        self._closed = False
         self._all: list[_Judge] = []
         self._lock = threading.Lock()
 
@@ -75,7 +76,7 @@ class Judges:
             seed: of the random numbers.
 
         Raises:
-            CannotJudge: nothing can be judged here.
+            CannotJudge: nothing can be judged here, or no more: the judges were closed.
         """
         start = time.monotonic()
         folder = os.path.realpath(tempfile.mkdtemp(prefix="grading-"))
@@ -83,8 +84,8 @@ class Judges:
         try:
             fill(Path(folder))
             judge = self._judge()
-            answer = judge.ask({"homework": str(homework), "file": os.path.join(folder, file), "folder": folder, "seed": seed, "sandbox": self.sandbox,
-                                "seconds": self.limits.seconds, "megabytes": self.limits.megabytes}, self.limits.seconds + GRACE)
+            answer = judge.ask({"homework": os.path.abspath(homework), "file": os.path.join(folder, file), "folder": folder, "seed": seed,
+                                "sandbox": self.sandbox, "seconds": self.limits.seconds, "megabytes": self.limits.megabytes}, self.limits.seconds + GRACE)
         finally:
             if judge is not None and judge.alive:
                 self._idle.put(judge)
@@ -101,16 +102,20 @@ class Judges:
             try:
                 judge = self._idle.get_nowait()
             except queue.Empty:
-                judge = _Judge()
                 with self._lock:
+                    if self._closed:
+                        raise CannotJudge("the judges are closed") from None
+                    judge = _Judge()
                     self._all.append(judge)
             if judge.alive:
                 return judge
 
     def close(self) -> None:
-        """End all judges."""
-        for judge in self._all:
-            judge.close()
+        """End all judges, whatever they are at."""
+        with self._lock:
+            self._closed = True
+            for judge in self._all:
+                judge.close()
 
     def __enter__(self) -> Judges:
         return self
@@ -124,7 +129,7 @@ class _Judge:
 
     def __init__(self) -> None:
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "OPENBLAS_NUM_THREADS": "1",
-                     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+                     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg", **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), tempfile.gettempdir())}
         self.process = subprocess.Popen([sys.executable, "-m", "lectures.grading.judge"], cwd=ROOT, env=variables, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         self.count, self._data = 0, bytearray()

@@ -43,6 +43,7 @@ PAGES = {
     "index.md": "README.md",
     "guides/students.md": "docs/students.md",
     "guides/layers.md": "docs/layers.md",
+    "guides/check_a_backward.md": "docs/check_a_backward.md",
     "guides/conventions.md": "docs/conventions.md",
     "guides/invariants.md": "docs/invariants.md",
     "guides/gpu.md": "docs/gpu.md",

@@ -14,9 +14,10 @@ f: 0 of 1 points
   d_xc  wrong (factor): the whole line is 1/2 times what it should be [at x (5, 3)]
 """
 
+from .backward import check_backward
 from .child import Limits
 from .judge import check
 from .report import LineReport, Report
 from .task import Line, LineSpec, Task, TaskError, available, load_task
 
-__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "load_task"]
+__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "check_backward", "load_task"]

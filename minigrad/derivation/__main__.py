@@ -1,4 +1,4 @@
-"""``python -m minigrad.derivation HOMEWORK FILE.py``: check a file of line functions; see --help."""
+"""``python -m minigrad.derivation HOMEWORK FILE.py``: check a file of line functions; ``--backward FILE.py``: somebody else's backward. See --help."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import sys
 
 from ..command import run_command
 from . import Limits, Report, TaskError, available, check, load_task
+from .backward import check_backward_file
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: all right; 1: something is not; 2: usage."""
     parser = argparse.ArgumentParser(prog="python -m minigrad.derivation", description="Check a derivation line by line.",
                                      epilog=f"Homework found here: {', '.join(available()) or 'none'}.")
-    parser.add_argument("homework", help="its name, its folder, or a dotted module")
+    parser.add_argument("homework", nargs="?", help="its name, its folder, or a dotted module")
     parser.add_argument("file", nargs="?", help="your file with the functions d_<name>")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0); -1: new ones")
     parser.add_argument("--line", action="append", metavar="NAME", help="only this line; may be repeated")
     parser.add_argument("--hint", metavar="NAME", help="print the hints for a line instead")
+    parser.add_argument("--backward", metavar="FILE.py", help="check a whole backward instead: the file defines forward, backward, inputs, and if "
+                        "need be keywords and names; it runs in this process")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="time for each line (default: %(default)s)")
     parser.add_argument("--memory", type=int, default=Limits.megabytes, help="megabytes for each line (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if options.backward is not None:
+        return _backward(options.backward, None if options.seed < 0 else options.seed, options.json)
+    if options.homework is None:
+        parser.error("the homework is missing, or --backward FILE.py")
     try:
         task = load_task(options.homework)
         if options.hint:
@@ -40,6 +47,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(e.args[0] if isinstance(e, KeyError) else e, file=sys.stderr)
         return 2
     print(report.json() if options.json else report)
+    return 0 if report else 1
+
+
+def _backward(file: str, seed: int | None, as_json: bool) -> int:
+    try:
+        report = check_backward_file(file, seed=seed)
+    except (OSError, TypeError, ValueError, KeyError) as e:
+        print(e, file=sys.stderr)
+        return 2
+    print(report.json() if as_json else report)
     return 0 if report else 1
 
 

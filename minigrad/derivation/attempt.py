@@ -8,10 +8,11 @@ from typing import Any
 from ..core.backend import np
 from .fixtures import RUNS, Run, filled, wanted
 from .inside.worker import ArgumentError
+from .names import absent
 from .probe import Probe
 from .report import shown
 from .runner import LineRun, Runner
-from .task import Task, nearest
+from .task import Task
 
 
 class Attempt:
@@ -29,8 +30,9 @@ class Attempt:
         """Call the line `name` on these probes; the results are a dict per probe, by run."""
         functions = self.runner.functions
         if name not in functions:
-            others = [n for n in functions if n.startswith("d_")]
-            return LineRun(failure="not implemented", message=f"there is no function {name}{nearest(name, others)}")
+            text = self.runner.source(name)
+            here = {n: [shown(p[0]) for p in f] for n, f in functions.items() if not isinstance(f, str)}
+            return LineRun(failure="not implemented", message=shown(absent(name, here, text and text[0])))
         if isinstance(functions[name], str):
             return LineRun(failure="error", message=shown(f"{name} is {functions[name]}, not a function"))
         try:

@@ -252,7 +252,7 @@ def _sums(trials: Sequence[Trial], k: int) -> Iterator[Change]:
 
 def _epsilon(trials: Sequence[Trial], k: int) -> Iterator[Change]:
     """The term (or the whole) of the same function with another ε, or with what one of its lines saved from there."""
-    keyword = next((n for n, v in trials[0].probe.keywords.items() if n.startswith("eps") and isinstance(v, (int, float))), None)
+    keyword = next((n for n, v in trials[0].probe.keywords.items() if n.startswith("eps") and isinstance(v, (int, float, np.ndarray))), None)
     if keyword is None:
         return
 

@@ -8,8 +8,9 @@ from typing import Any
 from ..core.backend import np
 from ..core.tensor import Tensor
 from .inside.worker import ArgumentError
+from .names import meant
 from .probe import Probe
-from .task import LineSpec, nearest
+from .task import LineSpec
 
 Run = tuple[str, int]  # dtype of the arguments; 0, or the number of the way in which they are moved
 RUNS: tuple[Run, ...] = (("float64", 0), ("float32", 0))
@@ -60,7 +61,7 @@ def fixture(probe: Probe, line: LineSpec, name: str) -> Any:
             value = source[name]
             return value.numpy() if isinstance(value, Tensor) else value
     names = [*probe.values, *probe.keywords, *probe.given, *(f"d_{n}" for n in probe.adjoints)]
-    raise ArgumentError(f"there is nothing called {name!r}{nearest(name, names)}. There are: {', '.join(sorted(names))}")
+    raise ArgumentError(f"there is nothing called {name!r}{meant(name, probe, names)}. There are: {', '.join(sorted(names))}")
 
 
 def _listed(names: Any) -> str:

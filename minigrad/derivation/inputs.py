@@ -8,12 +8,16 @@ positive definite, sizes that belong to a keyword), they come closer to the give
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..core import backend
 from ..core.backend import Array, np
+from ..core.errors import error
 from ..core.tensor import Tensor
-from .task import Case
+from .task import Case, TaskError
 
 NEARER = (1.0, 0.25, 0.05, 0.01)  # how far fresh values go at most on the way to the other ones
 
@@ -27,8 +31,11 @@ def own_cases(inputs: Mapping[str, Any], keywords: Mapping[str, Any], runs: Call
         keywords: arrays among them are treated like inputs.
         runs: whether the forward pass and its derivatives are finite there.
     """
-    given = {k: _host(v) for k, v in inputs.items()}
-    beside = {k: _host(v) for k, v in keywords.items() if isinstance(v, (np.ndarray, Tensor))}
+    given = {k: on_host(v) for k, v in inputs.items()}
+    beside = {k: on_host(v) for k, v in keywords.items() if is_array(v)}
+    if given and not any(a.dtype.kind == "f" for a in given.values()):
+        raise error(TaskError, "derivation", got=f"inputs without floats: {', '.join(f'{k} holds {a.dtype}' for k, a in given.items())}",
+                    needs="an input of floats, which has a derivative", fix="x.astype('float64')")
     plain = {k: v for k, v in keywords.items() if k not in beside}
     sizes = {n for a in (*given.values(), *beside.values()) for n in a.shape if n > 1}
 
@@ -46,10 +53,6 @@ def own_cases(inputs: Mapping[str, Any], keywords: Mapping[str, Any], runs: Call
     return cases
 
 
-def _host(value: Any) -> Array:
-    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
-
-
 def _filled(a: Array, rng: Any) -> Array:
     return rng.normal(size=a.shape) if a.dtype.kind == "f" and not a.any() else a
 
@@ -63,3 +66,37 @@ def _fresh(a: Array, rng: Any, sizes: Mapping[int, int], part: float) -> Array:
         return rng.normal(size=shape)
     other = base * rng.uniform(0.5, 1.5, shape) if (a == a.flat[0]).all() else rng.permutation(base.ravel()).reshape(shape)
     return base + part * rng.uniform(size=shape) * (other - base)
+
+
+# -- arrays of any library, on the host -----------------------------------------------------------------------------------
+
+
+def is_torch(value: Any) -> bool:
+    """Whether it is a tensor of PyTorch; PyTorch itself is never imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array or a tensor of any library."""
+    return isinstance(value, (np.ndarray, Tensor)) or is_torch(value) or backend.is_array(value)
+
+
+def on_host(value: Any) -> Array:
+    """An input of any library on the host; floats in float64."""
+    if is_torch(value):
+        value = value.detach().to("cpu")
+        value = value.double().numpy() if value.is_floating_point() else value.numpy()
+    elif isinstance(value, Tensor):
+        value = value.numpy()
+    a = backend.to_numpy(value) if backend.is_array(value) else np.asarray(value)
+    return a.astype("float64") if a.dtype.kind == "f" else a
+
+
+def in_order(forward: Callable[..., Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs in the order of the forward's parameters, where it has them by these names."""
+    try:
+        names = list(inspect.signature(forward).parameters)
+    except (TypeError, ValueError):
+        return dict(inputs)
+    return {n: inputs[n] for n in sorted(inputs, key=names.index)} if all(n in names for n in inputs) else dict(inputs)

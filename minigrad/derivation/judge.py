@@ -18,7 +18,8 @@ from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
 from .explain import explained, explained_shape
 from .fixtures import MOVES
 from .flags import flags
-from .inputs import own_cases
+from .inputs import in_order, own_cases
+from .names import OTHERS, with_targets
 from .predict import judged, measured
 from .probe import Probe
 from .report import LineReport, Report
@@ -122,7 +123,7 @@ def _judge_all(report: Report, task: Task, names: Sequence[str], probes: Sequenc
             line.message = line.message.rpartition(";")[0]
     report.lines = [found[name] for name in names]
     report.refused = list(lines.refused)
-    if report.lines and all(x.verdict == "not implemented" for x in report.lines):
+    if report.lines and all(x.verdict == "not implemented" and OTHERS not in x.message for x in report.lines):
         report.status, report.message = "blank", "no line is written yet"
 
 
@@ -146,14 +147,17 @@ def _bare_task(forward: Callable[..., Any], functions: Mapping[str, Any], inputs
         raise error(ValueError, "derivation.check", got="no function called d_<name>", needs="a function for each value whose adjoint you derived",
                     fix="def d_x(d_y, x): ...")
     bare = Task(getattr(forward, "__name__", "function"), forward, cases, dict.fromkeys(lines or found, 1))
-    return bare if inputs is None else replace(bare, cases=own_cases(inputs, keywords, lambda case: _finite_at(bare, case)))
+    if inputs is not None:
+        bare = replace(bare, cases=own_cases(in_order(forward, inputs), keywords, lambda case: _finite_at(bare, case)))
+    return with_targets(bare)
 
 
 def _finite_at(task: Task, case: Case) -> bool:
     """Whether the forward pass takes this case, and all its values have finite adjoints there."""
     try:
         with np.errstate(all="ignore"):
-            return all(np.isfinite(a).all() for a in Probe(task, case, np.random.default_rng(0)).adjoints.values())
+            probe = Probe(task, case, np.random.default_rng(0))
+        return probe.undefined is None and all(np.isfinite(a).all() for a in probe.adjoints.values())
     except Exception:  # whatever a forward raises for what does not suit it
         return False
 
@@ -184,6 +188,10 @@ def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
         if not np.isfinite(probe.adjoints[target]).all():
             raise error(TaskError, f"task {task.name}", got=f"a forward whose derivative d_{target} is {_odd(probe.adjoints[target])} at {_case(probe)}",
                         needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
+        if probe.undefined is not None:
+            raise error(TaskError, f"task {task.name}", got=f"a forward whose value {probe.undefined} is NaN at {_case(probe)}",
+                        needs="inputs at which it is defined",
+                        fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
     if name in task.measured:
         for probe in probes:
             measured(task, name, probe)

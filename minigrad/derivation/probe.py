@@ -16,6 +16,7 @@ from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Line, Tensor
 from ..show import record
+from .outputs import joined
 from .task import Task, TaskError
 
 MOST_PATHS = 400
@@ -80,9 +81,9 @@ class Probe:
             if isinstance(t, Tensor):
                 t.requires_grad = True
         with record() as seen:
-            y = task.forward(*self.inputs.values(), **self.keywords)
+            y, self.outputs = joined(task.forward(*self.inputs.values(), **self.keywords))
         if not isinstance(y, Tensor) or y._line is None:
-            raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="one Tensor that depends on its arguments",
+            raise error(TypeError, f"task {task.name}", got=f"a forward that returns {type(y).__name__}", needs="Tensors that depend on its arguments",
                         fix="return the result of minigrad ops")
         self.lines: dict[str, Line] = {k: t._line for k, t in self.inputs.items() if isinstance(t, Tensor) and t._line is not None}
         self.values: dict[str, Any] = dict(self.arrays)
@@ -156,6 +157,11 @@ class Probe:
         return {look for look, line in self.unnamed_lines.items() if line in below}
 
     @cached_property
+    def undefined(self) -> str | None:
+        """A value of the forward pass that is NaN; None if there is none. (Inf may be meant, as in a mask.)"""
+        return next((n for n, a in self.values.items() if n not in self.arrays and np.asarray(a).dtype.kind == "f" and np.isnan(a).any()), None)
+
+    @cached_property
     def given(self) -> dict[str, Any]:
         """The task's further arguments."""
         everything = {**self.values, **self.keywords}
@@ -218,7 +224,7 @@ class Probe:
             root = added[0].saved[0] if added[0].saved else None
             if root is None:
                 return None
-            old = float(self.keywords[keyword])
+            old = np.asarray(self.keywords[keyword], "float64")
             eps = 2 * old * np.sqrt(np.maximum(root**2 - old, 0)) + old**2
         try:
             with np.errstate(all="ignore"):

@@ -58,7 +58,7 @@ def inputs(name: str, rng: Any, scale: float = 1.0, mean: float = 0.0) -> tuple[
             trail = x.shape[-int(rng.integers(1, x.ndim + 1)):]
             affine = [rng.normal(1, 0.5, trail), rng.standard_normal(trail)]
             return [x, *affine[: 2 if name == "layer_norm" else 1]], {"eps": eps}
-        case "instance_norm":
+        case "instance_norm" | "grn":
             x = mean + scale * rng.standard_normal((n, c, *(spatial or (3,))))
             return [x, gamma, beta], {"eps": eps}
         case "group_norm":

@@ -38,6 +38,7 @@ def main(numpy: str, way: str) -> None:
             try:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.setsid()
+                confine.end_with_parent()
                 connection.close()
                 work(numpy, *descriptors)
             finally:

@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 
 from .absent import REMARK, AbsentModules, AbsentName
+from .confine import end_with_parent
 from .messages import MOST_ANSWER, Reader, Send, packed, unpacked, written
 
 MOST_ABSENT = 20  # modules that a file may miss
 at_work = False  # the worker itself forks or ends a fork, which is not the student's doing
-
 
 
 # -- calling a line --------------------------------------------------------------------------------------------------------
@@ -318,6 +318,7 @@ def _in_fork(student: LoadedFile, head: Mapping[str, Any], body: bytes, orders: 
 
 
 def _bound(head: Mapping[str, Any]) -> None:
+    end_with_parent()
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
         seconds = int(head["seconds"]) + 1

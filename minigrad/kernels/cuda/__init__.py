@@ -12,6 +12,7 @@ Which layer uses which kernel, in its default form:
     batch_norm_eval                                                         combine                   paired_parts column_parts
     group_norm instance_norm centered_weight_norm weight_standardization    moments_parts combine     paired_parts combine
     weight_norm                                                             paired_parts combine      paired_parts combine
+    grn                                                                     combine                   paired_parts combine
     layer_norm rms_norm                                                     rows_forward              rows_backward
     decorrelated_batch_norm pca_whitening iter_norm whiten_eval             -                         -
     orthogonal_weight_norm spectral_norm orthonormality_penalty             -                         -
