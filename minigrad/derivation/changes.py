@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..core.backend import Array, np
 from ..core.tensor import Line
-from .probe import Edge, Probe, Term
+from .probe import ELEMENTWISE, Edge, Probe, Term
 
 NOTHING = np.zeros((0,))  # of a shape that no answer has
 
@@ -126,7 +126,11 @@ def _operands(trials: Sequence[Trial], k: int, names: Sequence[str]) -> Iterator
                     continue
                 called = _named_value(first, old)
                 known = called or "an operand"
-                yield Change("missing operand", f"the factor {known} is missing", partial(put, at, lambda old, pool: np.ones_like(old)))
+                step = edge.line.plan.name.lstrip("_")
+                missing = (f"the derivative of {step}, at {known}, is missing" if step in ELEMENTWISE else
+                           f"the condition of {step}, at {known}, is missing: its derivative is 0 on one side" if step in ("maximum", "minimum", "where", "clip") else
+                           f"the factor {known} is missing")
+                yield Change("missing operand", missing, partial(put, at, lambda old, pool: np.ones_like(old)))
                 for other in pools[id(first)]:
                     if other != called:
                         yield Change("wrong operand", f"{other} is used where {known} is needed", partial(put, at, partial(exchanged, other)))
@@ -176,6 +180,7 @@ def _sources(trials: Sequence[Trial], k: int, names: Sequence[str]) -> Iterator[
 
 def _scaled(trials: Sequence[Trial], names: Sequence[str], value: Callable[[Trial], Array]) -> Iterator[Change]:
     """The value times a power of an array that the forward pass has computed."""
+    target = trials[0].probe.name_of.get(_end(trials[0])) if trials[0].terms else None
     pools = {id(t): {**_pool(t, names), **{n: a for n, a in t.probe.unnamed.items() if not a.ndim or a.size <= t.right.size}} for t in trials}
 
     def times(other: str, power: float, t: Trial) -> Array:
@@ -184,7 +189,7 @@ def _scaled(trials: Sequence[Trial], names: Sequence[str], value: Callable[[Tria
         return result if result.shape == value(t).shape and np.isfinite(result).all() else NOTHING
     for power in (-1, 1, -2, 2, 0.5, -0.5, -1.5, 1.5, -3, 3):
         for other in pools[id(trials[0])]:
-            if other.startswith("d_") and power != -1:
+            if other.startswith("d_") and (power != -1 or other == f"d_{target}"):
                 continue
 
             scaled = partial(times, other, power)

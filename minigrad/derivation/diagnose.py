@@ -89,7 +89,7 @@ def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, st
             return "sign", "has the wrong sign"
         if abs(first - 2) < 1e-6:
             return "counted twice", "is counted twice"
-        return "factor", f"is {_number(first)} times what it should be"
+        return "factor", f"is {_number(first)} times what it should be{_as_keyword(first, trials)}"
     tables = [sizes(t) for t in trials]
     everywhere = {name: [t[name] for t in tables] for name in tables[0] if all(name in t for t in tables)}
     varying = {name: n for name, n in everywhere.items() if len(set(n)) > 1}
@@ -117,6 +117,17 @@ def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, st
                 loose.append((factor, code, f"is {_number(sign * factor)}{between}{name} times what it should be{remark}"))
     simple = [found for found in loose if any(abs(found[0] - x) < 1e-6 for x in NICE)] or loose
     return simple[0][1:] if simple and len({code for _, code, _ in simple}) == 1 else None
+
+
+def _as_keyword(c: float, trials: Sequence[Trial]) -> str:
+    """'(that is 1 / reg here)', where a factor is a keyword or its reciprocal."""
+    for name, v in trials[0].probe.keywords.items():
+        if isinstance(v, (int, float)) and not isinstance(v, bool) and v not in (0, 1) and all(t.probe.keywords.get(name) == v for t in trials):
+            for power, said in ((1, name), (-1, f"1 / {name}"), (2, f"{name}²"), (-2, f"1 / {name}²"), (0.5, f"√{name}"), (-0.5, f"1 / √{name}")):
+                if v > 0 and abs(abs(c) - float(v) ** power) < 1e-9:
+                    missing = f": is {name} missing?" if power < 0 else f": is it there once too often, or is a division by {name} missing?"
+                    return f", which is {said} here{missing}"
+    return ""
 
 
 def _number(x: float) -> str:
@@ -205,6 +216,14 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
     for name in trials[0].probe.values:
         if everywhere(partial(lambda name, t: t.probe.values[name], name)):
             return Diagnosis("other derivative", f"this is the value {name} of the forward pass, not a derivative")
+    for source in {term.source for term in trials[0].terms}:
+        if source == target or trials[0].probe.lines[source].shape != trials[0].right.shape:
+            continue
+        diagonals = [t.probe.diagonal(target, source) for t in trials[:2]]
+        if all(d is not None and np.shape(t.found) == d.shape and same(t.found, d * t.probe.adjoints[source], t.scale) and not same(t.found, t.right, t.scale)
+               for d, t in zip(diagonals, trials, strict=False)):
+            return Diagnosis("diagonal only", f"only the diagonal of the Jacobian is used: each element of {source} is differentiated by its own element of {target}, "
+                             f"but other elements of {source} depend on it, too")
     for look in trials[0].probe.unnamed_adjoints:
         if look in trials[0].probe.after(target) and everywhere(partial(lambda look, t: t.probe.unnamed_adjoints.get(look, NOTHING), look)):
             return Diagnosis("other derivative", f"this is the derivative with respect to {look}; the line asks for d_{target}: one step of the chain rule is missing")
@@ -307,10 +326,10 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     if any(len(t.terms) != len(terms) for t in trials):
         return None
     candidates: list[tuple[Change, list[float], int]] = []
-    deadline = time.monotonic() + SECONDS
+    deadline = time.process_time() + SECONDS
     for k in [*range(len(terms)), -1]:
         for change in changes(trials, k, names):
-            if time.monotonic() > deadline:
+            if time.process_time() > deadline:
                 break
             try:
                 c = _fit(trials, partial(_rest, k), change.value)

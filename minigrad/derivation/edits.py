@@ -19,6 +19,8 @@ POWERS = (2.0, -1.0, 0.5, 3.0, -0.5, -2.0, 1.5, -1.5, -3.0, 1.0)
 REDUCTIONS = ("sum", "mean", "var", "std", "norm", "max", "min")
 SECONDS = 0.8  # for pairs of edits
 ALIKE = 0.7  # correlation
+NEARER = 0.6  # what one of two edits gains by coming nearer to the right answer alone
+INSERTED = frozenset({"missing operand", "missing path", "missing one", "other derivative", "not reduced"})
 MOST_PAIRED = 260  # edits that are tried in pairs
 
 
@@ -96,6 +98,8 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
         yield from _wrapped(n, values, scope)
         yield from _factors(n, values, scope, line)
         yield from _where(n)
+        if n.op == "put":
+            yield from _put(n, values)
     yield from _everywhere(nodes, values, scope)
     yield from _exchanged(nodes, values)
 
@@ -179,6 +183,10 @@ def _operators(n: Node, values: Mapping[int, Any]) -> Iterator[Edit]:
             if n.op in ("+", "-") and n.inputs[0].op == "*":
                 new = Node("*", [b, Node(n.op, [a, c])])
                 yield _one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.9)
+    if n.op in ("+", "-") and n.inputs[1].op == "/":
+        a, (b, c) = n.inputs[0], n.inputs[1].inputs
+        new = Node("/", [Node(n.op, [a, b]), c])
+        yield _one("precedence", f"`{text(n)}` divides the last term only: it should be `{text(new)}`", n, new, 0.8)
     if n.op == "+" and any(_is_epsilon(i) for i in n.inputs):
         tower, eps = n.inputs if _is_epsilon(n.inputs[1]) else n.inputs[::-1]
         inner = base(tower)
@@ -374,6 +382,10 @@ def _wrapped(n: Node, values: Mapping[int, Any], scope: Scope) -> Iterator[Edit]
     if n.op == "+" and any(base(i).op == "T" for i in n.inputs):
         plain = next((i for i in n.inputs if base(i).op != "T"), n.inputs[0])
         yield _one("transposed", f"`{t}` counts it twice, with its transpose", n, plain, 1.0)
+    a = np.asarray(v)
+    if a.dtype.kind == "f" and a.size > 1 and (a < 0).any() and (a > 0).any():
+        yield _one("wrong condition", f"where `{t}` is negative it should be 0", n, Node("maximum", [n, constant(0)]), 1.0)
+        yield _one("wrong condition", f"`{t}` should be 1 where it is positive, and 0 elsewhere", n, Node("*", [Node(">", [n, constant(0)]), constant(1.0)]), 1.0)
     if n.op == "sqrt":
         yield _one("wrong power", f"the square root is too many: `{t}` should be `{text(n.inputs[0])}`", n, n.inputs[0], 0.8)
     if n.op != "sqrt" and np.all(np.asarray(v, "float64") > 0):
@@ -434,9 +446,24 @@ def _factors(n: Node, values: Mapping[int, Any], scope: Scope, line: Evaluated) 
                 yield _one("missing operand", f"a matrix product is missing: `{t}` should be `{text(new)}`", n, new, 1.1 + far)
     for f in (0.5, 2.0):
         yield _one("factor", f"`{t}` is {'twice' if f == 0.5 else 'half of'} what it should be", n, Node("*", [constant(f), n]), 0.9 if product or n.op in REDUCTIONS else 1.1)
-    if n.op == "-" or n.op == "use":
-        one = Node("-", [constant(1.0), n])
-        yield _one("wrong value", f"`{t}` should be `1 - {t}`", n, one, 1.2)
+    far = 0.0 if n.op in ("use", "-", "**", "square") else 0.2
+    for one in (Node("-", [constant(1), n]), Node("+", [n, constant(1)]), Node("-", [n, constant(1)])):
+        yield _one("missing one", f"a 1 is missing: `{t}` should be `{text(one)}`", n, one, 1.15 + far)
+    if n.op == "-" and n.inputs[0].op == "constant" and n.inputs[0].options["value"] == 1:
+        yield _one("missing one", f"`{t}` should be `{text(n.inputs[1])}`, without the 1", n, n.inputs[1], 1.0)
+
+
+def _put(n: Node, values: Mapping[int, Any]) -> Iterator[Edit]:
+    """An assignment into an array that should add, that comes too late, or that an index repeats."""
+    old, value, *keys = n.inputs
+    yield _one("wrong condition", f"`{text(n)}` should not be there", n, old, 1.0)
+    if value.op == "+":
+        yield _one("repeated index", f"`{text(n)}` counts an index that comes twice only once; `np.add.at` adds all of them", n,
+                   Node("add.at", [old, value.inputs[1], *keys]), 0.6)
+    else:
+        more = Node("put", [old, Node("+", [Node("take", [old, *keys]), value]), *keys])
+        yield _one("overwritten", f"`{text(n)}` overwrites; it should add", n, more, 0.8)
+        yield _one("overwritten", f"`{text(n)}` overwrites; it should add, for each time that an index comes", n, Node("add.at", [old, value, *keys]), 0.9)
 
 
 def _where(n: Node) -> Iterator[Edit]:
@@ -574,19 +601,38 @@ def single(first: Case, more: Sequence[Case], scope: Scope) -> list[Edit]:
 
 def pair(first: Case, more: Sequence[Case], scope: Scope, seconds: float = SECONDS) -> list[Edit]:
     """Two edits that together make the line right in all cases; none if there are none, or not within this time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.process_time() + seconds
     proposals = sorted(edits(first.line, scope), key=lambda e: (e.cost, -e.line))
-    possible = [e for e in proposals if _changed(first, [e]) is not None and not _vanishes(first, e)]
+    ranked = []
+    for e in proposals:
+        alone = _changed(first, [e])
+        if alone is not None and not _vanishes(first, e):
+            ranked.append((e.cost + NEARER * _distance(first, alone), len(ranked), e))
+    ranked.sort()
+    possible = [e for _, _, e in ranked]
     for likely in (possible[:MOST_PAIRED], [e for e in possible if e.code == "wrong value"][:MOST_PAIRED // 2]):
-        pairs = sorted(((a.cost + b.cost, i, j) for (i, a), (j, b) in combinations(enumerate(likely), 2)))
+        order = {id(e): ranking for ranking, _, e in ranked}
+        pairs = sorted(((order[id(a)] + order[id(b)], i, j) for (i, a), (j, b) in combinations(enumerate(likely), 2)))
         for k, (_, i, j) in enumerate(pairs):
-            if k % 64 == 0 and time.monotonic() > deadline:
+            if k % 64 == 0 and time.process_time() > deadline:
                 break
             both = [likely[i], likely[j]]
+            if both[0].code in INSERTED and both[1].code in INSERTED:
+                continue  # two things that are not in the line: anything can be made of anything
             if gives(first, both) and all(gives(c, both) for c in more):
                 return both
         deadline += seconds / 2
     return []
+
+
+def _distance(case: Case, found: Any) -> float:
+    """How far an answer is from the right one, compared with the line's own; 1, where it has another shape."""
+    own = case.line.value(case.line.root)
+    if np.shape(found) != np.shape(case.right) or np.shape(own) != np.shape(case.right):
+        return 1.0
+    before = float(np.abs(np.asarray(own, "float64") - case.right).sum())
+    after = float(np.abs(np.asarray(found, "float64") - case.right).sum())
+    return min(1.5, after / before) if before and np.isfinite(after) else 1.5
 
 
 def _vanishes(case: Case, edit: Edit) -> bool:

@@ -15,8 +15,8 @@ from ..core.backend import np
 from .attempt import Attempt
 from .changes import Trial
 from .diagnose import Diagnosis, diagnose
-from .edits import Case, Edit, Scope, alike, pair, single
-from .expression import Evaluated, Node, Unknown, expression, text
+from .edits import REDUCTIONS, Case, Edit, Scope, alike, pair, single
+from .expression import Evaluated, Node, Unknown, expression, text, walk
 from .fixtures import fixture
 from .inside.worker import ArgumentError
 from .parts import by_parts
@@ -79,7 +79,7 @@ def arguments(probe: Probe, attempt: Attempt, name: str) -> dict[str, Any]:
             found[n] = fixture(probe, line, n)
         except ArgumentError:
             continue
-    return found
+    return {**found, **probe.local_derivatives(str(line.target))} if str(line.target) in probe.lines else found
 
 
 class Search:
@@ -156,12 +156,16 @@ def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[st
         return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong])
     if by_terms is None and search is not None:
         line = search.line
-        by_part = by_parts(target, line.root, [line.given[id(t.probe)] for t in search.trials], search.trials, search.scope, first)
+        given = [line.given[id(t.probe)] for t in search.trials]
+        by_part = by_parts(target, line.root, given, search.trials, search.scope, first)
+        if by_part is None and any(len(term.paths) > 1 for term in search.trials[0].terms):
+            apart = [t._replace(terms=t.probe.split(t.terms)) for t in search.trials]
+            by_part = by_parts(target, line.root, given, apart, search.scope, first)
         if by_part is not None and by_part.code != "wrong term":
             return by_part
         if both := search.pair():
             return Diagnosis(both[0].code, said(both, first, name))
-        return by_part or stops(search, first)
+        return by_part or stops(search, first) or local_only(search, first)
     return by_terms
 
 
@@ -169,12 +173,13 @@ def stops(search: Search, first: int) -> Diagnosis | None:
     """Where a line stops being right: the first of its own values that look like one of the task's and are not it."""
     names = [n for n, v in search.cases[0].line.arguments.items() if isinstance(v, (np.ndarray, np.generic)) and np.size(v) > 2]
     found: list[str] = []
+    own = {id(n.inputs[0]) for n in search.cases[0].line.kept if n.op == "use" and n.inputs[0].op not in ("name", "use")}  # what the student has given a name
     for node in search.cases[0].line.kept:
         v = search.cases[0].line.value(node)
-        if node.source is None or node.op in ("use", "name", "constant") or not isinstance(v, np.ndarray) or v.size <= 2:
+        if id(node) not in own or node.source is None or node.op in ("name", "constant") or _is_transform(node) or not isinstance(v, np.ndarray) or v.size <= 2:
             continue
         pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names}
-        near = [n for n, values in pairs.items() if all(alike(v, w, LOOKS_LIKE) for v, w in values)]
+        near = [n for n, values in pairs.items() if all(alike(v, w, LOOKS_LIKE) and not _shifted(v, w) for v, w in values)]
         if not near or any(np.allclose(np.ravel(v), np.ravel(w), rtol=1e-9, atol=0) for n in near for v, w in pairs[n][:1]):
             continue
         w = np.reshape(pairs[near[0]][0][1], v.shape)
@@ -182,6 +187,25 @@ def stops(search: Search, first: int) -> Diagnosis | None:
         found.append(f"`{text(node)}` (line {node.source.line + first}) looks like `{near[0]}` and is not: at {tuple(map(int, at))} it is "
                      f"{float(v[at]):.4g} instead of {float(w[at]):.4g}")
     return Diagnosis("wrong value", f"no single mistake explains it. The first values that are not the task's: {'; '.join(found[:2])}") if found else None
+
+
+def local_only(search: Search, first: int) -> Diagnosis | None:
+    """A line that uses no adjoint is the derivative of one step only."""
+    if any(n.op == "name" and str(n.options["name"]).startswith("d_") for n in search.cases[0].line.kept):
+        return None
+    return Diagnosis("missing operand", "no adjoint is used: the derivative of one step is multiplied by the adjoint of its result, and summed where it was shared")
+
+
+def _is_transform(node: Node) -> bool:
+    """Whether it is computed from one value of the task, element by element: sqrt(var + eps) is meant as it is."""
+    below = list(walk(node))
+    return len({n.options["name"] for n in below if n.op == "name" and not str(n.options["name"]).startswith("eps")}) < 2 and not any(n.op in REDUCTIONS for n in below)
+
+
+def _shifted(v: Any, w: Any) -> bool:
+    """Whether two values differ by a constant, as var and var + eps do."""
+    difference = np.ravel(v) - np.ravel(w)
+    return bool(np.ptp(difference) <= 1e-9 * np.abs(np.ravel(w)).max())
 
 
 def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: str) -> Diagnosis:
@@ -213,6 +237,6 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
 def explained_shape(attempt: Attempt, name: str, trial: Trial) -> str | None:
     """What makes a line right that returns another shape; None if nothing was found."""
     search = searched(attempt, name, [trial])
-    found = search.single() if search is not None else []
+    found = (search.single()[:1] or search.pair()) if search is not None else []
     source = attempt.runner.source(name)
-    return said(found[:1], source[1] if source is not None else 0, name) if found else None
+    return said(found, source[1] if source is not None else 0, name) if found else None

@@ -77,6 +77,24 @@ def _sized(*shape: Any) -> tuple[int, ...]:
     return tuple(flat)
 
 
+def _key(keys: Sequence[Value]) -> Any:
+    found = tuple(k if isinstance(k, slice) or k is None or k is Ellipsis else int(k) if np.ndim(k) == 0 and not isinstance(k, (bool, np.bool_)) else
+                  np.asarray(k if np.asarray(k).dtype.kind == "b" else np.asarray(k, "int64")) for k in keys)
+    return found if len(found) > 1 else found[0]
+
+
+def _put(a: Value, value: Value, *keys: Value) -> Value:
+    found = np.array(a)
+    found[_key(keys)] = value
+    return found
+
+
+def _added_at(a: Value, value: Value, *keys: Value) -> Value:
+    found = np.array(a, "float64")
+    np.add.at(found, _key(keys), value)
+    return found
+
+
 def _power(a: Value, b: Value) -> Value:
     return np.asarray(a, "float64") ** np.asarray(b, "float64")
 
@@ -96,6 +114,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "einsum": lambda *a, subscripts: np.einsum(subscripts, *a),
     "T": lambda a: np.asarray(a).T, "mT": lambda a: np.swapaxes(a, -1, -2), "swapaxes": lambda a, first, second: np.swapaxes(a, int(first), int(second)),
     "transpose": lambda a, axes=None: np.transpose(a, axes), "diag": np.diag, "diagonal": lambda a: np.diagonal(a),
+    "take": lambda a, *keys: np.asarray(a)[_key(keys)], "put": _put, "add.at": _added_at, "arange": lambda n: np.arange(*_sized(n)),
     "eye": lambda n: np.eye(*_sized(n)), "zeros": lambda *s: np.zeros(_sized(*s)), "ones": lambda *s: np.ones(_sized(*s)),
     "zeros_like": lambda a: np.zeros(np.shape(a)), "ones_like": lambda a: np.ones(np.shape(a)), "full_like": lambda a, b: np.full(np.shape(a), b),
     "reshape": lambda a, *s: np.reshape(a, [int(n) for x in s for n in (x if isinstance(x, (tuple, list)) else (x,))]), "ravel": np.ravel,
@@ -110,7 +129,7 @@ SAME_AS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "true_di
            "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "amax": "max", "amin": "min", "identity": "eye", "asarray": "copy",
            "array": "copy", "float64": "float", "float32": "float", "flatten": "ravel", "permute_dims": "transpose", "matrix_transpose": "mT",
            "logical_not": "~", "logical_and": "&", "logical_or": "|", "astype": "copy", "ascontiguousarray": "copy", "pow": "**", "nan_to_num": "copy", "conj": "copy",
-           "int": "copy"}
+           "int": "copy", "range": "arange", "empty_like": "zeros_like", "empty": "zeros"}
 IGNORED = ("dtype", "copy", "order", "out", "optimize", "like")
 OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.MatMult: "@", ast.Pow: "**", ast.Mod: "%", ast.FloorDiv: "//",
                               ast.BitAnd: "&", ast.BitOr: "|", ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -164,12 +183,14 @@ class _Reader:
                     continue  # a docstring
                 if isinstance(statement, ast.Return) and statement.value is not None:
                     return self.read(statement.value, scope, name)
-                if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and not isinstance(statement.targets[0], ast.Subscript):
                     self.assign(statement.targets[0], statement.value, scope, name)
                 elif isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
                     left = self.read(ast.copy_location(ast.Name(statement.target.id, ast.Load()), statement.target), scope, name)
                     scope[statement.target.id] = self.node(OPERATORS.get(type(statement.op), "?"), [left, self.read(statement.value, scope, name)], {},
                                                            statement, name)
+                elif isinstance(statement, (ast.Assign, ast.AugAssign)) and isinstance(_target(statement), ast.Subscript):
+                    self.put(statement, scope, name)
                 elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value is not None:
                     scope[statement.target.id] = self.read(statement.value, scope, name)
                 else:
@@ -193,6 +214,25 @@ class _Reader:
                 scope[t.id] = self.node("item", [found[0], self.node("constant", (), {"value": i})])  # type: ignore[attr-defined]
         else:
             raise Unknown
+
+    def put(self, statement: ast.Assign | ast.AugAssign, scope: dict[str, Node], where: str) -> None:
+        """``a[key] = value`` and ``a[key] += value``: from here on a name stands for the changed array."""
+        target = _target(statement)
+        if not (isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id in scope):
+            raise Unknown
+        old = self.read(ast.copy_location(ast.Name(target.value.id, ast.Load()), target), scope, where)
+        keys = [self.key_node(k, scope, where) for k in (target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice])]
+        value = self.read(statement.value, scope, where)
+        if isinstance(statement, ast.AugAssign):
+            value = self.node(OPERATORS.get(type(statement.op), "?"), [self.node("take", [old, *keys]), value], {}, statement, where)
+        scope[target.value.id] = self.node("put", [old, value, *keys], {}, statement, where)
+
+    def key_node(self, tree: ast.expr, scope: Mapping[str, Node], where: str) -> Node:
+        """A part of an index: plain, or computed."""
+        try:
+            return self.node("key", (), {"value": self.key(tree)})
+        except Unknown:
+            return self.read(tree, scope, where)
 
     def read(self, tree: ast.expr, scope: Mapping[str, Node], where: str) -> Node:
         """The node of an expression."""
@@ -236,7 +276,11 @@ class _Reader:
             base = sub(tree.value)
             if base.op == "shape" or (base.op == "use" and base.inputs[0].op in ("shape", "tuple")):
                 return made("item", [base, sub(tree.slice)])
-            return made("index", [base], key=self.key(tree.slice))
+            try:
+                return made("index", [base], key=self.key(tree.slice))
+            except Unknown:
+                keys = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
+                return made("take", [base, *(self.key_node(k, scope, where) for k in keys)])
         if isinstance(tree, ast.Call):
             return self.call(tree, scope, where)
         raise Unknown
@@ -266,7 +310,7 @@ class _Reader:
                 return self.helper(name, args, {k: self.read(v, scope, where) for k, v in named.items()}, tree, where)
             if name in scope and name in self.opaque:
                 return self.node("opaque", args, {"name": name}, tree, where)
-            if name not in ("float", "len", "abs", "sum", "max", "min", "int", "pow"):
+            if name not in ("float", "len", "abs", "sum", "max", "min", "int", "pow", "range"):
                 raise Unknown
         elif isinstance(tree.func, ast.Attribute):
             name, owner = tree.func.attr, tree.func.value
@@ -285,7 +329,9 @@ class _Reader:
             if not (tree.args and isinstance(tree.args[0], ast.Constant) and isinstance(tree.args[0].value, str)):
                 raise Unknown
             return self.node("einsum", [self.read(a, scope, where) for a in tree.args[1:]], {"subscripts": tree.args[0].value}, tree, where)
-        if name in ("zeros", "ones", "eye", "copy", "float", "zeros_like", "ones_like"):
+        if name in ("zeros", "ones", "eye", "copy", "float", "zeros_like", "ones_like", "arange"):
+            if name == "arange" and len(args) > 1:
+                raise Unknown
             args = args[:1]
         if name == "norm" and len(args) == 2:
             args, options["ord"] = args[:1], _plain(args[1])
@@ -321,6 +367,13 @@ class _Reader:
         if set(names) - set(given):
             raise Unknown
         return self.node("use", [self.function(name, given)], {"name": f"{name}()"}, tree, where)
+
+
+def _target(statement: ast.stmt) -> ast.expr | None:
+    """The only target of an assignment."""
+    if isinstance(statement, ast.AugAssign):
+        return statement.target
+    return statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
 
 
 def _dotted(tree: ast.expr) -> str:
@@ -403,7 +456,7 @@ class Evaluated:
     def _one(self, node: Node, inputs: Sequence[Value]) -> Value:
         if node.op == "name":
             return self.arguments[node.options["name"]]
-        if node.op == "constant":
+        if node.op in ("constant", "key"):
             return node.options["value"]
         if node.op == "use":
             return inputs[0]
@@ -460,6 +513,8 @@ def text(node: Node) -> str:
         return ast.unparse(node.source.tree)
     if node.op == "name":
         return str(node.options["name"])
+    if node.source is not None and isinstance(node.source.tree, (ast.Assign, ast.AugAssign)):
+        return ast.unparse(node.source.tree)
     if node.op == "constant":
         v = node.options["value"]
         return f"{v:g}" if isinstance(v, float) else str(v)
@@ -481,7 +536,7 @@ def text(node: Node) -> str:
         return f"({parts[0]}).{node.op}" if _rank(node.inputs[0]) < 9 else f"{parts[0]}.{node.op}"
     if node.op == "expand_dims" and node.options.get("axis") == 1:
         return f"{parts[0]}[:, None]"
-    if node.op == "index":
+    if node.op in ("index", "take"):
         return f"{parts[0]}[…]"
     if node.op == "item":
         return f"{parts[0]}[{parts[1]}]"

@@ -82,6 +82,9 @@ FAMILIES: dict[str, tuple[Misconception, ...]] = {
         Misconception("swapped", "Two names have changed places.", "Read the formula aloud, name by name.",
                       ABN, "d_x_form_2", "gamma * rstd * (d_y - y * d_beta / (m * gamma) - (d_gamma - beta * d_beta / gamma) / m)",
                       "d_y, d_gamma, d_beta, y, gamma, beta, rstd, m"),
+        Misconception("missing one", "A 1 is missing, or too many.", "Write the local derivative down before multiplying it."),
+        Misconception("repeated index", "An index that comes twice is counted once.", "a[i] += b keeps only one of them; np.add.at adds all."),
+        Misconception("overwritten", "A second contribution overwrites the first.", "Adjoints of several uses add up: += instead of =."),
         Misconception("wrong value", "A part looks like a value of the forward pass and is not the same.", "Recompute it as the forward pass does, or use the value itself."),
         Misconception("wrong function", "Another function stands there.", "Look at the forward pass again.",
                       BN, "d_mu", "-np.sum(d_xhat * rstd, axis=0, keepdims=True) + d_var * np.sum(-2 * np.abs(xc), axis=0, keepdims=True) / m", "d_xhat, d_var, rstd, xc, m"),
@@ -93,6 +96,8 @@ FAMILIES: dict[str, tuple[Misconception, ...]] = {
     "Matrices": (
         Misconception("transposed", "Something has to be transposed, or must not be.", "Write the indices: the summed one stands inside.",
                       DBN, "d_D", "d_xhat @ xtilde.T + d_rotated @ xc.T", "d_xhat, d_rotated, xtilde, xc"),
+        Misconception("diagonal only", "Each output was differentiated by its own input only.", "A statistic or a norm couples all elements of a row: add up what they pass on.",
+                      WN, "d_v_one_line", "gain[:, None] / norm * d_w * (1 - vhat**2)", "d_w, gain, norm, vhat"),
         Misconception("product", "An elementwise product stands where a matrix product belongs, or the other way round.", "* multiplies elements, @ rows with columns."),
         Misconception("diagonal", "Only the diagonal belongs there, or something belongs on a diagonal.", "A sum of elementwise products is a trace, not a sum of the matrix product.",
                       "06_spectral_norm", "d_sigma", "-np.sum(d_wbar @ W.T) / sigma**2", "d_wbar, W, sigma"),

@@ -98,7 +98,8 @@ def by_parts(target: str, root: Node, given: Sequence[dict[str, object]], trials
     routes = [route(trials[0].terms[k], target) for k in right]
     if not left:
         return Diagnosis("missing path", f"{'; and '.join(routes)} {'is' if len(routes) == 1 else 'are'} missing")
-    return Diagnosis("wrong term", "; ".join(f"`{_said(found[i], first)}" for i in left) + f" {'is' if len(left) == 1 else 'are'} not right: {' and '.join(routes)} "
+    names = list(dict.fromkeys(f"`{_said(found[i], first)}" for i in left))
+    return Diagnosis("wrong term", "; ".join(names) + f" {'is' if len(names) == 1 else 'are'} not right: {' and '.join(routes)} "
                      f"{'belongs' if len(routes) == 1 else 'belong'} there. The other terms are right")
 
 

@@ -20,6 +20,9 @@ from .outputs import joined
 from .task import Task, TaskError
 
 MOST_PATHS = 400
+MOST_ELEMENTS = 150  # of a Jacobian whose diagonal is wanted
+ELEMENTWISE = frozenset({"exp", "log", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "softplus", "silu", "abs", "sqrt", "square", "sin", "cos", "erf", "log1p",
+                         "expm1", "reciprocal", "sign"})
 
 
 def in_dtype(value: Any, dtype: str) -> Any:
@@ -145,6 +148,33 @@ class Probe:
         lines = {look: line for look, line in self.unnamed_lines.items() if line in self.children and line not in self.name_of}
         found = engine._run([(self.lines[self.output], self.adjoints[self.output])], set(lines.values()), create_graph=False, retain_graph=True)
         return {look: np.array(found[line]) for look, line in lines.items() if line in found}
+
+    def local_derivatives(self, target: str) -> dict[str, Array]:
+        """Derivatives of the functions of one variable, element by element, between `target` and the output: "tanh'(a)"."""
+        found: dict[str, Array] = {}
+        for line in self.order:
+            if line.plan.is_output or line.plan.is_leaf or len([p for p in line.parents if p is not None]) != 1 or line.plan.name.lstrip("_") not in ELEMENTWISE:
+                continue
+            parent = next(p for p in line.parents if p is not None)
+            if parent.shape == line.shape:
+                edge = next(e for e in self.children[parent] if e.line is line)
+                with np.errstate(all="ignore"):
+                    found.setdefault(f"{line.plan.name.lstrip('_')}'({self._look(parent)})", np.asarray(edge.pull(np.ones(line.shape)), "float64"))
+        return {n: a for n, a in found.items() if np.isfinite(a).all()}
+
+    def diagonal(self, target: str, source: str) -> Array | None:
+        """∂source_i / ∂target_i, element by element; None where their shapes differ or there are too many."""
+        a, b = self.lines[target], self.lines[source]
+        size = int(np.prod(a.shape))
+        if a.shape != b.shape or size > MOST_ELEMENTS:
+            return None
+        found = np.zeros(size)
+        for i in range(size):
+            g = np.zeros(size)
+            g[i] = 1.0
+            pulled = engine._run([(b, g.reshape(a.shape))], {a}, create_graph=False, retain_graph=True)
+            found[i] = np.asarray(pulled[a]).ravel()[i] if a in pulled else 0.0
+        return found.reshape(a.shape)
 
     def after(self, name: str) -> set[str]:
         """What the values without a name that depend on `name` look like."""

@@ -125,7 +125,7 @@ def _candidates(tree: ast.FunctionDef, arguments: Sequence[str], numbers: set[st
         if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub)):
             yield "extra path", n, n.left
     for n in nodes:
-        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load):
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in arguments:
             for other in arguments:
                 yield "epsilon misplaced" if other.startswith("eps") else "missing path", n, ast.BinOp(n, ast.Add(), ast.Name(other, ast.Load()))
         if isinstance(n, (ast.Name, ast.BinOp, ast.Call)) and isinstance(getattr(n, "ctx", ast.Load()), ast.Load):
