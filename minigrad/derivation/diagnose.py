@@ -26,7 +26,7 @@ from .changes import NOTHING, Change, Trial, axes_text, changes
 from .probe import Term
 
 CLOSE = 1e-8  # relative: far above rounding in float64, far below any change that means something
-SECONDS = 0.8  # for what may have happened inside of terms
+SECONDS = 0.5  # of processor time, for what may have happened inside of terms
 SAME = 1e-5  # relative: a change or a factor that makes less than this difference is no explanation
 NEARLY = 1e-4  # relative: what is off by less, and cannot be explained, is an approximation
 NICE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 1.5, 2 / 3)

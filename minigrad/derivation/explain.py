@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from ..core.backend import np
 from .attempt import Attempt
 from .changes import Trial
 from .diagnose import Diagnosis, diagnose
-from .edits import REDUCTIONS, Case, Edit, Scope, alike, pair, single
+from .edit import REDUCTIONS, Edit, Scope
+from .edits import Case, Edits
 from .expression import Evaluated, Node, Unknown, expression, text, walk
 from .fixtures import fixture
 from .inside.worker import ArgumentError
 from .parts import by_parts
 from .probe import Probe
+from .proposals import alike
 from .repair import repair
 
 OTHER_EPSILON = 1.7  # times ε, in a further case: an identity that holds for one ε only explains nothing
@@ -101,15 +104,21 @@ class Search:
         self.scope = line.scope(trials[0].right)
         self.line, self.trials = line, trials
 
-    def single(self) -> list[Edit]:
-        """See `edits.single`."""
+    @cached_property
+    def edits(self) -> Edits:
+        """All edits of the line."""
         with np.errstate(all="ignore"):
-            return single(self.cases[0], self.cases[1:], self.scope)
+            return Edits(self.cases[0], self.cases[1:], self.scope)
+
+    def single(self) -> list[Edit]:
+        """See `Edits.single`."""
+        with np.errstate(all="ignore"):
+            return self.edits.single()
 
     def pair(self) -> list[Edit]:
-        """See `edits.pair`."""
+        """See `Edits.pair`."""
         with np.errstate(all="ignore"):
-            return pair(self.cases[0], self.cases[1:], self.scope)
+            return self.edits.pair()
 
 
 def searched(attempt: Attempt, name: str, wrong: Sequence[Trial]) -> Search | None:

@@ -33,10 +33,11 @@ class Node:
         source: the text that it stands for, None for one that an edit has made.
     """
 
-    __slots__ = ("inputs", "op", "options", "source")
+    __slots__ = ("inputs", "op", "options", "said", "source")
 
     def __init__(self, op: str, inputs: Sequence[Node] = (), options: Mapping[str, Any] | None = None, source: Source | None = None) -> None:
         self.op, self.inputs, self.options, self.source = op, tuple(inputs), dict(options or {}), source
+        self.said: str | None = None  # its text, once somebody has asked for it
 
     def __repr__(self) -> str:
         return text(self)
@@ -509,6 +510,12 @@ RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "@": 2, "neg": 3, "**": 4}
 
 def text(node: Node) -> str:
     """The node as NumPy code: as the student wrote it, where it is theirs."""
+    if node.said is None:
+        node.said = _text(node)
+    return node.said
+
+
+def _text(node: Node) -> str:
     if node.source is not None and isinstance(node.source.tree, ast.expr):
         return ast.unparse(node.source.tree)
     if node.op == "name":

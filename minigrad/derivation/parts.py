@@ -13,7 +13,8 @@ from typing import NamedTuple
 from ..core.backend import Array, np
 from .changes import Trial
 from .diagnose import Diagnosis, route, same
-from .edits import Case, Edit, Scope, base, single
+from .edit import Edit, Scope, base
+from .edits import Case, Edits
 from .expression import Evaluated, Node, Unknown, text
 
 MOST_PARTS = 12
@@ -121,7 +122,7 @@ def _edit(part: Part, k: int, given: Sequence[dict[str, object]], trials: Sequen
     try:
         cases = [Case(Evaluated(part.node, g), t.terms[k].value, t.scale) for g, t in zip(given, trials, strict=True)]
         cases = [c._replace(right=np.broadcast_to(c.right, np.shape(c.line.value(part.node)))) if np.size(c.line.value(part.node)) == np.size(c.right) else c for c in cases]
-        found = single(cases[0], cases[1:], scope)
+        found = Edits(cases[0], cases[1:], scope).single()
     except (Unknown, ValueError, RecursionError):
         return None
     return found[0] if found else None
