@@ -340,16 +340,16 @@ assert training.kept["derived"] < 0.75 * training.kept["composed"]
 #
 # ## Homework
 #
-# `homework/03_inplace_abn/lines.py`: the five lines of this lecture, from $z$ alone.
+# `homework/03_inplace_abn/lines.py`: the five lines of this lecture, from $z$ alone, for a norm that does not centre and for the activation ELU.
 #
 #     python -m minigrad.derivation 03_inplace_abn lines.py
 #
-# Somebody takes the sign of $d_z$ instead of that of $z$:
+# Somebody takes ELU for a leaky ReLU:
 
 
 # %%
-def d_y(d_z, z, slope):
-    return np.where(d_z > 0, d_z, slope * d_z)
+def d_y(d_z, z, alpha):
+    return np.where(z > 0, d_z, alpha * d_z)
 
 
 report = check_homework("03_inplace_abn", d_y)

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-SMALLEST = 3  # operations; shorter lines, such as a sum of a product, are in every lecture on derivatives
+SMALLEST = 3  # operations without signs; shorter lines, such as the sum of a product, stand in every lecture on derivatives
 LAYOUT = frozenset({"expand_dims", "reshape", "asarray", "array", "broadcast_to"})  # calls that say how an array lies
 MODULES = frozenset({"np", "mg", "numpy", "minigrad", "xp", "math"})
 
@@ -143,9 +143,8 @@ def _signed(tree: Tree, sign: int) -> Tree:
 
 
 def size(node: ast.AST) -> int:
-    """How many operations an expression has: operators and calls, without layouts."""
-    return sum(isinstance(n, (ast.BinOp, ast.Compare)) or isinstance(n, ast.UnaryOp) and not isinstance(n.operand, ast.Constant)
-               or isinstance(n, ast.Call) and getattr(n.func, "attr", "") not in LAYOUT for n in ast.walk(node))
+    """How many operations an expression has: operators and calls, without signs and layouts."""
+    return sum(isinstance(n, (ast.BinOp, ast.Compare)) or isinstance(n, ast.Call) and getattr(n.func, "attr", "") not in LAYOUT for n in ast.walk(node))
 
 
 def fingerprint(node: ast.AST) -> str:

@@ -17,6 +17,7 @@ f: 0 of 1 points
 from .child import Limits
 from .judge import check
 from .report import LineReport, Report
+from .sizes import random_sizes
 from .task import Line, LineSpec, Task, TaskError, available, load_task
 
-__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "load_task"]
+__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "load_task", "random_sizes"]

@@ -1,20 +1,20 @@
-"""Homework 10: the backward of batch norm, differentiated.
+"""Homework 10: the backward of a batch norm, differentiated.
 
 Fill in one function after the other, in any order: each is checked on its own, with the right arguments. Check with
 
     python -m minigrad.derivation 10_double_backward lines.py            (a hint: --hint d_gamma)
 
-Here the forward pass is a backward pass: for g and x of shape (m, C), gamma of shape (C,),
+Here the forward pass is a backward pass, that of a batch norm whose variance has m - 1 in the place of m: for g and x of shape (m, C), gamma of shape (C,),
 
     mu   = mean of x over axis 0               (1, C)
     xc   = x - mu                              (m, C)
-    var  = mean of xc * xc over axis 0         (1, C)
+    var  = sum of xc * xc over axis 0, / (m - 1)       (1, C)
     rstd = 1 / sqrt(var + eps)                 (1, C)
     xhat = xc * rstd                           (m, C)
     gbar = mean of g over axis 0               (1, C)
-    p    = mean of g * xhat over axis 0        (1, C)
+    p    = sum of g * xhat over axis 0, / (m - 1)      (1, C)
     r    = g - gbar - xhat * p                 (m, C)
-    dx   = r * rstd * gamma                    (m, C)     batch norm's gradient for the cotangent g
+    dx   = r * rstd * gamma                    (m, C)     its gradient for the cotangent g
 
 d_dx is the cotangent of dx, called u in the lecture. `m` is the number of rows.
 
@@ -49,29 +49,29 @@ def d_p(d_r, xhat):
 def d_xhat(d_r, d_p, p, g, m):
     """(m, C): two paths."""
     ### BEGIN SOLUTION
-    return -d_r * p + d_p * g / m
+    return -d_r * p + d_p * g / (m - 1)
     ### END SOLUTION
 
 
 def d_g(d_r, d_p, d_gbar, xhat, m):
     """(m, C): three paths."""
     ### BEGIN SOLUTION
-    return d_r + d_gbar / m + d_p * xhat / m
+    return d_r + d_gbar / m + d_p * xhat / (m - 1)
     ### END SOLUTION
 
 
-def d_g_one_line(d_dx, rstd, gamma, xhat):
+def d_g_one_line(d_dx, rstd, gamma, xhat, m):
     """(m, C): all of it at once."""
     ### BEGIN SOLUTION
-    return gamma * rstd * (d_dx - np.mean(d_dx, axis=0) - xhat * np.mean(d_dx * xhat, axis=0))
+    return gamma * rstd * (d_dx - np.mean(d_dx, axis=0) - xhat * np.sum(d_dx * xhat, axis=0) / (m - 1))
     ### END SOLUTION
 
 
-def d_x_one_line(d_dx, g, rstd, gamma, xhat):
-    """(m, C): formula (4) of the lecture."""
+def d_x_one_line(d_dx, g, rstd, gamma, xhat, m):
+    """(m, C): formula (4) of the lecture, with m - 1 in the right places."""
     ### BEGIN SOLUTION
     u, v = d_dx - np.mean(d_dx, axis=0), g - np.mean(g, axis=0)
-    pu, pg = np.mean(d_dx * xhat, axis=0), np.mean(g * xhat, axis=0)
-    c = np.mean(u * v, axis=0)
+    pu, pg = np.sum(d_dx * xhat, axis=0) / (m - 1), np.sum(g * xhat, axis=0) / (m - 1)
+    c = np.sum(u * v, axis=0) / (m - 1)
     return -gamma * rstd**2 * (pg * u + pu * v + xhat * (c - 3.0 * pu * pg))
     ### END SOLUTION
