@@ -18,8 +18,9 @@ import re
 import textwrap
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 SMALLEST = 3  # operations without signs; shorter lines, such as the sum of a product, stand in every lecture on derivatives
 LAYOUT = frozenset({"expand_dims", "reshape", "asarray", "array", "broadcast_to"})  # calls that say how an array lies
@@ -28,11 +29,11 @@ MODULES = frozenset({"np", "mg", "numpy", "minigrad", "xp", "math"})
 Tree = Any  # a name as a str, a number as a float, or (operation, parts in order) or (operation, parts without order)
 
 
-class Place(NamedTuple):
-    """Where an expression stands, and its text."""
+class Gone(Protocol):
+    """A line of a solution: where it stands, as ``file:line``."""
 
-    where: str
-    text: str
+    @property
+    def where(self) -> str: ...
 
 
 # -- one expression ----------------------------------------------------------------------------------------------------
@@ -60,8 +61,8 @@ def normalized(node: ast.AST) -> Tree:
         return normalized(node.value)
     if isinstance(node, ast.Call):
         return _call(node)
-    return (type(node).__name__, [normalized(child) for child in ast.iter_child_nodes(node) if not isinstance(child, (ast.expr_context, ast.operator, ast.cmpop))],
-            True)
+    kind = "".join(type(op).__name__ for op in getattr(node, "ops", [getattr(node, "op", node)]))  # Gt of a comparison, Not, or the kind of the node
+    return (kind, [normalized(child) for child in ast.iter_child_nodes(node) if not isinstance(child, (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))], True)
 
 
 def _is_layout(index: ast.AST) -> bool:
@@ -200,6 +201,8 @@ def code_in(name: str, text: str) -> Iterator[tuple[str, int, ast.Module]]:
     elif name.endswith(".py"):
         if tree := _parsed(text):
             yield name, 1, tree
+            yield from ((name, node.lineno, code) for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                        for code in sentences(node.value))
         yield from ((name, at, tree) for at, tree in blocks(re.sub(r"^# ?", "", text, flags=re.MULTILINE)))
     elif name.endswith((".md", ".txt", ".rst", ".html", ".tex")):
         yield from ((name, at, tree) for at, tree in blocks(text))
@@ -214,6 +217,13 @@ def blocks(text: str) -> Iterator[tuple[int, ast.Module]]:
         for k, line in enumerate([source] if whole else source.splitlines()):
             if tree := whole or _parsed(line.strip()):
                 yield at + (0 if whole else k), tree
+
+
+def sentences(text: str) -> Iterator[ast.Module]:
+    """What in a text, such as a hint, is code from one stop to the next."""
+    for part in re.split(r"[:;,.!?](?:\s+|$)", text):
+        if len(part) > 4 and re.search(r"[-+*/@(]", part) and (tree := _parsed(part.strip())):
+            yield tree
 
 
 def _parsed(source: str) -> ast.Module | None:
@@ -238,3 +248,36 @@ def statements(tree: ast.AST) -> Iterator[tuple[int, ast.expr]]:
         value = getattr(node, "value", None)
         if isinstance(node, (ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr)) and isinstance(value, ast.expr):
             yield node.lineno, value
+
+
+def solutions(root: Path, gone: Sequence[Gone]) -> dict[str, tuple[str, str]]:
+    """Of all lines of solutions in programs that are long enough: fingerprint -> (where, text)."""
+    lines: dict[str, set[int]] = defaultdict(set)
+    for s in gone:
+        name, _, number = s.where.rpartition(":")
+        if name.endswith(".py"):
+            lines[name].add(int(number))
+    found: dict[str, tuple[str, str]] = {}
+    for name, numbers in lines.items():
+        for at, value in statements(ast.parse((root / name).read_bytes())):
+            if at in numbers and size(value) >= SMALLEST:
+                found.setdefault(fingerprint(value), (f"{name}:{at}", ast.unparse(value)))
+    return found
+
+
+def shown(root: Path, tree: Path, gone: Sequence[Gone], names: Sequence[str]) -> list[str]:
+    """Where in these files and folders of the students' `tree` a solution can be read; line numbers are those of the released file."""
+    secret = solutions(root, gone)
+    problems = []
+    for path in sorted(p for name in names for p in ([tree / name] if (tree / name).is_file() else (tree / name).rglob("*"))):
+        if path.suffix not in (".py", ".ipynb", ".md"):
+            continue
+        name, said = path.relative_to(tree).as_posix(), set()
+        for where, first, code in code_in(name, path.read_text("utf-8")):
+            for expression in expressions(code):
+                at, solution = secret.get(fingerprint(expression), ("", ""))
+                place = f"{where}:{first + expression.lineno - 1}" if first else where
+                if at and (place, at) not in said:
+                    said.add((place, at))
+                    problems.append(f"{place}: {ast.unparse(expression)} is the solution in {at}, {solution}, in other names")
+    return problems

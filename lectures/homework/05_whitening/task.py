@@ -45,7 +45,7 @@ TASK = Task(
     hints={
         "d_xtilde": ["xhat = xtilde D^T: a matrix product.", "d_xhat D."],
         "d_s": ["s multiplies the columns of xc D, which is called rotated.", "Sum d_xtilde * rotated over the rows."],
-        "d_lam": ["The derivative of a power.", "-0.5 * (lam + eps) ** -1.5 * d_s."],
+        "d_lam": ["The derivative of a power.", "The exponent comes down as a factor, and is -1.5 afterwards."],
         "d_D": ["D is in rotated = xc D and, transposed, in xhat = xtilde D^T.", "d_xhat^T xtilde + xc^T d_rotated."],
         "d_sigma": ["An eigenvector i moves along the others by d_j (d_j^T dS d_i) / (lam_i - lam_j).",
                     "D (diag(d_lam) + K * (D^T d_D)) D^T with K_ij = 1 / (lam_j - lam_i), 0 on the diagonal; then symmetric."],
