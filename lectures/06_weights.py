@@ -366,7 +366,7 @@ show_results("cwn_figure_1")
 # ## Homework
 #
 # Three parts: `homework/06_weight_norm`, `06_centered_weight_norm` and `06_spectral_norm`, twelve lines together. Each has something
-# that this lecture has not: an $\varepsilon$ beside the length, a gain, a bound.
+# that this lecture does not have: an $\varepsilon$ beside the length, a gain, a bound.
 #
 #     python -m minigrad.derivation 06_weight_norm lines.py
 #

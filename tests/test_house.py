@@ -71,6 +71,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/check/verdict.py": "compares on the host, in float64",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
+    "minigrad/derivation/examine.py": "looks at the cases of a task, which are NumPy",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",
     "minigrad/derivation/judge.py": "compares on the host, in float64",
     "minigrad/derivation/probe.py": "compares on the host, in float64",

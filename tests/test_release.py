@@ -313,7 +313,8 @@ SAME = [
     ("np.where(z > 0, g, s * g)", "mg.where(Y > 0, GY, GY * SLOPE)"), ("a - b + c", "c - (b - a)"), ("mg.expand_dims(s, 1) * x + y", "y0 + x0 * s0"),
     ("r * (g - np.mean(g, axis=0) - h * np.mean(g * h, axis=0))", "(u - w * (w * u).mean(1, keepdims=True) - u.mean(1, keepdims=True)) * k")]
 OTHER = [
-    ("np.sum(a * b, axis=0) / m", "np.sum(a * a, axis=0) / m"), ("a * b - c", "c - a * b"), ("a * b / c", "a / b / c"), ("a @ b", "a * b"), ("2 * a * b", "3 * a * b"),
+    ("np.sum(a * b, axis=0) / m", "np.sum(a * a, axis=0) / m"), ("a * b - c", "c - a * b"), ("a * b / c", "a / b / c"), ("a @ b", "a * b"),
+    ("2 * a * b", "3 * a * b"),
     ("np.sum(a * b) * c", "np.mean(a * b) * c"), ("a.T @ b", "a @ b.T"), ("a**2 * b", "a**3 * b"), ("a * b + c * d", "a * b + c * a"),
     ("g - np.mean(g) - h * np.mean(g * h)", "g - np.mean(g) - h * np.mean(g * g)"), ("np.where(z > 0, g, s)", "np.where(z < 0, g, s)")]
 
@@ -339,7 +340,8 @@ HIDDEN = {
 
 @pytest.mark.parametrize("where", HIDDEN)
 def test_a_solution_in_other_names_is_found(where, source):
-    edit(source / "lectures/homework/01_toy/lines.py", '    return x + len("y")\n', '    if x is None:\n        return sum(x * y, axis=0) / m\n    return x + len("y")\n')
+    edit(source / "lectures/homework/01_toy/lines.py", '    return x + len("y")\n',
+         '    if x is None:\n        return sum(x * y, axis=0) / m\n    return x + len("y")\n')
     name, old, new, said = HIDDEN[where]
     edit(source / name, old, new)
     (found,) = release.leaks(source, source.parent / "tree", release.make(source, source.parent / "tree"))

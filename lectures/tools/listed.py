@@ -29,7 +29,7 @@ def listed(root: Path) -> list[str]:
     try:
         lines = (root / LIST).read_text("utf-8").splitlines()
     except FileNotFoundError:
-        raise ValueError(f"{LIST}: there is no list of the files that are released; in a git checkout, write it by: python -m lectures.release --list") from None
+        raise ValueError(f"{LIST}: there is no list of what is released; in a git checkout, write it by: python -m lectures.release --list") from None
     names = sorted(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     if bad := [name for name in names if name.startswith("/") or ".." in name.split("/") or "\\" in name]:
         raise ValueError(f"{LIST}: {bad[0]} is no path inside of this tree")
@@ -89,7 +89,8 @@ def problems(root: Path, folders: Sequence[str], without: tuple[str, ...]) -> li
     found += [f"{name}: a link, not a file" for name in names if (root / name).is_symlink()]
     found += [f"{name}: in the list, but not of the released folders" for name in names if name.startswith(without) or not _in(name, folders)]
     if known is not None:
-        found += [f"{name}: in the list, but not tracked by git: git add it, or take it out of {LIST}" for name in names if name not in known and name not in missing]
+        found += [f"{name}: in the list, but not tracked by git: git add it, or take it out of {LIST}"
+                  for name in names if name not in known and name not in missing]
     if found and strays:
         found.append("Move strays out of the released folders, or delete them. What students shall have: git add it, then python -m lectures.release --list")
     return found

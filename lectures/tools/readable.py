@@ -48,8 +48,8 @@ def normalized(node: ast.AST) -> Tree:
         return node.id
     if isinstance(node, ast.Constant):
         return ("number", float(node.value)) if isinstance(node.value, (int, float)) and not isinstance(node.value, bool) else ("constant", repr(node.value))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)) or isinstance(node, ast.BinOp) and isinstance(
-            node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
+    if (isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd))) or (isinstance(node, ast.BinOp) and isinstance(
+            node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div))):
         return _sum(node) if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)) else _product(node)
     if isinstance(node, ast.BinOp):
         return (type(node.op).__name__, [normalized(node.left), normalized(node.right)], True)
@@ -62,12 +62,13 @@ def normalized(node: ast.AST) -> Tree:
     if isinstance(node, ast.Call):
         return _call(node)
     kind = "".join(type(op).__name__ for op in getattr(node, "ops", [getattr(node, "op", node)]))  # Gt of a comparison, Not, or the kind of the node
-    return (kind, [normalized(child) for child in ast.iter_child_nodes(node) if not isinstance(child, (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop))], True)
+    signs = (ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+    return (kind, [normalized(child) for child in ast.iter_child_nodes(node) if not isinstance(child, signs)], True)
 
 
 def _is_layout(index: ast.AST) -> bool:
     parts = index.elts if isinstance(index, ast.Tuple) else [index]
-    return all(isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None or isinstance(p, ast.Constant) and p.value in (None, ...) for p in parts)
+    return all((isinstance(p, ast.Slice) and p.lower is p.upper is p.step is None) or (isinstance(p, ast.Constant) and p.value in (None, ...)) for p in parts)
 
 
 def _call(node: ast.Call) -> Tree:
@@ -75,7 +76,7 @@ def _call(node: ast.Call) -> Tree:
     f, arguments = node.func, list(node.args)
     if isinstance(f, ast.Attribute):
         name = f.attr
-        if not (isinstance(f.value, ast.Name) and f.value.id in MODULES or isinstance(f.value, ast.Attribute)):
+        if not ((isinstance(f.value, ast.Name) and f.value.id in MODULES) or isinstance(f.value, ast.Attribute)):
             arguments.insert(0, f.value)
     elif isinstance(f, ast.Name):
         name = f.id
@@ -145,7 +146,7 @@ def _signed(tree: Tree, sign: int) -> Tree:
 
 def size(node: ast.AST) -> int:
     """How many operations an expression has: operators and calls, without signs and layouts."""
-    return sum(isinstance(n, (ast.BinOp, ast.Compare)) or isinstance(n, ast.Call) and getattr(n.func, "attr", "") not in LAYOUT for n in ast.walk(node))
+    return sum(isinstance(n, (ast.BinOp, ast.Compare)) or (isinstance(n, ast.Call) and getattr(n.func, "attr", "") not in LAYOUT) for n in ast.walk(node))
 
 
 def fingerprint(node: ast.AST) -> str:

@@ -1,6 +1,6 @@
-"""How good is the checker? ``python -m lectures.study [--seeds N] [--jobs N] [--json FILE]``
+"""How good is the checker? ``python -m lectures.study [--homework NAME] [--seeds N] [--jobs N] [--json FILE]``
 
-Three measurements over all homework solutions:
+Three measurements over all homework solutions, or over those of one homework (less than a minute on two cores):
 
 1. Mutants. Every line is changed in one place by the operators of `OPERATORS`, and must be refused; no other line may be. The table
    says which diagnoses are right for an operator.
@@ -17,10 +17,12 @@ import json
 import multiprocessing
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 import minigrad as mg
 from minigrad import derivation
@@ -69,9 +71,9 @@ class Variant(NamedTuple):
 # -- solutions ----------------------------------------------------------------------------------------------------------
 
 
-def solutions() -> dict[str, ast.Module]:
-    """Homework -> syntax tree of its instructor's file."""
-    return {path.parent.name: ast.parse(path.read_text("utf-8")) for path in sorted(HOMEWORK.glob("*/lines.py"))}
+def solutions(names: Sequence[str] = ()) -> dict[str, ast.Module]:
+    """Homework -> syntax tree of its instructor's file; of all homework, unless some are named."""
+    return {path.parent.name: ast.parse(path.read_text("utf-8")) for path in sorted(HOMEWORK.glob("*/lines.py")) if not names or path.parent.name in names}
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
@@ -159,10 +161,10 @@ def _mutations(node: ast.AST, arguments: list[str], numbers: set[str]) -> Iterat
         yield "power changed", lambda n: ast.BinOp(n.left, n.op, ast.BinOp(n.right, ast.Add(), ast.Constant(1))), none
 
 
-def mutants() -> list[Variant]:
-    """Every mutant of every line of every homework."""
+def mutants(names: Sequence[str] = ()) -> list[Variant]:
+    """Every mutant of every line of every homework, or of these."""
     found = []
-    for homework, tree in solutions().items():
+    for homework, tree in solutions(names).items():
         task = derivation.load_task(HOMEWORK / homework)
         numbers = {n for n in task.given if len(n) == 1 and n not in "RW"}
         for name in task.lines:
@@ -216,10 +218,10 @@ def _rewrites(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST]]]:
         yield "negated twice", lambda n: ast.Return(ast.UnaryOp(ast.USub(), ast.UnaryOp(ast.USub(), n.value)))
 
 
-def rewrites() -> list[Variant]:
-    """Every rewrite of every line of every homework."""
+def rewrites(names: Sequence[str] = ()) -> list[Variant]:
+    """Every rewrite of every line of every homework, or of these."""
     found = []
-    for homework, tree in solutions().items():
+    for homework, tree in solutions(names).items():
         for name in derivation.load_task(HOMEWORK / homework).lines:
             for i, node in enumerate(_places(tree, name)):
                 for rule, edit in _rewrites(node):
@@ -258,15 +260,19 @@ def _start() -> None:
     mg.tune_process(1)
 
 
-def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:
-    """All three measurements; of the mutants and rewrites every `part`-th only."""
-    changed, same = mutants()[::part], rewrites()[::part]
-    names = list(solutions())
+def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), quiet: bool = True) -> dict[str, Any]:
+    """All three measurements; of the mutants and rewrites every `part`-th only, of all homework unless some are named."""
+    changed, same = mutants(homework)[::part], rewrites(homework)[::part]
+    names = list(solutions(homework))
+
+    def shown(answers: Iterable[Any], what: str, total: int) -> Any:
+        return tqdm(answers, what, total, disable=quiet, leave=False)
     lean = multiprocessing.get_context("spawn")  # judging forks for each line, which takes long where the process is large
     with ProcessPoolExecutor(jobs, lean, _start) as pool:
-        verdicts = list(pool.map(judged, changed, chunksize=8))
-        accepted = list(pool.map(judged, same, chunksize=8))
-        alarms = [a for found in pool.map(clean, ((names[i % len(names)], i) for i in range(seeds)), chunksize=16) for a in found]
+        verdicts = list(shown(pool.map(judged, changed, chunksize=4), "wrong versions", len(changed)))
+        accepted = list(shown(pool.map(judged, same, chunksize=4), "equivalent rewrites", len(same)))
+        checks = pool.map(clean, ((names[i % len(names)], i) for i in range(seeds)), chunksize=4)
+        alarms = [a for found in shown(checks, "correct solutions", seeds) for a in found]
     live = [(v, f) for v, f in zip(changed, verdicts, strict=True) if f["verdict"] not in ("right", "rounding")]
     table: dict[str, Counter[str]] = {operator: Counter() for operator in OPERATORS}
     failures = []
@@ -292,12 +298,17 @@ def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 0 if every figure is what is asked of it."""
     parser = argparse.ArgumentParser(prog="python -m lectures.study", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10_000, help="checks of correct solutions (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=None, help="checks of correct solutions (default: 10,000; with --homework 20)")
+    parser.add_argument("--homework", metavar="NAME", help="only this one")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--part", type=int, default=1, help="only every N-th mutant and rewrite")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     options = parser.parse_args(arguments)
-    result = study(options.seeds, options.jobs, options.part)
+    known = list(solutions())
+    if options.homework is not None and options.homework not in known:
+        parser.error(f"no homework {options.homework!r} with a lines.py in {HOMEWORK}; there are: {', '.join(known)}")
+    seeds = options.seeds if options.seeds is not None else 10_000 if options.homework is None else 20
+    result = study(seeds, options.jobs, options.part, (options.homework,) if options.homework is not None else (), quiet=False)
     print(f"{result['homework']} homework tasks, {result['lines']} lines\n")
     print(f"{'mutants':<28}{'changed':>8}{'rightly diagnosed':>20}")
     for operator, counts in result["table"].items():

@@ -28,7 +28,7 @@ def random_sizes(rng: Any, *ranges: tuple[int, int], count: int = 3) -> Iterator
 
     >>> import numpy as np
     >>> list(random_sizes(np.random.default_rng(0), (5, 12), (2, 6)))
-    [(10, 2), (9, 6), (8, 4)]
+    [(7, 6), (9, 3), (8, 4)]
     """
     for _ in range(ATTEMPTS if all(0 < low <= high and high - low + 1 >= count for low, high in ranges) else 0):
         drawn = [low + rng.permutation(high - low + 1)[:count] for low, high in ranges]
@@ -36,5 +36,6 @@ def random_sizes(rng: Any, *ranges: tuple[int, int], count: int = 3) -> Iterator
         if all(len({*sizes}) == len(sizes) for sizes in found) and len({prod(sizes) for sizes in found}) == count:
             yield from found
             return
-    raise error(ValueError, "random_sizes", got=f"the ranges {', '.join(map(str, ranges))}", needs=f"{count} tuples of sizes that differ in every axis, without equal ones",
+    raise error(ValueError, "random_sizes", got=f"the ranges {', '.join(map(str, ranges))}",
+                needs=f"{count} tuples of sizes that differ in every axis, without equal ones",
                 fix="give wider ranges, such as (5, 12) and (2, 6)")

@@ -33,7 +33,8 @@ TASK = Task(
         "d_norm": ["w = gain * vc / norm.", "Minus the row sum of d_w * gain * vc, over norm squared."],
         "d_vc": ["vc is in w directly and in norm.", "d_w * gain / norm for the first, d_norm * vc / norm for the second."],
         "d_v": ["v is in vc directly and in the mean.", "d_vc minus its mean along axis 1."],
-        "d_v_one_line": ["Two directions are taken out: the constant one, and vc.", "What is taken out along vc is vc times the row sum of d_w * vc, over norm squared."],
+        "d_v_one_line": ["Two directions are taken out: the constant one, and vc.",
+                         "What is taken out along vc is vc times the row sum of d_w * vc, over norm squared."],
     },
     source="cwn (3)-(5): centred weight normalization; the gain is ours",
 )

@@ -33,7 +33,8 @@ TASK = Task(
         "d_vhat": ["gain is (n,): as a column it is gain[:, None].", "d_w * gain[:, None]."],
         "d_norm": ["vhat = v / (norm + eps): the derivative of a quotient.", "Minus the sum of d_vhat * v along axis 1, over the square of what divides v."],
         "d_v": ["v is in vhat directly, and in norm.", "The derivative of the length is v / norm, which is not vhat."],
-        "d_v_one_line": ["Put d_vhat and d_norm into d_v.", "gain / (norm + eps) times d_w without something along v: v / norm times the row sum of d_w * vhat. Is this a projection?"],
+        "d_v_one_line": ["Put d_vhat and d_norm into d_v.",
+                         "gain / (norm + eps) times d_w without something along v: v / norm times the row sum of d_w * vhat. Is this a projection?"],
     },
     source="Salimans and Kingma [salimans2016]: weight normalization; eps is ours",
 )

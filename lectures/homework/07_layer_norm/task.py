@@ -40,7 +40,8 @@ TASK = Task(
         "d_std": ["std divides a whole row.", "Minus the row sum of d_xhat * xc, over the square of what divides."],
         "d_var": ["std = var ** 0.5.", "Half of d_std, over std."],
         "d_xc": ["xc is in xhat, and in var as a sum of squares over D - 1.", "d_xhat over std + eps for the first, 2 * d_var * xc over D - 1 for the second."],
-        "d_x_one_line": ["As for batch norm, with d_xhat, and means along the row.", "What goes along xc: the row sum of d_xhat * xhat, over D - 1 and over std. What divides all: std + eps."],
+        "d_x_one_line": ["As for batch norm, with d_xhat, and means along the row.",
+                         "What goes along xc: the row sum of d_xhat * xhat, over D - 1 and over std. What divides all: std + eps."],
     },
     source="Layer normalization as in the batch norm lecture, with the axes exchanged; D - 1 and the place of eps as in many programs for transformers",
 )
