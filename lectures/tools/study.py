@@ -15,10 +15,13 @@ import ast
 import copy
 import json
 import multiprocessing
+import random
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -233,12 +236,12 @@ def rewrites(names: Sequence[str] = ()) -> list[Variant]:
 # -- judging ------------------------------------------------------------------------------------------------------------
 
 
-def judged(variant: Variant, seed: int = 0) -> dict[str, Any]:
-    """What the checker says of a variant: the changed line's verdict, and which other lines it refuses."""
+def judged(variant: Variant, seed: int = 0, alone: bool = False) -> dict[str, Any]:
+    """What the checker says of a variant: the changed line's verdict, and which other lines it refuses (unless the line is judged alone)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.py"
         file.write_text(variant.text, "utf-8")
-        report = derivation.check(derivation.load_task(HOMEWORK / variant.homework), str(file), seed=seed)
+        report = derivation.check(derivation.load_task(HOMEWORK / variant.homework), str(file), seed=seed, lines=[variant.line] if alone else None)
     mine = next(x for x in report.lines if x.line == variant.line)
     return {"verdict": mine.verdict, "code": mine.code, "message": mine.message,
             "others": [x.line for x in report.lines if x.line != variant.line and x.verdict not in ("right", "rounding")]}
@@ -260,19 +263,40 @@ def _start() -> None:
     mg.tune_process(1)
 
 
-def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), quiet: bool = True) -> dict[str, Any]:
-    """All three measurements; of the mutants and rewrites every `part`-th only, of all homework unless some are named."""
+def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), seconds: float | None = None, quiet: bool = True) -> dict[str, Any]:
+    """All three measurements; of the mutants and rewrites every `part`-th only.
+
+    Args:
+        seeds: checks of correct solutions.
+        jobs: processes.
+        homework: only these; then a changed line is judged alone, without the lines beside it.
+        seconds: about how long it may take. What is left is not tried: the order is random, and the same each time.
+        quiet: no progress bar.
+    """
     changed, same = mutants(homework)[::part], rewrites(homework)[::part]
     names = list(solutions(homework))
+    if seconds is not None:
+        random.Random(0).shuffle(changed)
+        random.Random(0).shuffle(same)
+    start, look = time.monotonic(), partial(judged, alone=bool(homework))
 
-    def shown(answers: Iterable[Any], what: str, total: int) -> Any:
-        return tqdm(answers, what, total, disable=quiet, leave=False)
+    def answers(pool: ProcessPoolExecutor, f: Callable[[Any], Any], items: Sequence[Any], what: str, share: float) -> list[Any]:
+        found: list[Any] = []
+        with tqdm(total=len(items), desc=what, disable=quiet, leave=False) as bar:
+            many = len(items) if seconds is None else 2 * jobs
+            while len(found) < len(items) and (seconds is None or time.monotonic() < start + share * seconds):
+                for answer in pool.map(f, items[len(found):len(found) + many], chunksize=4 if seconds is None else 1):
+                    found.append(answer)
+                    bar.update()
+        return found
     lean = multiprocessing.get_context("spawn")  # judging forks for each line, which takes long where the process is large
     with ProcessPoolExecutor(jobs, lean, _start) as pool:
-        verdicts = list(shown(pool.map(judged, changed, chunksize=4), "wrong versions", len(changed)))
-        accepted = list(shown(pool.map(judged, same, chunksize=4), "equivalent rewrites", len(same)))
-        checks = pool.map(clean, ((names[i % len(names)], i) for i in range(seeds)), chunksize=4)
-        alarms = [a for found in shown(checks, "correct solutions", seeds) for a in found]
+        verdicts = answers(pool, look, changed, "wrong versions", 0.6)
+        accepted = answers(pool, look, same, "equivalent rewrites", 0.8)
+        checked = answers(pool, clean, [(names[i % len(names)], i) for i in range(seeds)], "correct solutions", 0.95)
+    alarms = [a for found in checked for a in found]
+    untried = len(changed) - len(verdicts), len(same) - len(accepted)
+    changed, same, seeds = changed[:len(verdicts)], same[:len(accepted)], len(checked)
     live = [(v, f) for v, f in zip(changed, verdicts, strict=True) if f["verdict"] not in ("right", "rounding")]
     table: dict[str, Counter[str]] = {operator: Counter() for operator in OPERATORS}
     failures = []
@@ -285,14 +309,14 @@ def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), qu
     # A mutant that the checker accepts must be an equivalent one: with other seeds it must be accepted as well.
     passed = [v for v, f in zip(changed, verdicts, strict=True) if f["verdict"] in ("right", "rounding")]
     missed = [f"{v.homework} {v.line}, {v.operator}: {v.body}" for v in passed
-              if any(judged(v, seed)["verdict"] not in ("right", "rounding") for seed in (1, 2))]
+              if any(look(v, seed)["verdict"] not in ("right", "rounding") for seed in (1, 2))]
     rejected = [f"{v.homework} {v.line}, {v.operator}: {f['verdict']}: {f['message'][:90]}  |  {v.body[:110]}"
                 for v, f in zip(same, accepted, strict=True) if f["verdict"] not in ("right", "rounding")]
     diagnosed = sum(c["diagnosed"] for c in table.values())
     return {"homework": len(names), "lines": sum(len(derivation.load_task(HOMEWORK / n).lines) for n in names), "mutants": len(live), "equivalent": len(passed),
             "missed": missed, "other lines accused": sum(bool(f["others"]) for _, f in live), "diagnosed": diagnosed, "rate": diagnosed / max(1, len(live)),
             "table": {k: dict(c) for k, c in table.items() if c}, "failures": failures, "rewrites": len(same), "rejected": rejected,
-            "seeds": seeds, "false alarms": alarms}
+            "seeds": seeds, "false alarms": alarms, "untried": untried}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -300,6 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lectures.study", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=None, help="checks of correct solutions (default: 10,000; with --homework 20)")
     parser.add_argument("--homework", metavar="NAME", help="only this one")
+    parser.add_argument("--seconds", type=float, default=None, help="about how long it may take (default: no limit; with --homework 55)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--part", type=int, default=1, help="only every N-th mutant and rewrite")
     parser.add_argument("--json", type=Path, help="write everything to this file")
@@ -308,8 +333,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.homework is not None and options.homework not in known:
         parser.error(f"no homework {options.homework!r} with a lines.py in {HOMEWORK}; there are: {', '.join(known)}")
     seeds = options.seeds if options.seeds is not None else 10_000 if options.homework is None else 20
-    result = study(seeds, options.jobs, options.part, (options.homework,) if options.homework is not None else (), quiet=False)
-    print(f"{result['homework']} homework tasks, {result['lines']} lines\n")
+    limit = options.seconds if options.seconds is not None else None if options.homework is None else 55.0
+    result = study(seeds, options.jobs, options.part, (options.homework,) if options.homework is not None else (), limit, quiet=False)
+    print(f"{result['homework']} homework task{'s' * (result['homework'] > 1)}, {result['lines']} lines\n")
     print(f"{'mutants':<28}{'changed':>8}{'rightly diagnosed':>20}")
     for operator, counts in result["table"].items():
         print(f"{operator:<28}{counts['mutants']:>8}{counts['diagnosed']:>14} {counts['diagnosed'] / counts['mutants']:>5.0%}")
@@ -317,6 +343,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{len(result['missed'])} of {result['mutants'] + len(result['missed'])} mutants that change the value missed "
           f"({result['equivalent'] - len(result['missed'])} others change nothing); another line accused: {result['other lines accused']} times")
     print(f"{len(result['rejected'])} of {result['rewrites']} equivalent rewrites rejected")
+    if any(result["untried"]):
+        print(f"not tried for lack of time: {result['untried'][0]} mutants, {result['untried'][1]} rewrites (--seconds)")
     print(f"{len(result['false alarms'])} false alarms in {result['seeds']:,} checks of correct solutions")
     for title in ("missed", "rejected", "false alarms", "failures"):
         if result[title]:
