@@ -50,6 +50,7 @@ OPERATORS: dict[str, frozenset[str]] = {
     "sum becomes mean": frozenset({"mean for sum"}),
     "mean becomes sum": frozenset({"sum for mean"}),
     "n becomes n - 1": frozenset({"n - 1 for n"}),
+    "n - 1 becomes n": frozenset({"n for n - 1"}),
     "another axis": SHAPE,
     "keepdims dropped": SHAPE,
     "operand exchanged": OPERAND | {"other derivative", "missing path"},  # two equal factors: sum of xc * xc-hat vanishes
@@ -114,9 +115,18 @@ def _kind(node: ast.AST, numbers: set[str]) -> str:
     return "operand"
 
 
+def _is_less_one(node: ast.AST, numbers: set[str]) -> bool:
+    """m - 1, for a number of elements."""
+    return (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Name) and node.left.id in numbers
+            and isinstance(node.right, ast.Constant) and node.right.value == 1)
+
+
 def _mutations(node: ast.AST, arguments: list[str], numbers: set[str]) -> Iterator[tuple[str, Callable[[Any], ast.AST], frozenset[str]]]:
     """(operator, edit of the node, codes that are right here too)."""
     none: frozenset[str] = frozenset()
+    if _is_less_one(node, numbers):
+        yield "n - 1 becomes n", lambda n: n.left, none
+        return
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         eps = any(isinstance(n, ast.Name) and n.id == "eps" for n in (node.left, node.right))
         twins = any(isinstance(n, ast.Attribute) and n.attr == "T" for side in (node.left, node.right) for n in ast.walk(side))
@@ -173,7 +183,9 @@ def mutants(names: Sequence[str] = ()) -> list[Variant]:
         for name in task.lines:
             arguments = [a.arg for a in _function(tree, name).args.args]
             seen = set()
-            for i, node in enumerate(_places(tree, name)):
+            places = _places(tree, name)
+            inside = {id(n) for place in places if _is_less_one(place, numbers) for n in ast.iter_child_nodes(place)}  # m of m - 1
+            for i, node in ((i, node) for i, node in enumerate(places) if id(node) not in inside):
                 for operator, edit, also in _mutations(node, arguments, numbers):
                     also = frozenset({predict.CODE}) if name in task.measured else also  # a count is a count, whatever was changed
                     text = _edited(tree, name, i, edit)
