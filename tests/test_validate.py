@@ -327,3 +327,13 @@ def test_a_table_of_answers_made_with_one_seed_fits_no_other(homework):
     cases = derivation.load_task(HOMEWORK / homework).cases
     shapes = {tuple(tuple(a.shape for a in arrays.values()) for arrays, _ in cases(np.random.default_rng(seed), "float64")) for seed in range(20)}
     assert len(shapes) >= 10 and all(len({*found}) >= 3 for found in shapes)
+
+
+def test_the_homework_that_the_docs_write_is_a_homework(tmp_path):
+    page = (HOMEWORK.parents[1] / "docs" / "homework.md").read_text("utf-8")
+    task_text, lines_text = (re.search(rf"^## {name}\n.*?```python\n(.*?)```", page, re.MULTILINE | re.DOTALL)[1] for name in (r"task\.py", r"lines\.py"))
+    folder = tmp_path / "12_my_layer"
+    folder.mkdir()
+    (folder / "task.py").write_text(task_text, "utf-8")
+    (folder / "lines.py").write_text(lines_text, "utf-8")
+    assert examine(derivation.load_task(folder), folder / "lines.py") == []
