@@ -404,7 +404,7 @@ assert asymmetry(batch_norm.derived["one_line"]) < 1e-11 < 1e-3 < asymmetry(care
 # %% [markdown]
 # ## Homework
 #
-# The double backward of a batch norm whose variance is divided by $m - 1$, line by line: `homework/10_double_backward/lines.py` has seven stubs,
+# The double backward of a batch norm that takes out only a part of $\hat x$, line by line: `homework/10_double_backward/lines.py` has seven stubs,
 # from $d_\gamma$ to the counterpart of formula (4) in one line. Every line is checked on its own:
 #
 #     python -m minigrad.derivation 10_double_backward lines.py

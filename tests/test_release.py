@@ -309,11 +309,12 @@ def expression(text):
 
 SAME = [
     ("np.sum(d_y * xhat, axis=0) / m", "(hat * g).sum(1, keepdims=True) / len_x"), ("a * b - c", "-c + b * a"), ("a * b / c * 2.0", "2 * (b / c) * a"),
-    ("-a * b", "a * -b"), ("x.T @ d", "A.mT @ B"), ("gain[:, None] * (a - b)", "(u - v) * w"), ("mg.mean(a * a, 0)", "(z * z).mean(axis=1)"),
+    ("-a * b", "a * -b"), ("a * b / c", "inverse * y * x"), ("x.T @ d", "A.mT @ B"), ("gain[:, None] * (a - b)", "(u - v) * w"), ("mg.mean(a * a, 0)",
+                                                                                                                                  "(z * z).mean(axis=1)"),
     ("np.where(z > 0, g, s * g)", "mg.where(Y > 0, GY, GY * SLOPE)"), ("a - b + c", "c - (b - a)"), ("mg.expand_dims(s, 1) * x + y", "y0 + x0 * s0"),
     ("r * (g - np.mean(g, axis=0) - h * np.mean(g * h, axis=0))", "(u - w * (w * u).mean(1, keepdims=True) - u.mean(1, keepdims=True)) * k")]
 OTHER = [
-    ("np.sum(a * b, axis=0) / m", "np.sum(a * a, axis=0) / m"), ("a * b - c", "c - a * b"), ("a * b / c", "a / b / c"), ("a @ b", "a * b"),
+    ("np.sum(a * b, axis=0) / m", "np.sum(a * a, axis=0) / m"), ("a * b - c", "c - a * b"), ("a @ b", "a * b"),
     ("2 * a * b", "3 * a * b"),
     ("np.sum(a * b) * c", "np.mean(a * b) * c"), ("a.T @ b", "a @ b.T"), ("a**2 * b", "a**3 * b"), ("a * b + c * d", "a * b + c * a"),
     ("g - np.mean(g) - h * np.mean(g * h)", "g - np.mean(g) - h * np.mean(g * g)"), ("np.where(z > 0, g, s)", "np.where(z < 0, g, s)")]

@@ -1,10 +1,10 @@
 """Which lines of a solution can be read in the released course, in whatever names, axes and order.
 
-A line is compared as a syntax tree: names are placeholders, the operands of + and * have no order, and what says only over which axis
-is left out, so that the two lines of
+A line is compared as a syntax tree: names are placeholders, the operands of + and * have no order, dividing is multiplying (by another name),
+and what says only over which axis is left out, so that the two lines of
 
     np.sum(d_y * xhat, axis=0) / len(x)
-    (hat * g).sum(1, keepdims=True) / n
+    inverse * (hat * g).sum(1, keepdims=True)
 
 are the same. Looked at are programs, the code cells of notebooks, and code in Markdown and docstrings (indented or fenced).
 """
@@ -105,8 +105,7 @@ def _sum(node: ast.AST) -> Tree:
 
 
 def _product(node: ast.AST) -> Tree:
-    above: list[Tree] = []
-    below: list[Tree] = []
+    factors: list[Tree] = []
     number = 1.0
 
     def gather(n: ast.AST, up: bool) -> None:
@@ -120,17 +119,17 @@ def _product(node: ast.AST) -> Tree:
         elif isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and n.value:
             number = number * n.value if up else number / n.value
         else:
-            (above if up else below).append(normalized(n))
+            factors.append(normalized(n))  # a / s is a * rstd
     gather(node, True)
-    return _factors(number, above, below)
+    return _factors(number, factors)
 
 
-def _factors(number: float, above: list[Tree], below: list[Tree]) -> Tree:
-    if not below and number == 1 and len(above) == 1:
-        return above[0]
-    if not above and not below:
+def _factors(number: float, factors: list[Tree]) -> Tree:
+    if number == 1 and len(factors) == 1:
+        return factors[0]
+    if not factors:
         return ("number", number)
-    return ("product", [("number", number), ("above", above, False), ("below", below, False)], True)
+    return ("product", [("number", number), ("factors", factors, False)], True)
 
 
 def _signed(tree: Tree, sign: int) -> Tree:
@@ -141,7 +140,7 @@ def _signed(tree: Tree, sign: int) -> Tree:
     if tree[0] == "product":
         (_, number), *rest = tree[1]
         return ("product", [("number", -number), *rest], True)
-    return ("product", [("number", -1.0), ("above", [tree], False), ("below", [], False)], True)
+    return _factors(-1.0, [tree])
 
 
 def size(node: ast.AST) -> int:
@@ -152,7 +151,7 @@ def size(node: ast.AST) -> int:
 def fingerprint(node: ast.AST) -> str:
     """A text that is the same for expressions that differ in names, axes and order only.
 
-    >>> a, b = (ast.parse(t, mode="eval").body for t in ("np.sum(d_y * xhat, axis=0) / n", "(hat * g).sum(1, keepdims=True) / len_x"))
+    >>> a, b = (ast.parse(t, mode="eval").body for t in ("np.sum(d_y * xhat, axis=0) / n", "(hat * g).sum(1, keepdims=True) * inverse"))
     >>> fingerprint(a) == fingerprint(b), fingerprint(a) == fingerprint(ast.parse("np.sum(d_y * d_y, axis=0) / n", mode="eval").body)
     (True, False)
     """
