@@ -54,7 +54,7 @@ def options_of(arm: str, seed: int, lr: float, batch_size: int, epochs: int) -> 
 
 
 @experiment("deep_plain", document="bn-jacobian, title (the paper)", claim="with orthonormality and modulation, plain networks of 44 and 110 layers train",
-            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(4, 225),
+            arms=ARMS, datasets=("digits", "synthetic", "cifar10"), seconds=(4, 500),
             quick={"arms": [a for a, o in ARMS.items() if o["depth"] == 20], "seeds": 1, "train": 128, "test": 50, "epochs": 1, "trial": 1, "batch_size": 32},
             default={"seeds": 8, "train": 1437, "test": 360, "epochs": 3, "trial": 1, "batch_size": 64},
             full={"seeds": 5, "train": 50000, "test": 10000, "epochs": 100, "trial": 10, "batch_size": 128})
