@@ -413,8 +413,8 @@ assert asymmetry(batch_norm.derived["one_line"]) < 1e-11 < 1e-3 < asymmetry(care
 
 
 # %%
-def d_xhat(d_r, p):
-    return -d_r * p
+def d_xhat(d_r, p, t):
+    return -d_r * t * p
 
 
 report = check_homework("10_double_backward", d_xhat)
