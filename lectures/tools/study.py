@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -293,19 +293,23 @@ def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), se
     start, look = time.monotonic(), partial(judged, alone=bool(homework))
 
     def answers(pool: ProcessPoolExecutor, f: Callable[[Any], Any], items: Sequence[Any], what: str, share: float) -> list[Any]:
-        found: list[Any] = []
+        if seconds is None:
+            return list(tqdm(pool.map(f, items, chunksize=4), what, len(items), disable=quiet, leave=False))
+        found: list[Future[Any]] = []
+        running: set[Future[Any]] = set()
         with tqdm(total=len(items), desc=what, disable=quiet, leave=False) as bar:
-            many = len(items) if seconds is None else 2 * jobs
-            while len(found) < len(items) and (seconds is None or time.monotonic() < start + share * seconds):
-                for answer in pool.map(f, items[len(found):len(found) + many], chunksize=4 if seconds is None else 1):
-                    found.append(answer)
-                    bar.update()
-        return found
+            while running or (len(found) < len(items) and time.monotonic() < start + share * seconds):
+                while len(running) < 2 * jobs and len(found) < len(items) and time.monotonic() < start + share * seconds:
+                    found.append(pool.submit(f, items[len(found)]))
+                    running.add(found[-1])
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                bar.update(len(done))
+        return [answer.result() for answer in found]
     lean = multiprocessing.get_context("spawn")  # judging forks for each line, which takes long where the process is large
     with ProcessPoolExecutor(jobs, lean, _start) as pool:
-        verdicts = answers(pool, look, changed, "wrong versions", 0.6)
-        accepted = answers(pool, look, same, "equivalent rewrites", 0.8)
-        checked = answers(pool, clean, [(names[i % len(names)], i) for i in range(seeds)], "correct solutions", 0.95)
+        checked = answers(pool, clean, [(names[i % len(names)], i) for i in range(seeds)], "correct solutions", 0.2)
+        accepted = answers(pool, look, same, "equivalent rewrites", 0.5)
+        verdicts = answers(pool, look, changed, "wrong versions", 0.9)
     alarms = [a for found in checked for a in found]
     untried = len(changed) - len(verdicts), len(same) - len(accepted)
     changed, same, seeds = changed[:len(verdicts)], same[:len(accepted)], len(checked)
