@@ -675,8 +675,9 @@ assert all(relative_error(second[name], second["composed"]) > 0.01 for name in l
 #
 # ## Homework
 #
-# Now you. `lectures/homework/02_batch_norm/lines.py` has seven functions to write: the six derivatives, and the one
-# line. A function's arguments are the values and the derivatives that it needs, by their names. Each is judged alone,
+# Now you, and with a difference: in the homework each example has a *share*, so that some count more than others. Where all shares are
+# $1/m$, it is the batch norm of this lecture. `lectures/homework/02_batch_norm/lines.py` has seven functions to write: the six derivatives,
+# and the one line. A function's arguments are the values and the derivatives that it needs, by their names. Each is judged alone,
 # with the right derivatives from the lines above, so one mistake does not spoil the others.
 #
 # The checker has no answer key. It takes the forward pass apart and compares your line with every path through the

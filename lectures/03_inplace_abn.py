@@ -162,7 +162,8 @@ agree("d_x, form II", FORM_2, tape["x"])
 # $$ \Bigl[\,d_y - \frac{1}{\gamma m}\,d_\gamma\,y - \frac1m\bigl(d_\beta \;{+}\; \tfrac{\beta}{\gamma}\,d_\gamma\bigr)\Bigr]\frac{\gamma}{s} . $$
 #
 # The line above it is right, so it is a slip of the pen. Who would see it? It looks like its neighbours, and with
-# $\beta = 0$, where training begins, it *is* right. Let us ask the checker, as for a homework.
+# $\beta = 0$, where training begins, it *is* right. Let us ask the checker, as for a homework. It needs the forward pass
+# with names, and cases to try it on.
 
 
 # %%
@@ -174,8 +175,20 @@ def corrected(d_y, d_gamma, d_beta, y, gamma, beta, rstd, m):
     return rstd * (gamma * d_y - (y - beta) * d_gamma / m - gamma * d_beta / m)
 
 
-task = derivation.load_task("03_inplace_abn")
-found = {name: derivation.check(task, {"d_x_form_2": f}, lines=["d_x_form_2"]).lines[0] for name, f in (("printed", d_x_printed), ("corrected", corrected))}
+def named_abn(x, gamma, beta):
+    xc = mg.named("xc", x - mg.mean(x, 0))                             # (m, C)
+    rstd = mg.named("rstd", 1.0 / mg.sqrt(mg.named("var", mg.mean(xc * xc, 0)) + EPS))   # (C,)
+    y = mg.named("y", xc * rstd * gamma + beta)                        # (m, C)
+    return mg.named("z", mg.leaky_relu(y, SLOPE))                      # (m, C)
+
+
+def cases(rng, dtype):
+    for m, c in derivation.random_sizes(rng, (7, 13), (2, 6)):
+        yield {"x": rng.normal(2.0, 1.5, (m, c)).astype(dtype), "gamma": rng.uniform(0.5, 2.0, c).astype(dtype), "beta": rng.normal(size=c).astype(dtype)}, {}
+
+
+task = derivation.Task("form II", named_abn, cases, {"d_x": derivation.LineSpec(adjoints=("y", "gamma", "beta"))}, given={"m": lambda values: len(values["x"])})
+found = {name: derivation.check(task, {"d_x": f}).lines[0] for name, f in (("printed", d_x_printed), ("corrected", corrected))}
 for name, line in found.items():
     print(f"{name}: {line.verdict}. {line.message}")
 assert found["printed"].verdict == "wrong" and found["corrected"].verdict == "right"
@@ -340,16 +353,16 @@ assert training.kept["derived"] < 0.75 * training.kept["composed"]
 #
 # ## Homework
 #
-# `homework/03_inplace_abn/lines.py`: the five lines of this lecture, from $z$ alone.
+# `homework/03_inplace_abn/lines.py`: the five lines of this lecture, from $z$ alone, for a norm that does not centre and for the activation ELU.
 #
 #     python -m minigrad.derivation 03_inplace_abn lines.py
 #
-# Somebody takes the sign of $d_z$ instead of that of $z$:
+# Somebody takes ELU for a leaky ReLU:
 
 
 # %%
-def d_y(d_z, z, slope):
-    return np.where(d_z > 0, d_z, slope * d_z)
+def d_y(d_z, z, alpha):
+    return np.where(z > 0, d_z, alpha * d_z)
 
 
 report = check_homework("03_inplace_abn", d_y)

@@ -373,8 +373,8 @@ assert max(training.agreement) < 1e-4 and (FAST or min(training.accuracy.values(
 #
 # ## Homework
 #
-# `homework/04_jacobian/lines.py`: $Jv$ as a function of $v$ and of $\hat x$, five lines. `homework/04_orthonormality/lines.py`: the
-# penalty, three.
+# `homework/04_jacobian/lines.py`: a Jacobian between centring and batch norm, as a function of $v$ and of $\hat x$, five lines.
+# `homework/04_orthonormality/lines.py`: a penalty that takes absolute values instead of squares, three.
 #
 #     python -m minigrad.derivation 04_jacobian lines.py
 #     python -m minigrad.derivation 04_orthonormality lines.py

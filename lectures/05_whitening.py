@@ -464,22 +464,22 @@ show_results("dbn_pca")
 #
 # ## Homework
 #
-# Two parts: `homework/05_whitening/lines.py` takes the document's road, seven lines from $d_{\tilde x}$ to $d_x$;
+# Two parts: `homework/05_whitening/lines.py` takes the document's road, seven lines from $d_{\tilde x}$ to $d_x$, with samples in rows;
 # `homework/05_whitening_stable/lines.py` takes the other, three lines, one of them hard.
 #
 #     python -m minigrad.derivation 05_whitening lines.py
 #     python -m minigrad.derivation 05_whitening_stable lines.py
 #
-# A classic: the covariance is a product of $x_c$ with itself, and somebody differentiates only one of the two.
+# A classic: $x_c$ makes the covariance, and somebody forgets that it is also what is whitened.
 
 
 # %%
-def d_xc(d_rotated, d_sigma, D, xc, m):
-    return D @ d_rotated + d_sigma @ xc / m
+def d_xc(d_sigma, xc, m):
+    return 2 * xc @ d_sigma / m
 
 
 report = check_homework("05_whitening", d_xc)
-assert [line.code for line in report.lines if line.line == "d_xc"] == ["factor"]
+assert [line.code for line in report.lines if line.line == "d_xc"] == ["missing path"]
 
 # %%
 report = check_homework("05_whitening")

@@ -365,7 +365,8 @@ show_results("cwn_figure_1")
 #
 # ## Homework
 #
-# Three parts: `homework/06_weight_norm`, `06_centered_weight_norm` and `06_spectral_norm`, twelve lines together.
+# Three parts: `homework/06_weight_norm`, `06_centered_weight_norm` and `06_spectral_norm`, twelve lines together. Each has something
+# that this lecture does not have: an $\varepsilon$ beside the length, a gain, a bound.
 #
 #     python -m minigrad.derivation 06_weight_norm lines.py
 #
@@ -373,8 +374,8 @@ show_results("cwn_figure_1")
 
 
 # %%
-def d_v_one_line(d_w, gain, norm):
-    return gain[:, None] / norm * d_w
+def d_v_one_line(d_w, gain, norm, eps):
+    return gain[:, None] / (norm + eps) * d_w
 
 
 report = check_homework("06_weight_norm", d_v_one_line)

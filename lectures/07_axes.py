@@ -295,7 +295,8 @@ assert max(exact.agreement) < 1e-11
 #
 # ## Homework
 #
-# `homework/07_layer_norm/lines.py`, six lines, and `homework/07_rms_norm/lines.py`, four.
+# `homework/07_layer_norm/lines.py`, six lines, and `homework/07_rms_norm/lines.py`, four. The first divides by $D - 1$ and adds $\varepsilon$ to the deviation,
+# as many programs do; in the second some features count more than others.
 #
 #     python -m minigrad.derivation 07_layer_norm lines.py
 #     python -m minigrad.derivation 07_rms_norm lines.py

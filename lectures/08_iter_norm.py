@@ -301,7 +301,7 @@ assert max(exact_training.agreement) < 1e-10
 # ## Homework
 #
 # `homework/08_iter_norm/lines.py` has two steps written out, from $\hat x$ back to $x_c$: eight lines. Mind that $P_1$ is in the cube three
-# times, and that nothing may be assumed to commute.
+# times, that nothing may be assumed to commute, and that here the Frobenius norm takes the place of the trace.
 #
 #     python -m minigrad.derivation 08_iter_norm lines.py
 #

@@ -404,8 +404,8 @@ assert asymmetry(batch_norm.derived["one_line"]) < 1e-11 < 1e-3 < asymmetry(care
 # %% [markdown]
 # ## Homework
 #
-# The double backward of batch norm, line by line: `homework/10_double_backward/lines.py` has seven stubs, from $d_\gamma$ to formula (4) in
-# one line. Every line is checked on its own:
+# The double backward of a batch norm that takes out only a part of $\hat x$, line by line: `homework/10_double_backward/lines.py` has seven stubs,
+# from $d_\gamma$ to the counterpart of formula (4) in one line. Every line is checked on its own:
 #
 #     python -m minigrad.derivation 10_double_backward lines.py
 #
@@ -413,8 +413,8 @@ assert asymmetry(batch_norm.derived["one_line"]) < 1e-11 < 1e-3 < asymmetry(care
 
 
 # %%
-def d_xhat(d_r, p):
-    return -d_r * p
+def d_xhat(d_r, p, t):
+    return -d_r * t * p
 
 
 report = check_homework("10_double_backward", d_xhat)

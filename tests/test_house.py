@@ -74,6 +74,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",
     "minigrad/derivation/gradient.py": "compares on the host, in float64",
+    "minigrad/derivation/examine.py": "looks at the cases of a task, which are NumPy",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",
     "minigrad/derivation/judge.py": "compares on the host, in float64",
     "minigrad/derivation/kernel.py": "hands host arrays to somebody else's library, and takes them back",

@@ -22,7 +22,7 @@ def test_every_example_is_explained_by_its_code(code, tmp_path):
     m = MISCONCEPTIONS[code]
     file = tmp_path / "lines.py"
     file.write_text(f"import numpy as np\n\n\ndef {m.line}({m.arguments}):\n    return {m.body}\n")
-    found = derivation.check(derivation.load_task(ROOT / "lectures/homework" / m.task), str(file), lines=[m.line]).lines[0]
+    found = derivation.check(derivation.load_task(ROOT / "tests/people/tasks" / m.task), str(file), lines=[m.line]).lines[0]
     assert found.code == code, found
 
 

@@ -20,3 +20,19 @@ def test_mutants_are_refused_named_and_explained_and_right_lines_are_not(part, s
 @pytest.mark.more
 def test_every_operator_makes_mutants():
     assert {v.operator for v in study.mutants()} == set(study.OPERATORS)
+
+
+def test_the_study_of_one_homework_looks_at_no_other(capsys):
+    assert {v.homework for v in (*study.mutants(["04_orthonormality"]), *study.rewrites(["04_orthonormality"]))} == {"04_orthonormality"}
+    result = study.study(4, 1, homework=("04_orthonormality",), seconds=0.0)  # no time at all
+    assert result["untried"] == (len(study.mutants(["04_orthonormality"])), len(study.rewrites(["04_orthonormality"]))) and result["seeds"] == 0
+    with pytest.raises(SystemExit):
+        study.main(["--homework", "04_orthonormal"])
+    assert "there are: 01_own_op, 02_batch_norm" in capsys.readouterr().err
+
+
+@pytest.mark.more
+def test_the_study_of_one_homework_is_a_study():
+    result = study.study(2, 1, part=6, homework=("04_orthonormality",), seconds=600.0)
+    assert result["untried"] == (0, 0) and result["seeds"] == 2 and result["lines"] == 3 and result["mutants"] >= 3 and result["rewrites"] >= 2
+    assert not result["missed"] and not result["rejected"] and not result["false alarms"]

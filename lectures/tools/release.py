@@ -8,9 +8,11 @@ There is a single source, with solutions between nbgrader's markers
 and in the students' tree ``raise NotImplementedError("d_var: your turn")`` stands in their place. The tree is made beside DEST, verified
 there, and takes DEST's place only if all of this holds:
 
+    the released folders hold the files of a list (listed.py) and no stray ones
     every marker has its partner, and every file is still Python (or a notebook)
     every stub raises NotImplementedError with its message, and the checker calls it "not implemented"
     no line of a solution is left anywhere but in the library, which is public
+    no longer line of a homework's solution can be read in the course in other names, axes or order (readable.py)
     every solution passes the checker
 
 Two runs on the same source give the same bytes. CONTENTS.sha256 lists them.
@@ -34,6 +36,8 @@ from unittest.mock import MagicMock
 
 from minigrad.command import run_command
 from minigrad.files import new_folder
+
+from . import listed, readable
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ("minigrad", "layers", "models", "datasets", "setup.cfg", "pyproject.toml", "LICENSE", "CITATION.cff")
@@ -116,21 +120,15 @@ def strip_notebook(text: str, where: str) -> tuple[str, list[Solution]]:
 
 
 def files(root: Path, *names: str) -> Iterator[str]:
-    """Paths below `root` of these files and of all in these folders, sorted, without caches and hidden files."""
-    for name in names:
-        path = root / name
-        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-        for file in found:
-            relative = file.relative_to(root)
-            if not any(part.startswith(".") or part in ("__pycache__", "build") or part.endswith(".egg-info") for part in relative.parts):
-                yield relative.as_posix()
+    """Paths below `root` of these files and of all in these folders, sorted, without Python's byte code."""
+    yield from sorted(listed.lying(root, names, ()))
 
 
 def make(root: Path, tree: Path) -> list[Solution]:
     """Write the students' tree of `root` into the empty folder `tree`; returns the lines of the solutions."""
     gone: list[Solution] = []
     problems = []
-    for name in [*files(root, *LIBRARY), *(f for f in files(root, COURSE) if not f.startswith(INSTRUCTORS))]:
+    for name in listed.listed(root):
         data = (root / name).read_bytes()
         if name.startswith(COURSE) and name.endswith((".py", ".ipynb")):
             try:
@@ -177,7 +175,7 @@ def leaks(root: Path, tree: Path, gone: Sequence[Solution]) -> list[str]:
         for where, line in lines_of(tree, name, root, gone):
             text = "".join(line.split())
             problems += [f"{name}:{where}: shows a line of the solution in {at}" for solution, at in secret.items() if solution in text]
-    return problems
+    return problems + readable.shown(root, tree, gone, sorted(p.name for p in tree.iterdir() if p.name not in LIBRARY))
 
 
 def telling(text: str) -> bool:
@@ -279,6 +277,11 @@ def release(dest: Path, *, root: Path = ROOT, checker: Sequence[str] = CHECKER) 
         raise NotReleased(f"{dest}: lies in the source tree, or holds it; take another folder, or one in build/")
     if dest.exists() and not (dest / CONTENTS).is_file() and (not dest.is_dir() or any(dest.iterdir())):
         raise NotReleased(f"{dest}: exists and is no earlier release; take another folder or delete it yourself")
+    try:
+        if strays := listed.problems(root, (*LIBRARY, COURSE), INSTRUCTORS):
+            raise NotReleased("\n".join(strays))
+    except ValueError as reason:
+        raise NotReleased(str(reason)) from None
     with new_folder(dest) as tree:
         gone = make(root, tree)
         if problems := verify(root, tree, gone, checker):
@@ -291,7 +294,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 if the release is in place, 1 if it is not."""
     parser = argparse.ArgumentParser(prog="python -m lectures.release", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dest", nargs="?", type=Path, default=ROOT / "build" / "release", help="where the tree goes (default: build/release)")
+    parser.add_argument("--list", action="store_true", help=f"write {listed.LIST} anew from git, and say what changes")
     options = parser.parse_args(arguments)
+    if options.list:
+        try:
+            new, old = listed.write_list(ROOT, (*LIBRARY, COURSE), INSTRUCTORS)
+        except ValueError as reason:
+            print(f"The list was not written.\n{reason}", file=sys.stderr)
+            return 1
+        print("\n".join([*(f"+ {name}" for name in new), *(f"- {name}" for name in old)]) or "The list is as it was.")
+        return 0
     try:
         dest = release(options.dest)
     except NotReleased as reason:

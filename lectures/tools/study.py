@@ -1,6 +1,6 @@
-"""How good is the checker? ``python -m lectures.study [--seeds N] [--jobs N] [--json FILE]``
+"""How good is the checker? ``python -m lectures.study [--homework NAME] [--seeds N] [--jobs N] [--json FILE]``
 
-Three measurements over all homework solutions:
+Three measurements over all homework solutions, or over those of one homework (less than a minute on two cores):
 
 1. Mutants. Every line is changed in one place by the operators of `OPERATORS`, and must be refused; no other line may be. The table
    says which diagnoses are right for an operator.
@@ -15,12 +15,17 @@ import ast
 import copy
 import json
 import multiprocessing
+import random
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 import minigrad as mg
 from minigrad import derivation
@@ -45,6 +50,7 @@ OPERATORS: dict[str, frozenset[str]] = {
     "sum becomes mean": frozenset({"mean for sum"}),
     "mean becomes sum": frozenset({"sum for mean"}),
     "n becomes n - 1": frozenset({"n - 1 for n"}),
+    "n - 1 becomes n": frozenset({"n for n - 1"}),
     "another axis": SHAPE,
     "keepdims dropped": SHAPE,
     "operand exchanged": OPERAND | {"other derivative", "missing path"},  # two equal factors: sum of xc * xc-hat vanishes
@@ -69,9 +75,9 @@ class Variant(NamedTuple):
 # -- solutions ----------------------------------------------------------------------------------------------------------
 
 
-def solutions() -> dict[str, ast.Module]:
-    """Homework -> syntax tree of its instructor's file."""
-    return {path.parent.name: ast.parse(path.read_text("utf-8")) for path in sorted(HOMEWORK.glob("*/lines.py"))}
+def solutions(names: Sequence[str] = ()) -> dict[str, ast.Module]:
+    """Homework -> syntax tree of its instructor's file; of all homework, unless some are named."""
+    return {path.parent.name: ast.parse(path.read_text("utf-8")) for path in sorted(HOMEWORK.glob("*/lines.py")) if not names or path.parent.name in names}
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef:
@@ -109,9 +115,18 @@ def _kind(node: ast.AST, numbers: set[str]) -> str:
     return "operand"
 
 
+def _is_less_one(node: ast.AST, numbers: set[str]) -> bool:
+    """m - 1, for a number of elements."""
+    return (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Name) and node.left.id in numbers
+            and isinstance(node.right, ast.Constant) and node.right.value == 1)
+
+
 def _mutations(node: ast.AST, arguments: list[str], numbers: set[str]) -> Iterator[tuple[str, Callable[[Any], ast.AST], frozenset[str]]]:
     """(operator, edit of the node, codes that are right here too)."""
     none: frozenset[str] = frozenset()
+    if _is_less_one(node, numbers):
+        yield "n - 1 becomes n", lambda n: n.left, none
+        return
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         eps = any(isinstance(n, ast.Name) and n.id == "eps" for n in (node.left, node.right))
         twins = any(isinstance(n, ast.Attribute) and n.attr == "T" for side in (node.left, node.right) for n in ast.walk(side))
@@ -159,16 +174,18 @@ def _mutations(node: ast.AST, arguments: list[str], numbers: set[str]) -> Iterat
         yield "power changed", lambda n: ast.BinOp(n.left, n.op, ast.BinOp(n.right, ast.Add(), ast.Constant(1))), none
 
 
-def mutants() -> list[Variant]:
-    """Every mutant of every line of every homework."""
+def mutants(names: Sequence[str] = ()) -> list[Variant]:
+    """Every mutant of every line of every homework, or of these."""
     found = []
-    for homework, tree in solutions().items():
+    for homework, tree in solutions(names).items():
         task = derivation.load_task(HOMEWORK / homework)
         numbers = {n for n in task.given if len(n) == 1 and n not in "RW"}
         for name in task.lines:
             arguments = [a.arg for a in _function(tree, name).args.args]
             seen = set()
-            for i, node in enumerate(_places(tree, name)):
+            places = _places(tree, name)
+            inside = {id(n) for place in places if _is_less_one(place, numbers) for n in ast.iter_child_nodes(place)}  # m of m - 1
+            for i, node in ((i, node) for i, node in enumerate(places) if id(node) not in inside):
                 for operator, edit, also in _mutations(node, arguments, numbers):
                     also = frozenset({predict.CODE}) if name in task.measured else also  # a count is a count, whatever was changed
                     text = _edited(tree, name, i, edit)
@@ -216,10 +233,10 @@ def _rewrites(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST]]]:
         yield "negated twice", lambda n: ast.Return(ast.UnaryOp(ast.USub(), ast.UnaryOp(ast.USub(), n.value)))
 
 
-def rewrites() -> list[Variant]:
-    """Every rewrite of every line of every homework."""
+def rewrites(names: Sequence[str] = ()) -> list[Variant]:
+    """Every rewrite of every line of every homework, or of these."""
     found = []
-    for homework, tree in solutions().items():
+    for homework, tree in solutions(names).items():
         for name in derivation.load_task(HOMEWORK / homework).lines:
             for i, node in enumerate(_places(tree, name)):
                 for rule, edit in _rewrites(node):
@@ -231,12 +248,12 @@ def rewrites() -> list[Variant]:
 # -- judging ------------------------------------------------------------------------------------------------------------
 
 
-def judged(variant: Variant, seed: int = 0) -> dict[str, Any]:
-    """What the checker says of a variant: the changed line's verdict, and which other lines it refuses."""
+def judged(variant: Variant, seed: int = 0, alone: bool = False) -> dict[str, Any]:
+    """What the checker says of a variant: the changed line's verdict, and which other lines it refuses (unless the line is judged alone)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.py"
         file.write_text(variant.text, "utf-8")
-        report = derivation.check(derivation.load_task(HOMEWORK / variant.homework), str(file), seed=seed)
+        report = derivation.check(derivation.load_task(HOMEWORK / variant.homework), str(file), seed=seed, lines=[variant.line] if alone else None)
     mine = next(x for x in report.lines if x.line == variant.line)
     return {"verdict": mine.verdict, "code": mine.code, "message": mine.message,
             "others": [x.line for x in report.lines if x.line != variant.line and x.verdict not in ("right", "rounding")]}
@@ -258,15 +275,44 @@ def _start() -> None:
     mg.tune_process(1)
 
 
-def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:
-    """All three measurements; of the mutants and rewrites every `part`-th only."""
-    changed, same = mutants()[::part], rewrites()[::part]
-    names = list(solutions())
+def study(seeds: int, jobs: int, part: int = 1, homework: Sequence[str] = (), seconds: float | None = None, quiet: bool = True) -> dict[str, Any]:
+    """All three measurements; of the mutants and rewrites every `part`-th only.
+
+    Args:
+        seeds: checks of correct solutions.
+        jobs: processes.
+        homework: only these; then a changed line is judged alone, without the lines beside it.
+        seconds: about how long it may take. What is left is not tried: the order is random, and the same each time.
+        quiet: no progress bar.
+    """
+    changed, same = mutants(homework)[::part], rewrites(homework)[::part]
+    names = list(solutions(homework))
+    if seconds is not None:
+        random.Random(0).shuffle(changed)
+        random.Random(0).shuffle(same)
+    start, look = time.monotonic(), partial(judged, alone=bool(homework))
+
+    def answers(pool: ProcessPoolExecutor, f: Callable[[Any], Any], items: Sequence[Any], what: str, share: float) -> list[Any]:
+        if seconds is None:
+            return list(tqdm(pool.map(f, items, chunksize=4), what, len(items), disable=quiet, leave=False))
+        found: list[Future[Any]] = []
+        running: set[Future[Any]] = set()
+        with tqdm(total=len(items), desc=what, disable=quiet, leave=False) as bar:
+            while running or (len(found) < len(items) and time.monotonic() < start + share * seconds):
+                while len(running) < 2 * jobs and len(found) < len(items) and time.monotonic() < start + share * seconds:
+                    found.append(pool.submit(f, items[len(found)]))
+                    running.add(found[-1])
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                bar.update(len(done))
+        return [answer.result() for answer in found]
     lean = multiprocessing.get_context("spawn")  # judging forks for each line, which takes long where the process is large
     with ProcessPoolExecutor(jobs, lean, _start) as pool:
-        verdicts = list(pool.map(judged, changed, chunksize=8))
-        accepted = list(pool.map(judged, same, chunksize=8))
-        alarms = [a for found in pool.map(clean, ((names[i % len(names)], i) for i in range(seeds)), chunksize=16) for a in found]
+        checked = answers(pool, clean, [(names[i % len(names)], i) for i in range(seeds)], "correct solutions", 0.2)
+        accepted = answers(pool, look, same, "equivalent rewrites", 0.5)
+        verdicts = answers(pool, look, changed, "wrong versions", 0.9)
+    alarms = [a for found in checked for a in found]
+    untried = len(changed) - len(verdicts), len(same) - len(accepted)
+    changed, same, seeds = changed[:len(verdicts)], same[:len(accepted)], len(checked)
     live = [(v, f) for v, f in zip(changed, verdicts, strict=True) if f["verdict"] not in ("right", "rounding")]
     table: dict[str, Counter[str]] = {operator: Counter() for operator in OPERATORS}
     failures = []
@@ -279,26 +325,33 @@ def study(seeds: int, jobs: int, part: int = 1) -> dict[str, Any]:
     # A mutant that the checker accepts must be an equivalent one: with other seeds it must be accepted as well.
     passed = [v for v, f in zip(changed, verdicts, strict=True) if f["verdict"] in ("right", "rounding")]
     missed = [f"{v.homework} {v.line}, {v.operator}: {v.body}" for v in passed
-              if any(judged(v, seed)["verdict"] not in ("right", "rounding") for seed in (1, 2))]
+              if any(look(v, seed)["verdict"] not in ("right", "rounding") for seed in (1, 2))]
     rejected = [f"{v.homework} {v.line}, {v.operator}: {f['verdict']}: {f['message'][:90]}  |  {v.body[:110]}"
                 for v, f in zip(same, accepted, strict=True) if f["verdict"] not in ("right", "rounding")]
     diagnosed = sum(c["diagnosed"] for c in table.values())
     return {"homework": len(names), "lines": sum(len(derivation.load_task(HOMEWORK / n).lines) for n in names), "mutants": len(live), "equivalent": len(passed),
             "missed": missed, "other lines accused": sum(bool(f["others"]) for _, f in live), "diagnosed": diagnosed, "rate": diagnosed / max(1, len(live)),
             "table": {k: dict(c) for k, c in table.items() if c}, "failures": failures, "rewrites": len(same), "rejected": rejected,
-            "seeds": seeds, "false alarms": alarms}
+            "seeds": seeds, "false alarms": alarms, "untried": untried}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 0 if every figure is what is asked of it."""
     parser = argparse.ArgumentParser(prog="python -m lectures.study", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10_000, help="checks of correct solutions (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=None, help="checks of correct solutions (default: 10,000; with --homework 20)")
+    parser.add_argument("--homework", metavar="NAME", help="only this one")
+    parser.add_argument("--seconds", type=float, default=None, help="about how long it may take (default: no limit; with --homework 55)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--part", type=int, default=1, help="only every N-th mutant and rewrite")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     options = parser.parse_args(arguments)
-    result = study(options.seeds, options.jobs, options.part)
-    print(f"{result['homework']} homework tasks, {result['lines']} lines\n")
+    known = list(solutions())
+    if options.homework is not None and options.homework not in known:
+        parser.error(f"no homework {options.homework!r} with a lines.py in {HOMEWORK}; there are: {', '.join(known)}")
+    seeds = options.seeds if options.seeds is not None else 10_000 if options.homework is None else 20
+    limit = options.seconds if options.seconds is not None else None if options.homework is None else 55.0
+    result = study(seeds, options.jobs, options.part, (options.homework,) if options.homework is not None else (), limit, quiet=False)
+    print(f"{result['homework']} homework task{'s' * (result['homework'] > 1)}, {result['lines']} lines\n")
     print(f"{'mutants':<28}{'changed':>8}{'rightly diagnosed':>20}")
     for operator, counts in result["table"].items():
         print(f"{operator:<28}{counts['mutants']:>8}{counts['diagnosed']:>14} {counts['diagnosed'] / counts['mutants']:>5.0%}")
@@ -306,6 +359,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{len(result['missed'])} of {result['mutants'] + len(result['missed'])} mutants that change the value missed "
           f"({result['equivalent'] - len(result['missed'])} others change nothing); another line accused: {result['other lines accused']} times")
     print(f"{len(result['rejected'])} of {result['rewrites']} equivalent rewrites rejected")
+    if any(result["untried"]):
+        print(f"not tried for lack of time: {result['untried'][0]} mutants, {result['untried'][1]} rewrites (--seconds)")
     print(f"{len(result['false alarms'])} false alarms in {result['seeds']:,} checks of correct solutions")
     for title in ("missed", "rejected", "false alarms", "failures"):
         if result[title]:

@@ -18,6 +18,8 @@ from .backward import check_backward
 from .child import Limits
 from .judge import check
 from .report import LineReport, Report
+from .sizes import random_sizes
 from .task import Line, LineSpec, Task, TaskError, available, load_task
 
-__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "check_backward", "load_task"]
+__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "check_backward", "load_task",
+           "random_sizes"]

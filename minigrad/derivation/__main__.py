@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
+from pathlib import Path
 
 from ..command import run_command
 from . import Limits, Report, TaskError, available, check, load_task
 from .backward import check_backward_file
+from .examine import examine
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,13 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
                         "need be keywords and names; it runs in this process")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="time for each line (default: %(default)s)")
     parser.add_argument("--memory", type=int, default=Limits.megabytes, help="megabytes for each line (default: %(default)s)")
+    parser.add_argument("--validate", action="store_true", help="for the author of a homework: examine the task and its lines.py (or FILE.py) instead")
     options = parser.parse_args(arguments)
     if options.backward is not None:
         return _backward(options.backward, None if options.seed < 0 else options.seed, options.json)
     if options.homework is None:
         parser.error("the homework is missing, or --backward FILE.py")
+    name = Path(options.homework).name
     try:
+        if options.validate:
+            return _validate(options.homework, options.file)
         task = load_task(options.homework)
+        name = task.name
         if options.hint:
             hints = task.line(options.hint).hints
             print("\n".join(f"{i}. {h}" for i, h in enumerate(hints, 1)) or f"there is no hint for {options.hint}")
@@ -40,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = check(task, options.file, seed=None if options.seed < 0 else options.seed, lines=options.line,
                        limits=Limits(options.seconds, options.memory))
     except TaskError as e:
-        report = Report(task.name, options.file, options.seed, status="not graded", message=str(e))
+        report = Report(name, options.file, options.seed, status="not graded", message=str(e))
         print(report.json() if options.json else e, file=sys.stdout if options.json else sys.stderr)
         return 2
     except (OSError, TypeError, ValueError, KeyError) as e:
@@ -58,6 +66,15 @@ def _backward(file: str, seed: int | None, as_json: bool) -> int:
         return 2
     print(report.json() if as_json else report)
     return 0 if report else 1
+
+
+def _validate(homework: str, file: str | None) -> int:
+    task = load_task(homework)
+    lines = Path(file) if file else Path(inspect.getfile(task.cases)).with_name("lines.py")
+    found = examine(task, lines)
+    lines_of, points = len(task.lines), sum(task.line(name).points for name in task.lines)
+    print("\n".join(found) if found else f"{task.name}: {lines_of} line{'s' * (lines_of > 1)}, {points} points. Nothing is wrong with it.")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from .report import LineReport, Report
 from .runner import LineRun, Runner, runner, syntax_of
 from .runner import functions as names_of
 from .task import Case, LineSpec, Task, TaskError, is_judged, nearest
+from .validate import fill_given, validate
 
 PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them
 POWER = 1e-3  # of the size of the terms: a probe whose answer nearly vanishes tells nothing
@@ -80,6 +81,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         functions = names_of(functions)
     if not isinstance(task, Task):
         task = _bare_task(task, functions, inputs, cases, keywords or {}, lines)
+    validate(task)
     names = list(task.lines) if lines is None else list(lines)
     for name in names:
         task.line(name)
@@ -95,8 +97,9 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
             report.lines = [LineReport(n, "error", task.line(n).points, message=f"the file cannot be read: {report.message}", at=broken) for n in names]
             return report
     probes = list(_probes(task, np.random.default_rng(seed)))
+    fill_given(task, probes)
     for name in names:
-        _fit_to_judge(task, name, probes)
+        fit_to_judge(task, name, probes)
     source = runner(file or functions, limits or Limits(), sandbox, **options)
     try:
         _judge_all(report, task, names, probes, source)
@@ -174,7 +177,7 @@ def _probes(task: Task, rng: Any) -> Iterator[Probe]:
         yield from (Probe(task, case, rng) for case in drawn[:TRIES])
 
 
-def _fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
+def fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
     """Refuse a task whose derivative cannot tell right from wrong: the student is not to blame."""
     target = str(task.line(name).target)
     for probe in probes if name not in task.measured else ():

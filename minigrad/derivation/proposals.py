@@ -346,9 +346,9 @@ def _factors(n: Node, values: Mapping[int, Any], scope: Scope, line: Evaluated) 
             pass
         else:
             count = other in scope.counts
-            times, over = Node("*", [n, name(other)]), Node("/", [n, name(other)])
+            times, divided = Node("*", [n, name(other)]), Node("/", [n, name(other)])
             yield one("mean for sum" if count else "missing operand", f"the factor `{other}` is missing: `{t}` should be `{text(times)}`", n, times, 0.9 + far)
-            yield one("sum for mean" if count else "missing operand", f"the division by `{other}` is missing: `{t}` should be `{text(over)}`", n, over, 0.95 + far)
+            yield one("sum for mean" if count else "missing operand", f"the division by `{other}` is missing: `{t}` should be `{text(divided)}`", n, divided, 0.95 + far)
             if not count and not product:
                 for sign in ("-", "+"):
                     new = Node(sign, [n, name(other)])
@@ -364,8 +364,8 @@ def _factors(n: Node, values: Mapping[int, Any], scope: Scope, line: Evaluated) 
     for f in (0.5, 2.0):
         yield one("factor", f"`{t}` is {'twice' if f == 0.5 else 'half of'} what it should be", n, Node("*", [constant(f), n]), 0.9 if product or n.op in REDUCTIONS else 1.1)
     far = 0.0 if n.op in ("use", "-", "**", "square") else 0.2
-    for one in (Node("-", [constant(1), n]), Node("+", [n, constant(1)]), Node("-", [n, constant(1)])):
-        yield one("missing one", f"a 1 is missing: `{t}` should be `{text(one)}`", n, one, 1.15 + far)
+    for plus in (Node("-", [constant(1), n]), Node("+", [n, constant(1)]), Node("-", [n, constant(1)])):
+        yield one("missing one", f"a 1 is missing: `{t}` should be `{text(plus)}`", n, plus, 1.15 + far)
     if n.op == "-" and n.inputs[0].op == "constant" and n.inputs[0].options["value"] == 1:
         yield one("missing one", f"`{t}` should be `{text(n.inputs[1])}`, without the 1", n, n.inputs[1], 1.0)
 

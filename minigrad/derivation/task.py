@@ -127,6 +127,7 @@ def load_task(name: str | os.PathLike[str]) -> Task:
 
     Raises:
         FileNotFoundError: there is no such homework; the message lists what there is.
+        TaskError: the task has a mistake in it, which the message names.
     """
     if is_judged():
         return Task(str(name), lambda: None, lambda rng, dtype: iter(()), {})
@@ -163,4 +164,7 @@ def _task_in(module: ModuleType, name: str) -> Task:
     if not isinstance(task, Task):
         raise error(TypeError, "derivation", got=f"{name} without a TASK", needs="TASK = minigrad.derivation.Task(...) in its task.py",
                     fix="see how a homework is written in docs/homework.md")
+    from .validate import validate  # which needs Task
+
+    validate(task)
     return task

@@ -1,14 +1,15 @@
-"""Homework 02: the backward of batch norm, line by line.
+"""Homework 02: the backward of batch norm, line by line, for examples that count differently.
 
 Fill in one function after the other, in any order: each is checked on its own, with the right arguments. Check with
 
     python -m minigrad.derivation 02_batch_norm lines.py            (a hint: --hint d_var)
 
-The forward pass, for x of shape (m, C), gamma and beta of shape (C,):
+The forward pass, for x of shape (m, C), gamma and beta of shape (C,). share of shape (m, 1) says how much each example counts; all
+shares together are 1. (Where all are 1 / m, this is the lecture's batch norm.)
 
-    mu   = mean of x over axis 0               (1, C)
+    mu   = sum of share * x over axis 0        (1, C)
     xc   = x - mu                              (m, C)
-    var  = mean of xc * xc over axis 0         (1, C)
+    var  = sum of share * xc * xc over axis 0  (1, C)
     rstd = 1 / sqrt(var + eps)                 (1, C)
     xhat = xc * rstd                           (m, C)
     y    = xhat * gamma + beta                 (m, C)
@@ -48,24 +49,24 @@ def d_var(d_xhat, xc, var, eps):
     ### END SOLUTION
 
 
-def d_mu(d_xhat, d_var, rstd, xc, m):
+def d_mu(d_xhat, d_var, rstd, share, xc):
     """(1, C): through xhat, and through the variance. One of the two is zero. Why?"""
     ### BEGIN SOLUTION
     through_xhat = -np.sum(d_xhat * rstd, axis=0, keepdims=True)
-    through_var = -2.0 * d_var * np.sum(xc, axis=0, keepdims=True) / m
+    through_var = -2.0 * d_var * np.sum(share * xc, axis=0, keepdims=True)
     return through_xhat + through_var
     ### END SOLUTION
 
 
-def d_x(d_xhat, d_var, d_mu, rstd, xc, m):
+def d_x(d_xhat, d_var, d_mu, rstd, share, xc):
     """(m, C): three paths."""
     ### BEGIN SOLUTION
-    return d_xhat * rstd + d_var * 2.0 * xc / m + d_mu / m
+    return d_xhat * rstd + share * (d_var * 2.0 * xc + d_mu)
     ### END SOLUTION
 
 
-def d_x_one_line(d_y, gamma, rstd, xhat):
+def d_x_one_line(d_y, gamma, rstd, share, xhat):
     """(m, C): all of it at once, from d_y."""
     ### BEGIN SOLUTION
-    return gamma * rstd * (d_y - np.mean(d_y, axis=0) - xhat * np.mean(d_y * xhat, axis=0))
+    return gamma * rstd * (d_y - share * (np.sum(d_y, axis=0) + xhat * np.sum(d_y * xhat, axis=0)))
     ### END SOLUTION

@@ -4,17 +4,17 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 05_whitening lines.py            (a hint: --hint d_xtilde)
 
-The forward pass, for x of shape (d, m): d channels, m samples in columns.
+The forward pass, for x of shape (m, d): m samples in rows, d channels. (The lecture has them in columns: mind the order of the products.)
 
-    mu     = mean of x over axis 1             (d, 1)
-    xc     = x - mu                            (d, m)
-    sigma  = xc xc^T / m                       (d, d)
+    mu     = mean of x over axis 0             (1, d)
+    xc     = x - mu                            (m, d)
+    sigma  = xc^T xc / m                       (d, d)
     lam, D = eigenvalues and eigenvectors (in columns) of sigma
     s      = (lam + eps) ** -0.5               (d,)
-    xtilde = s * (D^T xc), row by row          (d, m)
-    xhat   = D xtilde                          (d, m)
+    xtilde = (xc D) * s, column by column      (m, d)
+    xhat   = xtilde D^T                        (m, d)
 
-sigma is symmetric: give d_sigma in its symmetric form, (A + A^T) / 2. `m` is the number of columns.
+sigma is symmetric: give d_sigma in its symmetric form, (A + A^T) / 2. `m` is the number of rows.
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
 any derivative further down by its name.
@@ -24,16 +24,16 @@ import numpy as np
 
 
 def d_xtilde(d_xhat, D):
-    """(d, m)"""
+    """(m, d)"""
     ### BEGIN SOLUTION
-    return D.T @ d_xhat
+    return d_xhat @ D
     ### END SOLUTION
 
 
 def d_s(d_xtilde, rotated):
-    """(d,): s scales the rows of rotated = D^T xc."""
+    """(d,): s scales the columns of rotated = xc D."""
     ### BEGIN SOLUTION
-    return np.sum(d_xtilde * rotated, axis=1)
+    return np.sum(d_xtilde * rotated, axis=0)
     ### END SOLUTION
 
 
@@ -47,7 +47,7 @@ def d_lam(d_s, lam, eps):
 def d_D(d_xhat, d_rotated, xtilde, xc):
     """(d, d): D is used twice."""
     ### BEGIN SOLUTION
-    return d_xhat @ xtilde.T + xc @ d_rotated.T
+    return d_xhat.T @ xtilde + xc.T @ d_rotated
     ### END SOLUTION
 
 
@@ -62,14 +62,14 @@ def d_sigma(d_lam, d_D, lam, D):
 
 
 def d_xc(d_rotated, d_sigma, D, xc, m):
-    """(d, m)"""
+    """(m, d)"""
     ### BEGIN SOLUTION
-    return D @ d_rotated + (d_sigma + d_sigma.T) @ xc / m
+    return d_rotated @ D.T + xc @ (d_sigma + d_sigma.T) / m
     ### END SOLUTION
 
 
 def d_x(d_xc):
-    """(d, m)"""
+    """(m, d)"""
     ### BEGIN SOLUTION
-    return d_xc - np.mean(d_xc, axis=1, keepdims=True)
+    return d_xc - np.mean(d_xc, axis=0, keepdims=True)
     ### END SOLUTION

@@ -1,27 +1,31 @@
-"""Homework 05: decorrelated batch norm in the document's steps. The composed form is the answer key."""
+"""Homework 05: decorrelated batch norm in the document's steps, with samples in rows. The composed form is the answer key."""
+
+import numpy as np
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
 def forward(x, *, eps):
-    """x (d, m)."""
-    mu = mg.named("mu", mg.mean(x, 1, keepdims=True))                  # (d, 1)
-    xc = mg.named("xc", x - mu)                                        # (d, m)
-    sigma = mg.named("sigma", xc @ xc.mT / x.shape[1])                 # (d, d)
+    """x (m, d)."""
+    mu = mg.named("mu", mg.mean(x, 0, keepdims=True))                  # (1, d)
+    xc = mg.named("xc", x - mu)                                        # (m, d)
+    sigma = mg.named("sigma", xc.mT @ xc / x.shape[0])                 # (d, d)
     lam, d = mg.eigh(sigma)
     lam, d = mg.named("lam", lam), mg.named("D", d)                    # (d,), (d, d)
     s = mg.named("s", (lam + eps) ** -0.5)                             # (d,)
-    rotated = mg.named("rotated", d.mT @ xc)                           # (d, m)
-    xtilde = mg.named("xtilde", mg.expand_dims(s, 1) * rotated)        # (d, m)
-    return mg.named("xhat", d @ xtilde)                                # (d, m)
+    rotated = mg.named("rotated", xc @ d)                              # (m, d)
+    xtilde = mg.named("xtilde", rotated * s)                           # (m, d)
+    return mg.named("xhat", xtilde @ d.mT)                             # (m, d)
 
 
 def cases(rng, dtype):
-    """Channels with different spreads, mixed: no two eigenvalues meet."""
-    for d, m in ((3, 11), (4, 13), (2, 9)):
-        spread = [0.5 * 2.0**i for i in range(d)]
-        yield {"x": (rng.normal(size=(d, d)) / d**0.5 @ (rng.normal(0.3, 1.0, (d, m)).T * spread).T).astype(dtype)}, {"eps": 0.1}
+    """Centred columns of chosen lengths, mixed and moved: no two eigenvalues meet."""
+    for m, d in random_sizes(rng, (9, 14), (2, 4)):
+        q, _ = np.linalg.qr(np.concatenate([np.ones((m, 1)), rng.normal(size=(m, d))], 1))
+        axes, _ = np.linalg.qr(rng.normal(size=(d, d)))
+        variances = 0.3 * 3.0 ** np.arange(d) * rng.uniform(0.8, 1.25, d)
+        yield {"x": (0.3 + q[:, 1:] * (m * variances) ** 0.5 @ axes.T).astype(dtype)}, {"eps": 0.1}
 
 
 TASK = Task(
@@ -37,16 +41,16 @@ TASK = Task(
         "d_xc": Line(points=2, adjoints=("rotated", "sigma")),
         "d_x": Line(points=1, adjoints=("xc",)),
     },
-    given={"m": lambda values: values["x"].shape[1]},
+    given={"m": lambda values: values["x"].shape[0]},
     hints={
-        "d_xtilde": ["xhat = D xtilde: a matrix product.", "D^T d_xhat."],
-        "d_s": ["s multiplies the rows of D^T xc, which is called rotated.", "Sum d_xtilde * rotated along the columns."],
-        "d_lam": ["The derivative of a power.", "-0.5 * (lam + eps) ** -1.5 * d_s."],
-        "d_D": ["D is in xhat = D xtilde and, transposed, in rotated = D^T xc.", "d_xhat xtilde^T + xc d_rotated^T."],
+        "d_xtilde": ["xhat = xtilde D^T: a matrix product.", "d_xhat D."],
+        "d_s": ["s multiplies the columns of xc D, which is called rotated.", "Sum d_xtilde * rotated over the rows."],
+        "d_lam": ["The derivative of a power.", "The exponent comes down as a factor, and is -1.5 afterwards."],
+        "d_D": ["D is in rotated = xc D and, transposed, in xhat = xtilde D^T.", "d_xhat^T xtilde + xc^T d_rotated."],
         "d_sigma": ["An eigenvector i moves along the others by d_j (d_j^T dS d_i) / (lam_i - lam_j).",
                     "D (diag(d_lam) + K * (D^T d_D)) D^T with K_ij = 1 / (lam_j - lam_i), 0 on the diagonal; then symmetric."],
-        "d_xc": ["xc is in rotated and, twice, in sigma.", "D d_rotated + (d_sigma + d_sigma^T) xc / m."],
-        "d_x": ["x is in xc directly and in the mean.", "d_xc minus its mean along axis 1."],
+        "d_xc": ["xc is in rotated and, twice, in sigma.", "d_rotated D^T + xc (d_sigma + d_sigma^T) / m."],
+        "d_x": ["x is in xc directly and in the mean.", "d_xc minus its mean over the rows."],
     },
     source="dbn (7)-(13)",
 )

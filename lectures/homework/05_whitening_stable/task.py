@@ -3,7 +3,7 @@
 import numpy as np
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
 def forward(x, *, eps):
@@ -18,10 +18,11 @@ def forward(x, *, eps):
 
 def cases(rng, dtype):
     """Ordinary samples, and white ones, where all eigenvalues are equal."""
-    for d, m in ((3, 11), (4, 13)):
+    for d, m in random_sizes(rng, (3, 5), (11, 14), count=2):
         yield {"x": (rng.normal(size=(d, d)) @ rng.normal(0.3, 1.0, (d, m))).astype(dtype)}, {"eps": 0.1}
-    q, _ = np.linalg.qr(np.concatenate([np.ones((10, 1)), rng.normal(size=(10, 2))], 1))
-    yield {"x": (10**0.5 * q[:, 1:].T).astype(dtype)}, {"eps": 0.1}
+    m = int(rng.integers(8, 11))
+    q, _ = np.linalg.qr(np.concatenate([np.ones((m, 1)), rng.normal(size=(m, 2))], 1))
+    yield {"x": (m**0.5 * q[:, 1:].T).astype(dtype)}, {"eps": 0.1}
 
 
 TASK = Task(

@@ -4,12 +4,12 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 06_centered_weight_norm lines.py            (a hint: --hint d_norm)
 
-The forward pass, for v of shape (n, k), one filter per row:
+The forward pass, for v of shape (n, k), one filter per row, and gain of shape (n, 1):
 
     mu   = mean of v over axis 1               (n, 1)
     vc   = v - mu                              (n, k)
     norm = sqrt(sum of vc * vc over axis 1)    (n, 1)
-    w    = vc / norm                           (n, k)
+    w    = gain * vc / norm                    (n, k)
 
 `k` is the number of columns.
 
@@ -20,17 +20,17 @@ any derivative further down by its name.
 import numpy as np
 
 
-def d_norm(d_w, vc, norm):
+def d_norm(d_w, gain, vc, norm):
     """(n, 1)"""
     ### BEGIN SOLUTION
-    return -np.sum(d_w * vc, axis=1, keepdims=True) / norm**2
+    return -np.sum(d_w * gain * vc, axis=1, keepdims=True) / norm**2
     ### END SOLUTION
 
 
-def d_vc(d_w, d_norm, vc, norm):
+def d_vc(d_w, d_norm, gain, vc, norm):
     """(n, k): two paths."""
     ### BEGIN SOLUTION
-    return d_w / norm + d_norm * vc / norm
+    return d_w * gain / norm + d_norm * vc / norm
     ### END SOLUTION
 
 
@@ -41,8 +41,8 @@ def d_v(d_vc):
     ### END SOLUTION
 
 
-def d_v_one_line(d_w, w, norm):
+def d_v_one_line(d_w, gain, vc, norm):
     """(n, k): all of it at once."""
     ### BEGIN SOLUTION
-    return (d_w - np.mean(d_w, axis=1, keepdims=True) - w * np.sum(d_w * w, axis=1, keepdims=True)) / norm
+    return gain / norm * (d_w - np.mean(d_w, axis=1, keepdims=True) - vc * np.sum(d_w * vc, axis=1, keepdims=True) / norm**2)
     ### END SOLUTION

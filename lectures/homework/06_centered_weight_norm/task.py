@@ -1,21 +1,21 @@
-"""Homework 06, second part: centred weight norm. The composed form is the answer key."""
+"""Homework 06, second part: centred weight norm with a gain. The composed form is the answer key."""
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
-def forward(v):
-    """v (n, k)."""
+def forward(v, gain):
+    """v (n, k); gain (n, 1)."""
     mu = mg.named("mu", mg.mean(v, 1, keepdims=True))                  # (n, 1)
     vc = mg.named("vc", v - mu)                                        # (n, k)
     norm = mg.named("norm", mg.sqrt(mg.sum(vc * vc, 1, keepdims=True)))  # (n, 1)
-    return mg.named("w", vc / norm)                                    # (n, k)
+    return mg.named("w", gain * vc / norm)                             # (n, k)
 
 
 def cases(rng, dtype):
     """Filters that are not centred."""
-    for n, k in ((3, 7), (5, 4), (2, 9)):
-        yield {"v": rng.normal(0.5, 1.0, (n, k)).astype(dtype)}, {}
+    for n, k in random_sizes(rng, (2, 6), (4, 9)):
+        yield {"v": rng.normal(0.5, 1.0, (n, k)).astype(dtype), "gain": rng.uniform(0.5, 2.0, (n, 1)).astype(dtype)}, {}
 
 
 TASK = Task(
@@ -30,10 +30,11 @@ TASK = Task(
     },
     given={"k": lambda values: values["v"].shape[1]},
     hints={
-        "d_norm": ["w = vc / norm.", "Minus the row sum of d_w * vc, over norm squared."],
-        "d_vc": ["vc is in w directly and in norm.", "d_w / norm + d_norm * vc / norm."],
+        "d_norm": ["w = gain * vc / norm.", "Minus the row sum of d_w * gain * vc, over norm squared."],
+        "d_vc": ["vc is in w directly and in norm.", "d_w * gain / norm for the first, d_norm * vc / norm for the second."],
         "d_v": ["v is in vc directly and in the mean.", "d_vc minus its mean along axis 1."],
-        "d_v_one_line": ["Two directions are taken out: the constant one, and w.", "(d_w - mean of d_w - w * (row sum of d_w * w)) / norm."],
+        "d_v_one_line": ["Two directions are taken out: the constant one, and vc.",
+                         "What is taken out along vc is vc times the row sum of d_w * vc, over norm squared."],
     },
-    source="cwn (3)-(5): centred weight normalization",
+    source="cwn (3)-(5): centred weight normalization; the gain is ours",
 )

@@ -4,11 +4,12 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 06_spectral_norm lines.py            (a hint: --hint d_sigma)
 
-The forward pass, for W of shape (n, k) and u of shape (n,), which is a constant:
+The forward pass, for W of shape (n, k) and u of shape (n,), which is a constant. bound is the number that the
+spectral norm shall have:
 
     t     = W^T u                              (k,)
     sigma = sqrt(sum of t * t)                 a number
-    wbar  = W / sigma                          (n, k)
+    wbar  = bound * W / sigma                  (n, k)
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
 any derivative further down by its name.
@@ -17,10 +18,10 @@ any derivative further down by its name.
 import numpy as np
 
 
-def d_sigma(d_wbar, W, sigma):
+def d_sigma(d_wbar, W, sigma, bound):
     """(): one number."""
     ### BEGIN SOLUTION
-    return -np.sum(d_wbar * W) / sigma**2
+    return -bound * np.sum(d_wbar * W) / sigma**2
     ### END SOLUTION
 
 
@@ -31,8 +32,8 @@ def d_t(d_sigma, t, sigma):
     ### END SOLUTION
 
 
-def d_W(d_wbar, d_t, u, sigma):
+def d_W(d_wbar, d_t, u, sigma, bound):
     """(n, k): two paths."""
     ### BEGIN SOLUTION
-    return d_wbar / sigma + np.outer(u, d_t)
+    return bound * d_wbar / sigma + np.outer(u, d_t)
     ### END SOLUTION

@@ -1,21 +1,21 @@
 """Homework 06, third part: spectral norm. The composed form is the answer key."""
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
-def forward(W, u):
-    """W (n, k); u (n,)."""
+def forward(W, u, *, bound):
+    """W (n, k); u (n,); bound: a number."""
     t = mg.named("t", W.mT @ u)                                        # (k,)
     sigma = mg.named("sigma", mg.sqrt(mg.sum(t * t)))                  # ()
-    return mg.named("wbar", W / sigma)                                 # (n, k)
+    return mg.named("wbar", bound * W / sigma)                         # (n, k)
 
 
 def cases(rng, dtype):
     """A matrix, and a vector of length 1."""
-    for n, k in ((3, 5), (4, 2), (6, 7)):
+    for n, k in random_sizes(rng, (3, 7), (2, 8)):
         u = rng.normal(size=n)
-        yield {"W": rng.normal(size=(n, k)).astype(dtype), "u": (u / (u @ u) ** 0.5).astype(dtype)}, {}
+        yield {"W": rng.normal(size=(n, k)).astype(dtype), "u": (u / (u @ u) ** 0.5).astype(dtype)}, {"bound": float(rng.uniform(0.3, 0.8))}
 
 
 TASK = Task(
@@ -24,9 +24,9 @@ TASK = Task(
     cases,
     lines={"d_sigma": Line(points=1, adjoints=("wbar",)), "d_t": 1, "d_W": Line(points=2, adjoints=("wbar", "t"))},
     hints={
-        "d_sigma": ["A quotient, and sigma is one number for all elements.", "Minus the sum of d_wbar * W, over sigma squared."],
+        "d_sigma": ["A quotient, and sigma is one number for all elements.", "Minus bound times the sum of d_wbar * W, over sigma squared."],
         "d_t": ["The derivative of a length.", "d_sigma * t / sigma."],
-        "d_W": ["W is in wbar directly, and in t.", "d_wbar / sigma + the outer product of u and d_t."],
+        "d_W": ["W is in wbar directly, and in t.", "bound * d_wbar / sigma for the first, the outer product of u and d_t for the second."],
     },
-    source="Miyato et al. [miyato2018]: spectral normalization, with its singular vector held fixed",
+    source="Miyato et al. [miyato2018]: spectral normalization, with its singular vector held fixed; the bound is ours",
 )

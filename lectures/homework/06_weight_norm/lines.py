@@ -4,10 +4,11 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 06_weight_norm lines.py            (a hint: --hint d_gain)
 
-The forward pass, for v of shape (n, k), one filter per row, and gain of shape (n,):
+The forward pass, for v of shape (n, k), one filter per row, and gain of shape (n,). eps > 0 is added to the
+length, so that a filter of zeros does no harm:
 
     norm = sqrt(sum of v * v over axis 1)      (n, 1)
-    vhat = v / norm                            (n, k)
+    vhat = v / (norm + eps)                    (n, k)
     w    = vhat * gain, row by row             (n, k)
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
@@ -31,22 +32,22 @@ def d_vhat(d_w, gain):
     ### END SOLUTION
 
 
-def d_norm(d_vhat, v, norm):
+def d_norm(d_vhat, v, norm, eps):
     """(n, 1)"""
     ### BEGIN SOLUTION
-    return -np.sum(d_vhat * v, axis=1, keepdims=True) / norm**2
+    return -np.sum(d_vhat * v, axis=1, keepdims=True) / (norm + eps)**2
     ### END SOLUTION
 
 
-def d_v(d_vhat, d_norm, norm, vhat):
+def d_v(d_vhat, d_norm, norm, v, eps):
     """(n, k): two paths."""
     ### BEGIN SOLUTION
-    return d_vhat / norm + d_norm * vhat
+    return d_vhat / (norm + eps) + d_norm * v / norm
     ### END SOLUTION
 
 
-def d_v_one_line(d_w, gain, norm, vhat):
+def d_v_one_line(d_w, gain, norm, v, vhat, eps):
     """(n, k): all of it at once."""
     ### BEGIN SOLUTION
-    return gain[:, None] / norm * (d_w - vhat * np.sum(d_w * vhat, axis=1, keepdims=True))
+    return gain[:, None] / (norm + eps) * (d_w - v / norm * np.sum(d_w * vhat, axis=1, keepdims=True))
     ### END SOLUTION

@@ -1,20 +1,20 @@
-"""Homework 06: weight norm. The composed form is the answer key."""
+"""Homework 06: weight norm, with a length that is never 0. The composed form is the answer key."""
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
-def forward(v, gain):
+def forward(v, gain, *, eps):
     """v (n, k); gain (n,)."""
     norm = mg.named("norm", mg.sqrt(mg.sum(v * v, 1, keepdims=True)))  # (n, 1)
-    vhat = mg.named("vhat", v / norm)                                  # (n, k)
+    vhat = mg.named("vhat", v / (norm + eps))                          # (n, k)
     return mg.named("w", vhat * mg.expand_dims(gain, 1))               # (n, k)
 
 
 def cases(rng, dtype):
     """Filters that are not centred."""
-    for n, k in ((3, 7), (5, 4), (2, 9)):
-        yield {"v": rng.normal(0.5, 1.0, (n, k)).astype(dtype), "gain": rng.uniform(0.5, 2.0, n).astype(dtype)}, {}
+    for n, k in random_sizes(rng, (2, 6), (4, 9)):
+        yield {"v": rng.normal(0.5, 1.0, (n, k)).astype(dtype), "gain": rng.uniform(0.5, 2.0, n).astype(dtype)}, {"eps": 0.5}
 
 
 TASK = Task(
@@ -31,9 +31,10 @@ TASK = Task(
     hints={
         "d_gain": ["gain multiplies a whole row.", "Sum d_w * vhat along axis 1."],
         "d_vhat": ["gain is (n,): as a column it is gain[:, None].", "d_w * gain[:, None]."],
-        "d_norm": ["vhat = v / norm: the derivative of a quotient.", "Minus the sum of d_vhat * v along axis 1, over norm squared."],
-        "d_v": ["v is in vhat directly, and in norm.", "The derivative of the length is v / norm = vhat."],
-        "d_v_one_line": ["A projection again: only one direction is taken out.", "gain / norm * (d_w - vhat * (row sum of d_w * vhat))."],
+        "d_norm": ["vhat = v / (norm + eps): the derivative of a quotient.", "Minus the sum of d_vhat * v along axis 1, over the square of what divides v."],
+        "d_v": ["v is in vhat directly, and in norm.", "The derivative of the length is v / norm, which is not vhat."],
+        "d_v_one_line": ["Put d_vhat and d_norm into d_v.",
+                         "gain / (norm + eps) times d_w without something along v: v / norm times the row sum of d_w * vhat. Is this a projection?"],
     },
-    source="Salimans and Kingma [salimans2016]: weight normalization",
+    source="Salimans and Kingma [salimans2016]: weight normalization; eps is ours",
 )

@@ -4,14 +4,13 @@ Fill in one function after the other, in any order: each is checked on its own, 
 
     python -m minigrad.derivation 07_rms_norm lines.py            (a hint: --hint d_gamma)
 
-The forward pass, for x of shape (n, D), gamma of shape (D,):
+The forward pass, for x of shape (n, D), gamma of shape (D,). share of shape (D,) says how much each feature counts, 1 in all (1 / D
+each in the lecture):
 
-    ms   = mean of x * x over axis 1           (n, 1)
+    ms   = sum of share * x * x over axis 1    (n, 1)
     r    = 1 / sqrt(ms + eps)                  (n, 1)
     xhat = x * r                               (n, D)
     y    = xhat * gamma                        (n, D)
-
-`D` is the number of columns.
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
 any derivative further down by its name.
@@ -34,16 +33,16 @@ def d_ms(d_xhat, x, r):
     ### END SOLUTION
 
 
-def d_x(d_xhat, d_ms, r, x, D):
+def d_x(d_xhat, d_ms, r, share, x):
     """(n, D): two paths."""
     ### BEGIN SOLUTION
-    return d_xhat * r + 2.0 * d_ms * x / D
+    return d_xhat * r + 2.0 * d_ms * share * x
     ### END SOLUTION
 
 
-def d_x_one_line(d_y, gamma, r, xhat):
+def d_x_one_line(d_y, gamma, r, share, xhat):
     """(n, D): all of it at once."""
     ### BEGIN SOLUTION
     h = gamma * d_y
-    return r * (h - xhat * np.mean(h * xhat, axis=1, keepdims=True))
+    return r * (h - share * xhat * np.sum(h * xhat, axis=1, keepdims=True))
     ### END SOLUTION

@@ -9,7 +9,7 @@ The forward pass, for x of shape (d, m): d channels, m samples in columns.
     mu    = mean of x over axis 1              (d, 1)
     xc    = x - mu                             (d, m)
     sigma = xc xc^T / m + eps * identity       (d, d)
-    size  = trace of sigma                     a number
+    size  = sqrt(sum of sigma * sigma)         a number   (the lecture has the trace)
     A     = sigma / size                       (d, d)
     P1    = (3 * identity - A) / 2             (d, d)     the first step, from P0 = identity
     cube  = P1 P1 P1                           (d, d)
@@ -17,8 +17,8 @@ The forward pass, for x of shape (d, m): d channels, m samples in columns.
     W     = P2 / sqrt(size)                    (d, d)
     xhat  = W xc                               (d, m)
 
-Do not use that these matrices are symmetric or commute: derive each line as it stands. `m` is the number of columns, `eye` the
-identity.
+Do not use that these matrices are symmetric or commute: derive each line as it stands. `m` is the number of
+columns.
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
 any derivative further down by its name.
@@ -70,10 +70,10 @@ def d_size(d_A, d_W, sigma, P2, size):
     ### END SOLUTION
 
 
-def d_sigma(d_A, d_size, size, eye):
+def d_sigma(d_A, d_size, sigma, size):
     """(d, d): two paths."""
     ### BEGIN SOLUTION
-    return d_A / size + d_size * eye
+    return d_A / size + d_size * sigma / size
     ### END SOLUTION
 
 

@@ -1,9 +1,7 @@
 """Homework 08: two steps of the Newton-Schulz iteration of IterNorm. The composed form is the answer key."""
 
-import numpy as np
-
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
 def forward(x, *, eps):
@@ -12,7 +10,7 @@ def forward(x, *, eps):
     mu = mg.named("mu", mg.mean(x, 1, keepdims=True))                  # (d, 1)
     xc = mg.named("xc", x - mu)                                        # (d, m)
     sigma = mg.named("sigma", xc @ xc.mT / x.shape[1] + eps * eye)     # (d, d)
-    size = mg.named("size", mg.trace(sigma))                           # ()
+    size = mg.named("size", mg.sqrt(mg.sum(sigma * sigma)))            # ()
     a = mg.named("A", sigma / size)                                    # (d, d)
     p1 = mg.named("P1", 0.5 * (3.0 * eye - a))                         # (d, d)
     cube = mg.named("cube", p1 @ p1 @ p1)                              # (d, d)
@@ -23,7 +21,7 @@ def forward(x, *, eps):
 
 def cases(rng, dtype):
     """Channels with different spreads, mixed."""
-    for d, m in ((3, 11), (4, 13), (2, 9)):
+    for d, m in random_sizes(rng, (2, 4), (9, 14)):
         yield {"x": (rng.normal(size=(d, d)) @ rng.normal(0.3, 1.0, (d, m))).astype(dtype)}, {"eps": 0.1}
 
 
@@ -41,7 +39,7 @@ TASK = Task(
         "d_sigma": Line(points=2, adjoints=("A", "size")),
         "d_xc": Line(points=2, adjoints=("xhat", "sigma")),
     },
-    given={"m": lambda values: values["x"].shape[1], "eye": lambda values: np.eye(values["x"].shape[0], dtype=values["x"].dtype)},
+    given={"m": lambda values: values["x"].shape[1]},
     hints={
         "d_W": ["xhat = W xc.", "d_xhat xc^T."],
         "d_P2": ["W = P2 / sqrt(size).", "d_W / sqrt(size)."],
@@ -49,8 +47,8 @@ TASK = Task(
         "d_P1": ["P1 is in P2 once and in the cube three times.", "With C = d_cube, P = P1: 1.5 d_P2 + C (P P)^T + P^T C P^T + (P P)^T C."],
         "d_A": ["A is in P2 and in P1.", "-(cube^T d_P2 + d_P1) / 2."],
         "d_size": ["size is in A = sigma / size and in W = P2 size ** -0.5.", "-(sum of d_A * sigma) / size**2 - 0.5 * (sum of d_W * P2) / size**1.5."],
-        "d_sigma": ["sigma is in A, and its diagonal in the trace.", "d_A / size + d_size * eye."],
+        "d_sigma": ["sigma is in A, and in its own size.", "The derivative of a length: d_size * sigma / size."],
         "d_xc": ["xc is in xhat and, twice, in sigma.", "W^T d_xhat + (d_sigma + d_sigma^T) xc / m."],
     },
-    source="IterNorm: coupled Newton-Schulz iteration, unrolled",
+    source="IterNorm: coupled Newton-Schulz iteration, unrolled; divided by the Frobenius norm instead of the trace",
 )

@@ -2,7 +2,7 @@
 
 import layers
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
 def forward(x, gamma, beta, *, eps):
@@ -16,8 +16,8 @@ def forward(x, gamma, beta, *, eps):
 
 
 def cases(rng, dtype):
-    """Channels of several sizes."""
-    for m, c in ((7, 3), (11, 4), (5, 6)):
+    """Channels of random sizes."""
+    for m, c in random_sizes(rng, (5, 12), (2, 7)):
         yield ({"x": rng.normal(0.7, 1.3, (m, c)).astype(dtype), "gamma": rng.uniform(0.5, 2.0, c).astype(dtype), "beta": rng.normal(size=c).astype(dtype)},
                {"eps": 0.1})
 

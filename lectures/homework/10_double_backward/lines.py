@@ -1,10 +1,11 @@
-"""Homework 10: the backward of batch norm, differentiated.
+"""Homework 10: the backward of a batch norm, differentiated.
 
 Fill in one function after the other, in any order: each is checked on its own, with the right arguments. Check with
 
     python -m minigrad.derivation 10_double_backward lines.py            (a hint: --hint d_gamma)
 
-Here the forward pass is a backward pass: for g and x of shape (m, C), gamma of shape (C,),
+Here the forward pass is a backward pass, that of a batch norm, of whose last term only a part t is
+taken (the lecture has t = 1): for g and x of shape (m, C), gamma of shape (C,),
 
     mu   = mean of x over axis 0               (1, C)
     xc   = x - mu                              (m, C)
@@ -13,8 +14,8 @@ Here the forward pass is a backward pass: for g and x of shape (m, C), gamma of 
     xhat = xc * rstd                           (m, C)
     gbar = mean of g over axis 0               (1, C)
     p    = mean of g * xhat over axis 0        (1, C)
-    r    = g - gbar - xhat * p                 (m, C)
-    dx   = r * rstd * gamma                    (m, C)     batch norm's gradient for the cotangent g
+    r    = g - gbar - t * xhat * p             (m, C)
+    dx   = r * rstd * gamma                    (m, C)
 
 d_dx is the cotangent of dx, called u in the lecture. `m` is the number of rows.
 
@@ -39,17 +40,17 @@ def d_r(d_dx, rstd, gamma):
     ### END SOLUTION
 
 
-def d_p(d_r, xhat):
+def d_p(d_r, xhat, t):
     """(1, C)"""
     ### BEGIN SOLUTION
-    return -np.sum(d_r * xhat, axis=0, keepdims=True)
+    return -t * np.sum(d_r * xhat, axis=0, keepdims=True)
     ### END SOLUTION
 
 
-def d_xhat(d_r, d_p, p, g, m):
+def d_xhat(d_r, d_p, p, g, m, t):
     """(m, C): two paths."""
     ### BEGIN SOLUTION
-    return -d_r * p + d_p * g / m
+    return -d_r * t * p + d_p * g / m
     ### END SOLUTION
 
 
@@ -60,18 +61,18 @@ def d_g(d_r, d_p, d_gbar, xhat, m):
     ### END SOLUTION
 
 
-def d_g_one_line(d_dx, rstd, gamma, xhat):
+def d_g_one_line(d_dx, rstd, gamma, xhat, t):
     """(m, C): all of it at once."""
     ### BEGIN SOLUTION
-    return gamma * rstd * (d_dx - np.mean(d_dx, axis=0) - xhat * np.mean(d_dx * xhat, axis=0))
+    return gamma * rstd * (d_dx - np.mean(d_dx, axis=0) - t * xhat * np.mean(d_dx * xhat, axis=0))
     ### END SOLUTION
 
 
-def d_x_one_line(d_dx, g, rstd, gamma, xhat):
-    """(m, C): formula (4) of the lecture."""
+def d_x_one_line(d_dx, g, rstd, gamma, xhat, t):
+    """(m, C): formula (4) of the lecture, with t in the right places."""
     ### BEGIN SOLUTION
     u, v = d_dx - np.mean(d_dx, axis=0), g - np.mean(g, axis=0)
     pu, pg = np.mean(d_dx * xhat, axis=0), np.mean(g * xhat, axis=0)
     c = np.mean(u * v, axis=0)
-    return -gamma * rstd**2 * (pg * u + pu * v + xhat * (c - 3.0 * pu * pg))
+    return -gamma * rstd**2 * (t * (pg * u + pu * v) + xhat * (c - 3.0 * t * pu * pg))
     ### END SOLUTION

@@ -1,10 +1,10 @@
-"""Homework 10: the double backward of batch norm. The composed form is the answer key."""
+"""Homework 10: the double backward of a batch norm that takes out only a part. The composed form is the answer key."""
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
-def forward(g, x, gamma, *, eps):
+def forward(g, x, gamma, *, eps, t):
     """g, x (m, C); gamma (C,)."""
     mu = mg.named("mu", mg.mean(x, 0, keepdims=True))                  # (1, C)
     xc = mg.named("xc", x - mu)                                        # (m, C)
@@ -13,15 +13,15 @@ def forward(g, x, gamma, *, eps):
     xhat = mg.named("xhat", xc * rstd)                                 # (m, C)
     gbar = mg.named("gbar", mg.mean(g, 0, keepdims=True))              # (1, C)
     p = mg.named("p", mg.mean(g * xhat, 0, keepdims=True))             # (1, C)
-    r = mg.named("r", g - gbar - xhat * p)                             # (m, C)
+    r = mg.named("r", g - gbar - t * xhat * p)                         # (m, C)
     return mg.named("dx", r * rstd * gamma)                            # (m, C)
 
 
 def cases(rng, dtype):
     """Cotangents with a mean, data that are not centred."""
-    for m, c in ((7, 3), (11, 4), (5, 6)):
+    for m, c in random_sizes(rng, (5, 12), (2, 7)):
         yield ({"g": rng.normal(0.4, 1.0, (m, c)).astype(dtype), "x": rng.normal(0.7, 1.3, (m, c)).astype(dtype),
-                "gamma": rng.uniform(0.5, 2.0, c).astype(dtype)}, {"eps": 0.1})
+                "gamma": rng.uniform(0.5, 2.0, c).astype(dtype)}, {"eps": 0.1, "t": float(rng.uniform(0.3, 0.8))})
 
 
 TASK = Task(
@@ -41,12 +41,12 @@ TASK = Task(
     hints={
         "d_gamma": ["gamma multiplies r * rstd.", "Sum d_dx * r * rstd over the rows."],
         "d_r": ["Element by element.", "d_dx * rstd * gamma."],
-        "d_p": ["p multiplies every row of xhat, with a minus sign.", "Minus the sum of d_r * xhat over the rows."],
-        "d_xhat": ["xhat is in r, and in the mean p.", "-d_r * p + d_p * g / m."],
+        "d_p": ["p multiplies every row of xhat, with a minus sign.", "Minus the sum of d_r * t * xhat over the rows."],
+        "d_xhat": ["xhat is in r, and in the mean p.", "Minus d_r * t * p for the first; p is a mean, so there is a 1 / m."],
         "d_g": ["g is in r directly, in gbar and in p.", "Both are means: divide by m."],
         "d_g_one_line": ["dx is linear in g, with a symmetric matrix.", "The formula of dx itself, with d_dx in the place of g."],
-        "d_x_one_line": ["Formula (4) of the lecture, with u = d_dx.",
-                         "-gamma rstd^2 (p_g u_c + p_u g_c + xhat (c - 3 p_u p_g)), with c the mean of u_c g_c."],
+        "d_x_one_line": ["As formula (4) of the lecture, with u = d_dx. Which of its terms get a t?",
+                         "The product of p_u and p_g has one, and so have the two symmetric terms; c has none."],
     },
-    source="The batch norm lecture's derivative, differentiated once more (lecture 10)",
+    source="The batch norm lecture's derivative, differentiated once more (lecture 10); t is ours",
 )

@@ -9,8 +9,8 @@ The forward pass, for x of shape (m, C), gamma and beta of shape (C,):
 
     mu   = mean of x over axis 0               (1, C)
     xc   = x - mu                              (m, C)
-    dev  = mean of |xc| over axis 0, plus eps  (1, C)
-    xhat = xc / dev                            (m, C)
+    dev  = mean of |xc| over axis 0            (1, C)
+    xhat = xc / (dev + eps)                    (m, C)
     y    = xhat * gamma + beta                 (m, C)
 
 d_<name> is the derivative of the loss with respect to <name>; it has the shape of <name>. A function may take any value and
@@ -41,17 +41,17 @@ def d_xhat(d_y, gamma):
     ### END SOLUTION
 
 
-def d_dev(d_xhat, xc, dev):
+def d_dev(d_xhat, xc, dev, eps):
     """(1, C): dev divides every row."""
     ### BEGIN SOLUTION
-    return -np.sum(d_xhat * xc, axis=0, keepdims=True) / dev**2
+    return -np.sum(d_xhat * xc, axis=0, keepdims=True) / (dev + eps)**2
     ### END SOLUTION
 
 
-def d_xc(d_xhat, d_dev, xc, dev, m):
+def d_xc(d_xhat, d_dev, xc, dev, eps, m):
     """(m, C): two paths."""
     ### BEGIN SOLUTION
-    return d_xhat / dev + d_dev * np.sign(xc) / m
+    return d_xhat / (dev + eps) + d_dev * np.sign(xc) / m
     ### END SOLUTION
 
 
@@ -62,9 +62,9 @@ def d_x(d_xc):
     ### END SOLUTION
 
 
-def d_x_one_line(d_y, gamma, dev, xc, xhat):
+def d_x_one_line(d_y, gamma, dev, xc, xhat, eps):
     """(m, C): all of it at once, from d_y."""
     ### BEGIN SOLUTION
     s = np.sign(xc)
-    return gamma / dev * (d_y - np.mean(d_y, axis=0) - (s - np.mean(s, axis=0)) * np.mean(d_y * xhat, axis=0))
+    return gamma / (dev + eps) * (d_y - np.mean(d_y, axis=0) - (s - np.mean(s, axis=0)) * np.mean(d_y * xhat, axis=0))
     ### END SOLUTION

@@ -1,21 +1,21 @@
 """Homework 11: a layer that nobody has derived for you: normalization by the mean absolute deviation. The composed form is the answer key."""
 
 import minigrad as mg
-from minigrad.derivation import Line, Task
+from minigrad.derivation import Line, Task, random_sizes
 
 
 def forward(x, gamma, beta, *, eps):
     """x (m, C): m values of each of C channels. gamma, beta (C,)."""
     mu = mg.named("mu", mg.mean(x, 0, keepdims=True))                  # (1, C)
     xc = mg.named("xc", x - mu)                                        # (m, C)
-    dev = mg.named("dev", mg.mean(mg.abs(xc), 0, keepdims=True) + eps)   # (1, C)
-    xhat = mg.named("xhat", xc / dev)                                  # (m, C)
+    dev = mg.named("dev", mg.mean(mg.abs(xc), 0, keepdims=True))       # (1, C)
+    xhat = mg.named("xhat", xc / (dev + eps))                          # (m, C)
     return mg.named("y", xhat * gamma + beta)                          # (m, C)
 
 
 def cases(rng, dtype):
-    """Random channels, not nearly centred, of several sizes."""
-    for m, c in ((7, 3), (11, 4), (5, 6)):
+    """Random channels, not nearly centred, of random sizes."""
+    for m, c in random_sizes(rng, (5, 12), (2, 7)):
         yield ({"x": rng.normal(0.7, 1.3, (m, c)).astype(dtype), "gamma": rng.uniform(0.5, 2.0, c).astype(dtype), "beta": rng.normal(size=c).astype(dtype)},
                {"eps": 0.1})
 
@@ -38,7 +38,7 @@ TASK = Task(
         "d_beta": ["Which elements of y does beta[c] change?", "Sum over the rows."],
         "d_gamma": ["As beta, but each element of y changes by xhat.", "Sum d_y * xhat over the rows."],
         "d_xhat": ["y = xhat * gamma + beta, element by element.", "d_y times gamma."],
-        "d_dev": ["dev divides every row of xc: a sum.", "Minus the sum of d_xhat * xc, over dev squared."],
+        "d_dev": ["dev divides every row of xc: a sum.", "Minus the sum of d_xhat * xc, over the square of dev + eps."],
         "d_xc": ["xc is in xhat, and in dev through its absolute value.", "The derivative of |a| is the sign of a; dev is a mean, so there is a 1 / m."],
         "d_x": ["x is in xc directly, and in its mean.", "d_xc without its mean over the rows."],
         "d_x_one_line": ["Put d_dev into d_xc, write the sum as a mean of d_y * xhat, and take the mean out.",

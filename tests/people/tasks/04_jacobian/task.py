@@ -1,0 +1,42 @@
+"""Homework 04: J v and its derivatives. The composed form is the answer key."""
+
+import minigrad as mg
+from minigrad.derivation import Line, Task
+
+
+def forward(v, xhat, rstd):
+    """v, xhat (m, C); rstd (1, C)."""
+    vbar = mg.named("vbar", mg.mean(v, 0, keepdims=True))              # (1, C)
+    p = mg.named("p", mg.mean(v * xhat, 0, keepdims=True))             # (1, C)
+    return mg.named("w", rstd * (v - vbar - xhat * p))                 # (m, C)
+
+
+def cases(rng, dtype):
+    """xhat is a normalized array with the ε of batch norm in it: its mean square is below 1."""
+    for m, c in ((7, 3), (11, 4), (5, 6)):
+        x = rng.normal(0.7, 1.3, (m, c))
+        rstd = 1.0 / (x.var(0, keepdims=True) + 0.3) ** 0.5
+        yield {"v": rng.normal(0.4, 1.0, (m, c)).astype(dtype), "xhat": ((x - x.mean(0)) * rstd).astype(dtype), "rstd": rstd.astype(dtype)}, {}
+
+
+TASK = Task(
+    "04_jacobian",
+    forward,
+    cases,
+    lines={
+        "d_p": Line(points=1, adjoints=("w",)),
+        "d_vbar": Line(points=1, adjoints=("w",)),
+        "d_v": Line(points=2, adjoints=("w", "p", "vbar")),
+        "d_v_one_line": Line(target="v", points=3, adjoints=("w",)),
+        "d_xhat": Line(points=2, adjoints=("w", "p")),
+    },
+    given={"m": lambda values: len(values["v"])},
+    hints={
+        "d_p": ["p multiplies every row of xhat, with a minus sign.", "Minus the sum of d_w * rstd * xhat over the rows."],
+        "d_vbar": ["vbar is subtracted from every row.", "Minus the sum of d_w * rstd over the rows."],
+        "d_v": ["v is in w directly, in p and in vbar.", "p and vbar are means: divide by m."],
+        "d_v_one_line": ["J is symmetric.", "J applied to d_w: the same formula as w, with d_w in the place of v."],
+        "d_xhat": ["xhat is in w directly, and in the mean p.", "-d_w * rstd * p + d_p * v / m."],
+    },
+    source="bn-jacobian (4)-(6): the Jacobian of batch norm",
+)
