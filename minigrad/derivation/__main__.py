@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from ..command import run_command
-from . import Limits, Report, TaskError, available, check, load_task
+from . import Limits, Report, Task, TaskError, available, check, load_task
 from .backward import check_backward_file
 from .examine import examine
+from .loop import Working, hint, shown, start, watch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,11 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m minigrad.derivation", description="Check a derivation line by line.",
                                      epilog=f"Homework found here: {', '.join(available()) or 'none'}.")
     parser.add_argument("homework", nargs="?", help="its name, its folder, or a dotted module")
-    parser.add_argument("file", nargs="?", help="your file with the functions d_<name>")
+    parser.add_argument("file", nargs="*", help="your file with the functions d_<name>; with --watch also several, HOMEWORK FILE HOMEWORK FILE ...")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0); -1: new ones")
     parser.add_argument("--line", action="append", metavar="NAME", help="only this line; may be repeated")
-    parser.add_argument("--hint", metavar="NAME", help="print the hints for a line instead")
+    parser.add_argument("--hint", nargs="+", metavar=("NAME", "STEP"), help="print a hint for a line instead: the weakest, or the one of this number")
+    parser.add_argument("--start", metavar="FILE.py", help="write the homework's stub to a new file, to fill in")
+    parser.add_argument("--watch", action="store_true", help="check at every save, until Ctrl-C")
     parser.add_argument("--backward", metavar="FILE.py", help="check a whole backward instead: the file defines forward, backward, inputs, and if "
                         "need be keywords and names; it runs in this process")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="time for each line (default: %(default)s)")
@@ -36,25 +39,45 @@ def main(arguments: list[str] | None = None) -> int:
     name = Path(options.homework).name
     try:
         if options.validate:
-            return _validate(options.homework, options.file)
+            return _validate(options.homework, options.file[0] if options.file else None)
         task = load_task(options.homework)
         name = task.name
         if options.hint:
-            hints = task.line(options.hint).hints
-            print("\n".join(f"{i}. {h}" for i, h in enumerate(hints, 1)) or f"there is no hint for {options.hint}")
+            line, *steps = options.hint
+            if len(steps) > 1 or not all(step.isdecimal() for step in steps):
+                parser.error("--hint takes the name of a line, and the number of the hint: --hint d_var 2")
+            print(hint(task, line, int(steps[0]) if steps else 1))
             return 0
-        if options.file is None:
-            parser.error("the file with your functions is missing")
-        report = check(task, options.file, seed=None if options.seed < 0 else options.seed, lines=options.line,
-                       limits=Limits(options.seconds, options.memory))
+        if options.start:
+            print(start(options.homework, options.start))
+            return 0
+        if not options.file:
+            parser.error("the file with your functions is missing; --start FILE.py makes one")
+        if len(options.file) > 1 and not options.watch:
+            parser.error("one file at a time, or --watch")
+
+        def judge(task: Task, file: str) -> Report:
+            working = Working() if not options.json else None
+            return check(task, file, seed=None if options.seed < 0 else options.seed, lines=options.line,
+                         limits=Limits(options.seconds, options.memory), working=working)
+        if options.watch:
+            names = [options.homework, *options.file]
+            if len(names) % 2:
+                parser.error("--watch takes pairs: HOMEWORK FILE HOMEWORK FILE ...")
+            try:
+                watch({Path(file): homework for homework, file in zip(names[::2], names[1::2], strict=True)}, judge)
+            except KeyboardInterrupt:
+                print()
+            return 0
+        report = judge(task, options.file[0])
     except TaskError as e:
-        report = Report(name, options.file, options.seed, status="not graded", message=str(e))
+        report = Report(name, options.file[0] if options.file else None, options.seed, status="not graded", message=str(e))
         print(report.json() if options.json else e, file=sys.stdout if options.json else sys.stderr)
         return 2
     except (OSError, TypeError, ValueError, KeyError) as e:
         print(e.args[0] if isinstance(e, KeyError) else e, file=sys.stderr)
         return 2
-    print(report.json() if options.json else report)
+    print(report.json() if options.json else shown(report))
     return 0 if report else 1
 
 

@@ -40,7 +40,8 @@ SAFETY = 4.0  # times what the error changes by when the arguments are moved a l
 
 def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[str, Any] | None = None, cases: Any = None,
           keywords: Mapping[str, Any] | None = None,
-          lines: Sequence[str] | None = None, seed: int | None = 0, limits: Limits | None = None, sandbox: str = "auto", **options: Any) -> Report:
+          lines: Sequence[str] | None = None, seed: int | None = 0, limits: Limits | None = None, sandbox: str = "auto",
+          working: Callable[[str, LineReport | None], None] | None = None, **options: Any) -> Report:
     """Judge line functions ``d_<name>`` against the tape of a composed function.
 
     Args:
@@ -53,6 +54,7 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         seed: of the random numbers; None: new ones.
         limits: of time and memory.
         sandbox: for a file: "auto" (Landlock where there is any), "landlock", "bwrap" or "none".
+        working: is told which line is judged, ``working(name, None)``, and that it has been, ``working(name, report)``.
         options: for a file, of `minigrad.derivation.runner.FileRunner`.
 
     Returns:
@@ -102,13 +104,14 @@ def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[st
         fit_to_judge(task, name, probes)
     source = runner(file or functions, limits or Limits(), sandbox, **options)
     try:
-        _judge_all(report, task, names, probes, source)
+        _judge_all(report, task, names, probes, source, working)
     finally:
         source.close()
     return report
 
 
-def _judge_all(report: Report, task: Task, names: Sequence[str], probes: Sequence[Probe], lines: Runner) -> None:
+def _judge_all(report: Report, task: Task, names: Sequence[str], probes: Sequence[Probe], lines: Runner,
+               working: Callable[[str, LineReport | None], None] | None = None) -> None:
     """Fill a report. A line is judged before any line further up, which is given its true adjoint."""
     report.printed, report.sandbox = lines.printed, lines.sandbox
     if lines.failure is not None:
@@ -120,7 +123,11 @@ def _judge_all(report: Report, task: Task, names: Sequence[str], probes: Sequenc
         return
     found: dict[str, LineReport] = {}
     for name in sorted(names, key=lambda n: -_depth(task, n, probes[0])):
+        if working is not None:
+            working(name, None)
         line = found[name] = _judge(task, name, Attempt(lines, task, probes))
+        if working is not None:
+            working(name, line)
         guess = line.message.rpartition("; did you mean ")[2].strip("'?")
         if line.verdict == "not implemented" and guess in task.lines:  # another line, not a slip of the pen
             line.message = line.message.rpartition(";")[0]
