@@ -188,8 +188,10 @@ class Worker:
             finally:
                 for fd in (theirs_orders, theirs_answers, theirs_prints):
                     os.close(fd)
+        self._lock = threading.Lock()
         if os.name != "nt":
             os.set_blocking(self._orders, False)
+            os.set_blocking(self._prints, False)
         for target in (self._read_answers, self._read_prints):
             threading.Thread(target=target, daemon=True).start()
         self.write({**order, "do": "load"}, body, float(order["loading"]))
@@ -222,9 +224,28 @@ class Worker:
 
     def _read_prints(self) -> None:
         with contextlib.suppress(OSError):
-            while part := os.read(self._prints, 1 << 16):
+            while self._hear(block=True):
+                pass
+        with self._lock:
+            os.close(self._prints)
+            self._prints = -1
+
+    def _hear(self, block: bool) -> bool:
+        """Read a part of what was printed, and keep the beginning; returns whether there may be more."""
+        if os.name == "nt":
+            part = os.read(self._prints, 1 << 16) if block else b""
+        else:
+            if block:
+                select.select([self._prints], [], [])
+            with self._lock:  # whoever asks what was said must not overtake what has been read and is not noted yet
+                try:
+                    part = os.read(self._prints, 1 << 16) if self._prints >= 0 else b""
+                except BlockingIOError:
+                    return block
                 self._printed += part[:max(0, MOST_PRINTED - len(self._printed))]
-        os.close(self._prints)
+                return bool(part)
+        self._printed += part[:max(0, MOST_PRINTED - len(self._printed))]
+        return bool(part)
 
     def write(self, head: Mapping[str, Any], body: bytes, seconds: float) -> None:
         """Write an order; one that the worker does not take in time, or that nobody reads, is lost with it."""
@@ -288,6 +309,10 @@ class Worker:
             self.write({"error": f"{type(e).__name__}: {e}"[:1000]}, b"", deadline - time.monotonic())
 
     def _said(self) -> str:
+        with contextlib.suppress(OSError):
+            for _ in range(64):  # what was printed before the last message is in the pipe by now
+                if not self._hear(block=False):
+                    break
         said, self._printed = bytes(self._printed), bytearray()
         return said.decode("utf-8", "replace")
 
