@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 from ..core.backend import Array, np
@@ -16,10 +15,10 @@ from .expression import Evaluated, Expr
 from .operations import Unknown
 from .proposals import edits
 
-SECONDS = 0.6  # for pairs of edits
 NEARER = 0.6  # what one of two edits gains by coming nearer to the right answer alone
 INSERTED = frozenset({"missing operand", "missing path", "missing one", "other derivative", "not reduced"})
-MOST_PROPOSALS = 8_000
+MOST_PROPOSED, MOST_PROPOSALS = 20_000, 8_000  # edits that are written down, and the likeliest of them, which are computed
+MOST_PAIRS = 6_000
 MOST_WORK = 40_000_000  # proposals times elements of all values of the line
 MOST_PAIRED = 260  # edits that are tried in pairs
 
@@ -77,32 +76,30 @@ class Edits:
 
     def __init__(self, first: EditCase, more: Sequence[EditCase], scope: Scope) -> None:
         self.first, self.more = first, more
-        self.proposed = sorted(edits(first.line, scope), key=lambda e: (e.cost, -e.line))
+        self.proposed = sorted(islice(edits(first.line, scope), MOST_PROPOSED), key=lambda e: (e.cost, -e.line))
         elements = sum(int(np.size(v)) for v in first.line.known.values() if not isinstance(v, tuple))
-        most = min(MOST_PROPOSALS, MOST_WORK // max(1, elements))
-        self.computed = [Computed(e, fits(first, found), _distance(first, found)) for e in self.proposed[:most] if (found := _changed(first, [e])) is not None]
+        self.most = MOST_WORK // max(1, elements)  # lines that are computed in each search
+        self.computed = [Computed(e, fits(first, found), _distance(first, found)) for e in self.proposed[:min(MOST_PROPOSALS, self.most)]
+                         if (found := _changed(first, [e])) is not None]
 
     def single(self) -> list[Edit]:
         """The edits of which each makes the line right in all cases, the likeliest first."""
         return [e for e, right, _ in self.computed if right and all(gives(c, [e]) for c in self.more)
                 and (e.code == "extra path" or not _vanishes(self.first, e))]
 
-    def pair(self, seconds: float = SECONDS) -> list[Edit]:
-        """Two edits that together make the line right in all cases; none if there are none, or not within this processor time."""
-        deadline = time.process_time() + seconds
+    def pair(self) -> list[Edit]:
+        """Two edits that together make the line right in all cases; none if there are none, or not among the likeliest pairs."""
         ranked = sorted((e.cost + NEARER * distance, k, e) for k, (e, _, distance) in enumerate(self.computed))
         possible = [(cost, e) for cost, _, e in ranked[:2 * MOST_PAIRED] if not _vanishes(self.first, e)]
-        for likely in (possible[:MOST_PAIRED], [(cost, e) for cost, e in possible if e.code == "wrong value"][:MOST_PAIRED // 2]):
+        values = [(cost, e) for cost, e in possible if e.code == "wrong value"]
+        for likely, most in ((possible[:MOST_PAIRED], MOST_PAIRS), (values[:MOST_PAIRED // 2], MOST_PAIRS // 2)):
             pairs = sorted((a[0] + b[0], i, j) for (i, a), (j, b) in combinations(enumerate(likely), 2))
-            for k, (_, i, j) in enumerate(pairs):
-                if k % 64 == 0 and time.process_time() > deadline:
-                    break
+            for _, i, j in pairs[:min(most, self.most)]:
                 both = [likely[i][1], likely[j][1]]
                 if both[0].code in INSERTED and both[1].code in INSERTED:
                     continue  # two things that are not in the line: anything can be made of anything
                 if gives(self.first, both) and all(gives(c, both) for c in self.more):
                     return both
-            deadline += seconds / 2
         return []
 
 

@@ -192,6 +192,9 @@ class _GraphOf:
         raise Unknown
 
     def call(self, tree: ast.Call, scope: Mapping[str, Expr], where: str) -> Expr:
+        name = getattr(tree.func, "attr", "")
+        if name == "einsum":
+            return self.einsum(tree, scope, where)
         args = [self.read(a, scope, where) for a in tree.args]
         named = {k.arg: k.value for k in tree.keywords if k.arg is not None}
         options: dict[str, Any] = {}
@@ -223,10 +226,6 @@ class _GraphOf:
         else:
             raise Unknown
         name = SAME_AS.get(name, name)
-        if name == "einsum":
-            if not (tree.args and isinstance(tree.args[0], ast.Constant) and isinstance(tree.args[0].value, str)):
-                raise Unknown
-            return self.node("einsum", [self.read(a, scope, where) for a in tree.args[1:]], {"subscripts": tree.args[0].value}, tree, where)
         if name in ("zeros", "ones", "eye", "copy", "float", "zeros_like", "ones_like", "arange"):
             if name == "arange" and len(args) > 1:
                 raise Unknown
@@ -251,6 +250,13 @@ class _GraphOf:
         if name not in FUNCTIONS:
             raise Unknown
         return self.node(name, args, options, tree, where)
+
+    def einsum(self, tree: ast.Call, scope: Mapping[str, Expr], where: str) -> Expr:
+        """Its first argument is a text, which nothing else has."""
+        subscripts = tree.args[0] if tree.args else None
+        if not (isinstance(subscripts, ast.Constant) and isinstance(subscripts.value, str) and all(k.arg == "optimize" for k in tree.keywords)):
+            raise Unknown
+        return self.node("einsum", [self.read(a, scope, where) for a in tree.args[1:]], {"subscripts": subscripts.value}, tree, where)
 
     def helper(self, name: str, args: Sequence[Expr], named: Mapping[str, Expr], tree: ast.Call, where: str) -> Expr:
         declared = self.functions[name].args

@@ -64,9 +64,9 @@ def _triangle(f: Callable[..., Any]) -> Callable[..., Value]:
     return cut
 
 
-def _multi_dot(*a: Value) -> Value:
-    found = a[0]
-    for b in a[1:]:
+def _multi_dot(arrays: Value) -> Value:
+    found = arrays[0]
+    for b in arrays[1:]:
         found = applied("@", [found, b], {})
     return found
 
@@ -82,10 +82,19 @@ def _tuple(*items: Value) -> Value:
     return items
 
 
+def _places(k: Value) -> Value:
+    """Numbers of elements, or which of them."""
+    a = np.asarray(k)
+    if a.dtype.kind == "b":
+        return a
+    if not np.array_equal(a, np.asarray(a, "int64")):
+        raise Unknown
+    return int(a) if a.ndim == 0 else np.asarray(a, "int64")
+
+
 def _key(keys: Sequence[Value]) -> Any:
     """An index; together its arrays pick only so many elements."""
-    found = tuple(k if isinstance(k, slice) or k is None or k is Ellipsis else int(k) if np.ndim(k) == 0 and not isinstance(k, (bool, np.bool_)) else
-                  np.asarray(k if np.asarray(k).dtype.kind == "b" else np.asarray(k, "int64")) for k in keys)
+    found = tuple(k if isinstance(k, slice) or k is None or k is Ellipsis else _places(k) for k in keys)
     _sized(*np.broadcast_shapes(*(k.shape for k in found if isinstance(k, np.ndarray) and k.dtype.kind != "b")))
     return found if len(found) > 1 else found[0]
 
