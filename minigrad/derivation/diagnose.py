@@ -294,8 +294,8 @@ def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     return None
 
 
-def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
-    """Several terms with wrong coefficients, by least squares, if the terms are independent enough to tell."""
+def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str], only: str = "") -> Diagnosis | None:
+    """Several terms with wrong coefficients, by least squares, if the terms are independent enough to tell; all of the code `only`, if there is one."""
     terms = trials[0].terms
     if len(terms) < 2 or any(len(t.terms) != len(terms) for t in trials):
         return None
@@ -314,7 +314,7 @@ def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
         if all(abs(x - 1) < 1e-6 for x in factors):
             continue
         named = law(factors, trials)
-        if named is None:
+        if named is None or (only and named[0] != only):
             return None
         wrong.append((named, term))
     if not wrong:
@@ -345,6 +345,8 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
                 where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
                 return Diagnosis(change.code, where + change.words)
             candidates.append((change, c, k))
+    if candidates and (missing := _pairs(target, trials, names, only="missing path")):
+        return missing  # simpler than a change with a factor: the rest of a path may cancel another one
     for change, c, k in candidates:
         named = law(c, trials)
         if named is not None:

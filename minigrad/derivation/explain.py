@@ -35,7 +35,7 @@ TERMS = frozenset({"missing path", "eval formula", "other derivative", "counted 
 # Edits that say more than "a path is missing" does: what was meant is there, and only its form is wrong.
 FORM = frozenset({"does not commute", "branches swapped", "wrong condition", "wrong axis", "precedence", "diagonal", "swapped", "keepdims", "inverted",
                   "hard-coded", "transposed", "product"})
-LOOKS_LIKE = 0.95  # correlation, in all cases
+LOOKS_LIKE = 0.99  # correlation, in all cases
 CLEAR, CLOSE_COST = 0.9, 0.35  # an edit that is as simple as this is what was meant; another within so much may be as well
 
 
@@ -191,7 +191,8 @@ def stops(search: Search, first: int) -> Diagnosis | None:
         v = search.cases[0].line.value(node)
         if id(node) not in own or node.source is None or node.op in ("name", "constant") or _is_transform(node) or not isinstance(v, np.ndarray) or v.size <= 2:
             continue
-        pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names}
+        within = {n.options["name"] for n in walk(node) if n.op == "name"}  # a value without its mean is not meant to be that value
+        pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names if n not in within}
         near = [n for n, values in pairs.items() if all(alike(v, w, LOOKS_LIKE) and not _shifted(v, w) for v, w in values)]
         if not near or any(np.allclose(np.ravel(v), np.ravel(w), rtol=1e-9, atol=0) for n in near for v, w in pairs[n][:1]):
             continue
