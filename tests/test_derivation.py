@@ -102,13 +102,13 @@ def test_what_nothing_explains_is_said_to_be_unexplained():
     assert found.code == "unexplained" and "everywhere" in found.message
 
 
-def test_an_edit_of_the_line_is_the_last_resort(tmp_path):
+def test_an_edit_of_the_line_says_what_belongs_there(tmp_path):
     file = tmp_path / "lines.py"
     file.write_text("import numpy as np\n\n\ndef d_w(d_z, z, w):\n    inverse = np.linalg.inv(w)\n    return -z.T @ d_z @ inverse\n")
     task = Task("inverse", lambda x, w: mg.named("z", x @ mg.inv(w)),
                 lambda rng, dtype: (({"x": rng.normal(size=(n, 3)), "w": np.eye(3) + 0.2 * rng.normal(size=(3, 3))}, {}) for n in (4, 5)), {"d_w": 1})
     found = derivation.check(task, str(file)).lines[0]
-    assert found.code == "transposed" and "`w.T` in the place of `w` in line 5" in found.message
+    assert found.code == "transposed" and found.message == "`inverse` should be transposed (line 6)"
 
 
 @pytest.mark.parametrize("body", [
@@ -209,7 +209,7 @@ def test_a_report_is_a_table_html_and_json():
     assert "<table" in report._repr_html_() and "wrong shape" in report._repr_html_()
     data = json.loads(report.json())
     assert data["seed"] == 3 and data["points"] == 2 and data["earned"] == 1 and data["lines"][1]["code"] == "not reduced"
-    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case"}
+    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case", "flags"}
 
 
 def test_seeds_change_the_probes_and_are_reproducible():

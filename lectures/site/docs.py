@@ -49,6 +49,7 @@ PAGES = {
     "guides/gpu.md": "docs/gpu.md",
     "guides/instructors.md": "docs/instructors.md",
     "guides/homework.md": "docs/homework.md",
+    "guides/misconceptions.md": "docs/misconceptions.md",
     "guides/references.md": "docs/references.md",
     "guides/contributing.md": "CONTRIBUTING.md",
     "guides/changelog.md": "CHANGELOG.md",

@@ -128,7 +128,8 @@ def _operands(trials: Sequence[Trial], k: int, names: Sequence[str]) -> Iterator
                 known = called or "an operand"
                 step = edge.line.plan.name.lstrip("_")
                 missing = (f"the derivative of {step}, at {known}, is missing" if step in ELEMENTWISE else
-                           f"the condition of {step}, at {known}, is missing: its derivative is 0 on one side" if step in ("maximum", "minimum", "where", "clip") else
+                           f"the condition of {step}, at {known}, is missing: its derivative is 0 on one side"
+                           if step in ("maximum", "minimum", "where", "clip") else
                            f"the factor {known} is missing")
                 yield Change("missing operand", missing, partial(put, at, lambda old, pool: np.ones_like(old)))
                 for other in pools[id(first)]:

@@ -222,11 +222,12 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
         diagonals = [t.probe.diagonal(target, source) for t in trials[:2]]
         if all(d is not None and np.shape(t.found) == d.shape and same(t.found, d * t.probe.adjoints[source], t.scale) and not same(t.found, t.right, t.scale)
                for d, t in zip(diagonals, trials, strict=False)):
-            return Diagnosis("diagonal only", f"only the diagonal of the Jacobian is used: each element of {source} is differentiated by its own element of {target}, "
-                             f"but other elements of {source} depend on it, too")
+            return Diagnosis("diagonal only", f"only the diagonal of the Jacobian is used: each element of {source} is differentiated by its own "
+                             f"element of {target}, but other elements of {source} depend on it, too")
     for look in trials[0].probe.unnamed_adjoints:
         if look in trials[0].probe.after(target) and everywhere(partial(lambda look, t: t.probe.unnamed_adjoints.get(look, NOTHING), look)):
-            return Diagnosis("other derivative", f"this is the derivative with respect to {look}; the line asks for d_{target}: one step of the chain rule is missing")
+            return Diagnosis("other derivative", f"this is the derivative with respect to {look}; the line asks for d_{target}: "
+                             "one step of the chain rule is missing")
     if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] for t in trials) and everywhere(lambda t: np.swapaxes(t.right, -1, -2)):
         return Diagnosis("transposed", f"this is d_{target} transposed")
     if all(t.right.ndim >= 2 and t.right.shape[-1] == t.right.shape[-2] and same(t.right, np.swapaxes(t.right, -1, -2), t.scale) for t in trials):
@@ -247,7 +248,8 @@ def _constant_statistics(target: str, trials: Sequence[Trial], names: Sequence[s
         if not kept or not same(t.found, sum(kept), t.scale):
             return None
     missing = [term for term in trials[0].terms if is_statistic(trials[0], term)]
-    small = {n for term in missing for n in term.through[:-1] if np.size(trials[0].probe.values.get(n, trials[0].right)) < trials[0].right.size}
+    sizes = {n: np.size(v) for n, v in trials[0].probe.values.items()}
+    small = {n for term in missing for n in term.through[:-1] if sizes.get(n, trials[0].right.size) < trials[0].right.size}
     shared = [n for n in missing[0].through[:-1] if n in small and all(n in term.through[:-1] for term in missing)]
     if shared:
         return Diagnosis("missing path", f"every path from {target} through {shared[0]} is missing")
@@ -292,8 +294,8 @@ def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     return None
 
 
-def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
-    """Several terms with wrong coefficients, by least squares, if the terms are independent enough to tell."""
+def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str], only: str = "") -> Diagnosis | None:
+    """Several terms with wrong coefficients, by least squares, if the terms are independent enough to tell; all of the code `only`, if there is one."""
     terms = trials[0].terms
     if len(terms) < 2 or any(len(t.terms) != len(terms) for t in trials):
         return None
@@ -312,7 +314,7 @@ def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
         if all(abs(x - 1) < 1e-6 for x in factors):
             continue
         named = law(factors, trials)
-        if named is None:
+        if named is None or (only and named[0] != only):
             return None
         wrong.append((named, term))
     if not wrong:
@@ -343,6 +345,8 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
                 where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
                 return Diagnosis(change.code, where + change.words)
             candidates.append((change, c, k))
+    if candidates and (missing := _pairs(target, trials, names, only="missing path")):
+        return missing  # simpler than a change with a factor: the rest of a path may cancel another one
     for change, c, k in candidates:
         named = law(c, trials)
         if named is not None:

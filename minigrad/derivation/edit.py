@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from ..core.backend import np
-from .expression import Node, walk
+from .expression import Expr, walk
 
 REDUCTIONS = ("sum", "mean", "var", "std", "norm", "max", "min")
 
@@ -17,8 +17,8 @@ class Edit(NamedTuple):
 
     code: str                    # of the misconception
     words: str                   # what stands in the line, and what belongs there
-    at: tuple[Node, ...]
-    new: tuple[Node, ...]
+    at: tuple[Expr, ...]
+    new: tuple[Expr, ...]
     cost: float
 
     @property
@@ -43,29 +43,29 @@ class Scope(NamedTuple):
     shape: tuple[int, ...]
 
 
-def name(n: str) -> Node:
+def name(n: str) -> Expr:
     """A name of the task."""
-    return Node("name", (), {"name": n})
+    return Expr("name", (), {"name": n})
 
 
-def constant(v: float) -> Node:
+def constant(v: float) -> Expr:
     """A number."""
-    return Node("constant", (), {"value": v})
+    return Expr("constant", (), {"value": v})
 
 
-def base(node: Node) -> Node:
+def base(node: Expr) -> Expr:
     """What a local name stands for."""
     while node.op == "use":
         node = node.inputs[0]
     return node
 
 
-def factors(node: Node) -> list[Node]:
+def factors(node: Expr) -> list[Expr]:
     """The factors of a product."""
     return [f for n in node.inputs for f in factors(n)] if node.op == "*" else [node]
 
 
-def one(code: str, words: str, at: Node, new: Node, cost: float) -> Edit:
+def one(code: str, words: str, at: Expr, new: Expr, cost: float) -> Edit:
     """An edit of one place."""
     return Edit(code, words, (at,), (new,), cost)
 
@@ -85,6 +85,6 @@ def over(axis: Any) -> str:
     return "everything" if axis is None else f"axis {axis}" if isinstance(axis, int) else f"axes {axis}"
 
 
-def below(node: Node) -> set[int]:
+def below(node: Expr) -> set[int]:
     """A node and all that it is computed from, by identity."""
     return {id(n) for n in walk(node)}

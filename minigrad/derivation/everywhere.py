@@ -7,12 +7,12 @@ from itertools import combinations
 from typing import Any
 
 from .edit import REDUCTIONS, Edit, Scope, axes_of, base, below, factors, name, one, over, shape_of
-from .expression import Node, text
+from .expression import Expr, text
 
 
-def everywhere(nodes: Sequence[Node], values: Mapping[int, Any], scope: Scope) -> Iterator[Edit]:
+def everywhere(nodes: Sequence[Expr], values: Mapping[int, Any], scope: Scope) -> Iterator[Edit]:
     """The same change at all places: one name for another, one axis for another."""
-    uses: dict[str, list[Node]] = {}
+    uses: dict[str, list[Expr]] = {}
     for n in nodes:
         if n.op == "use" and "(" not in n.options["name"]:
             uses.setdefault(n.options["name"], []).append(n)
@@ -22,7 +22,7 @@ def everywhere(nodes: Sequence[Node], values: Mapping[int, Any], scope: Scope) -
                 if other != old:
                     yield Edit("wrong operand", f"`{old}` stands where `{other}` belongs, in all {len(places)} places", tuple(places),
                                tuple(name(other) for _ in places), 1.2 + 0.25 * (other not in scope.own))
-    numbers: dict[float, list[Node]] = {}
+    numbers: dict[float, list[Expr]] = {}
     for n in nodes:
         if n.op == "constant" and isinstance(n.options["value"], int) and n.options["value"] > 1:
             numbers.setdefault(n.options["value"], []).append(n)
@@ -38,7 +38,7 @@ def everywhere(nodes: Sequence[Node], values: Mapping[int, Any], scope: Scope) -
         for new in axes_of(ndim):
             for keep in (None, True, False):
                 if len(places) > 1 and repr(new) != axis:
-                    changed = tuple(Node(n.op, n.inputs, {**n.options, "axis": new, **({} if keep is None else {"keepdims": keep})}) for n in places)
+                    changed = tuple(Expr(n.op, n.inputs, {**n.options, "axis": new, **({} if keep is None else {"keepdims": keep})}) for n in places)
                     what = "statistics are taken" if any(n.op in ("var", "std") for n in places) else "sums and means are taken"
                     yield Edit("wrong axis", f"all {what} over {over(places[0].options.get('axis'))} (`{text(places[0])}`, …); they should be over {over(new)}",
                                tuple(places), changed, 1.0)
@@ -59,18 +59,20 @@ def everywhere(nodes: Sequence[Node], values: Mapping[int, Any], scope: Scope) -
                             continue
                         whole = inside
                         for r in rest:
-                            whole = Node("*", [r, whole])
-                        yield Edit("does not commute", f"`{leaf}` stands in front of the bracket of `{text(n)}`; it belongs inside, at every `{source}`: it does not commute "
-                                   "with the mean", (n, *here), (whole, *(Node("*", [f, Node("use", u.inputs, u.options)]) for u in here)), 1.1)
+                            whole = Expr("*", [r, whole])
+                        words = (f"`{leaf}` stands in front of the bracket of `{text(n)}`; it belongs inside, at every `{source}`: "
+                                 "it does not commute with the mean")
+                        inner = (Expr("*", [f, Expr("use", u.inputs, u.options)]) for u in here)
+                        yield Edit("does not commute", words, (n, *here), (whole, *inner), 1.1)
     for n in nodes:  # a product of sums where a sum of products belongs
         if n.op == "*":
             a, b = (base(i) for i in n.inputs)
             if a.op in ("sum", "mean") and b.op in ("sum", "mean"):
-                new = Node(a.op, [Node("*", [a.inputs[0], b.inputs[0]])], a.options)
+                new = Expr(a.op, [Expr("*", [a.inputs[0], b.inputs[0]])], a.options)
                 yield one("does not commute", f"`{text(n)}` multiplies two {a.op}s; the {a.op} of the products belongs there: `{text(new)}`", n, new, 0.6)
 
 
-def exchanged(nodes: Sequence[Node], values: Mapping[int, Any]) -> Iterator[Edit]:
+def exchanged(nodes: Sequence[Expr], values: Mapping[int, Any]) -> Iterator[Edit]:
     """Two names that have changed places."""
     uses = [n for n in nodes if n.op == "use" and "(" not in n.options["name"]]
     seen = set()
@@ -78,11 +80,11 @@ def exchanged(nodes: Sequence[Node], values: Mapping[int, Any]) -> Iterator[Edit
         x, y = a.options["name"], b.options["name"]
         if x == y:
             continue
-        new = (Node("use", b.inputs, b.options), Node("use", a.inputs, a.options))
+        new = (Expr("use", b.inputs, b.options), Expr("use", a.inputs, a.options))
         yield Edit("swapped", f"`{x}` and `{y}` have changed places", (a, b), new, 1.1)
         if (x, y) not in seen:
             seen.add((x, y))
             places = [n for n in uses if n.options["name"] in (x, y)]
             if len(places) > 2:
                 yield Edit("swapped", f"`{x}` and `{y}` have changed places", tuple(places),
-                           tuple(Node("use", (b if n.options["name"] == x else a).inputs, (b if n.options["name"] == x else a).options) for n in places), 1.15)
+                           tuple(Expr("use", (b if n.options["name"] == x else a).inputs, (b if n.options["name"] == x else a).options) for n in places), 1.15)

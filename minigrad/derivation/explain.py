@@ -17,10 +17,11 @@ from .attempt import Attempt
 from .changes import Trial
 from .diagnose import Diagnosis, diagnose
 from .edit import REDUCTIONS, Edit, Scope
-from .edits import Case, Edits
-from .expression import Evaluated, Node, Unknown, expression, text, walk
+from .edits import EditCase, Edits
+from .expression import Evaluated, Expr, expression, text, walk
 from .fixtures import fixture
 from .inside.worker import ArgumentError
+from .operations import Unknown
 from .parts import by_parts
 from .probe import Probe
 from .proposals import alike
@@ -29,15 +30,16 @@ from .repair import repair
 OTHER_EPSILON = 1.7  # times ε, in a further case: an identity that holds for one ε only explains nothing
 MOST_CASES = 4
 # What the terms say better than an edit: which path, and how much of it.
-TERMS = frozenset({"missing path", "eval formula", "other derivative", "counted twice", "sum for mean", "mean for sum", "n - 1 for n", "n for n - 1", "sign", "factor", "epsilon misplaced"})
+TERMS = frozenset({"missing path", "eval formula", "other derivative", "counted twice", "sum for mean", "mean for sum", "n - 1 for n", "n for n - 1", "sign",
+                   "factor", "epsilon misplaced"})
 # Edits that say more than "a path is missing" does: what was meant is there, and only its form is wrong.
-FORM = frozenset({"does not commute", "branches swapped", "wrong condition", "wrong axis", "precedence", "diagonal", "swapped", "keepdims", "inverted", "hard-coded",
-                  "transposed", "product"})
-LOOKS_LIKE = 0.95  # correlation, in all cases
+FORM = frozenset({"does not commute", "branches swapped", "wrong condition", "wrong axis", "precedence", "diagonal", "swapped", "keepdims", "inverted",
+                  "hard-coded", "transposed", "product"})
+LOOKS_LIKE = 0.99  # correlation, in all cases
 CLEAR, CLOSE_COST = 0.9, 0.35  # an edit that is as simple as this is what was meant; another within so much may be as well
 
 
-class Line:
+class WrittenLine:
     """A line as an expression, with what it may use.
 
     Raises:
@@ -61,12 +63,12 @@ class Line:
         root = expression(module, self.name, self.names, {n: v for n, v in first.items() if callable(v)})
         if root is None:
             raise Unknown
-        self.root: Node = root
+        self.root: Expr = root
         self.counts = frozenset(n for n, v in first.items() if isinstance(v, (int, np.integer)) and not isinstance(v, bool))
 
-    def case(self, probe: Probe, scale: float, given: dict[str, Any] | None = None) -> Case:
+    def case(self, probe: Probe, scale: float, given: dict[str, Any] | None = None) -> EditCase:
         """The line on a probe."""
-        return Case(Evaluated(self.root, given if given is not None else self.given[id(probe)]), probe.adjoints[str(self.line.target)], scale)
+        return EditCase(Evaluated(self.root, given if given is not None else self.given[id(probe)]), probe.adjoints[str(self.line.target)], scale)
 
     def scope(self, right: Any) -> Scope:
         """What it may use."""
@@ -93,7 +95,7 @@ class Search:
     """
 
     def __init__(self, attempt: Attempt, name: str, wrong: Sequence[Trial]) -> None:
-        line = Line(attempt, name)
+        line = WrittenLine(attempt, name)
         trials = sorted(wrong, key=lambda t: t.right.size)[:MOST_CASES]
         self.cases = [line.case(t.probe, t.scale) for t in trials]
         for p in [p for p in attempt.probes if id(p) not in {id(t.probe) for t in trials}][:MOST_CASES - len(trials)]:
@@ -147,7 +149,9 @@ def said(edits: Sequence[Edit], first: int, name: str) -> str:
     parts = []
     for e in edits:
         source = next((n.source for n in e.at if n.source is not None), None)
-        where = "" if source is None or not source.line else f" (line {source.line + first}" + (f", in the helper {source.function}" if source.function not in ("", name) else "") + ")"
+        where = f" (line {source.line + first}" if source is not None and source.line else ""
+        if where:
+            where += f", in the helper {source.function})" if source is not None and source.function not in ("", name) else ")"
         parts.append(e.words + where)
     return "; and ".join(dict.fromkeys(parts))
 
@@ -187,7 +191,8 @@ def stops(search: Search, first: int) -> Diagnosis | None:
         v = search.cases[0].line.value(node)
         if id(node) not in own or node.source is None or node.op in ("name", "constant") or _is_transform(node) or not isinstance(v, np.ndarray) or v.size <= 2:
             continue
-        pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names}
+        within = {n.options["name"] for n in walk(node) if n.op == "name"}  # a value without its mean is not meant to be that value
+        pairs = {n: [(c.line.value(node), c.line.arguments[n]) for c in search.cases] for n in names if n not in within}
         near = [n for n, values in pairs.items() if all(alike(v, w, LOOKS_LIKE) and not _shifted(v, w) for v, w in values)]
         if not near or any(np.allclose(np.ravel(v), np.ravel(w), rtol=1e-9, atol=0) for n in near for v, w in pairs[n][:1]):
             continue
@@ -202,13 +207,15 @@ def local_only(search: Search, first: int) -> Diagnosis | None:
     """A line that uses no adjoint is the derivative of one step only."""
     if any(n.op == "name" and str(n.options["name"]).startswith("d_") for n in search.cases[0].line.kept):
         return None
-    return Diagnosis("missing operand", "no adjoint is used: the derivative of one step is multiplied by the adjoint of its result, and summed where it was shared")
+    return Diagnosis("missing operand", "no adjoint is used: the derivative of one step is multiplied by the adjoint of its result, "
+                     "and summed where it was shared")
 
 
-def _is_transform(node: Node) -> bool:
+def _is_transform(node: Expr) -> bool:
     """Whether it is computed from one value of the task, element by element: sqrt(var + eps) is meant as it is."""
     below = list(walk(node))
-    return len({n.options["name"] for n in below if n.op == "name" and not str(n.options["name"]).startswith("eps")}) < 2 and not any(n.op in REDUCTIONS for n in below)
+    names = {n.options["name"] for n in below if n.op == "name" and not str(n.options["name"]).startswith("eps")}
+    return len(names) < 2 and not any(n.op in REDUCTIONS for n in below)
 
 
 def _shifted(v: Any, w: Any) -> bool:

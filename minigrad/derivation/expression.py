@@ -1,29 +1,24 @@
 """A student's line as an expression that can be changed and computed again: for explanations, never for verdicts.
 
 The body of a line function, its local names and the helpers that it calls become one graph of the operations that NumPy code is made
-of. It is interpreted here, not executed: only what is in `FUNCTIONS` exists, on small arrays, so that it needs no process of its own and
-thousands of changed lines take a second. A line with loops, conditions or anything else that is not known here has no such graph.
+of. It is interpreted here, not executed: only what is in `operations.FUNCTIONS` exists, on small arrays, so that it needs no process of its
+own and thousands of changed lines take a second. A line with loops, conditions or anything else that is not known here has no such graph.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import prod
 from typing import Any, NamedTuple
 
 from ..core.backend import np
+from .operations import FUNCTIONS, IGNORED, METHODS, OPERATORS, SAME_AS, Unknown, Value, applied
 
-MOST_ELEMENTS, MOST_NODES, MOST_DEPTH = 200_000, 400, 12
-
-Value = Any  # an array, a number, a tuple of sizes
-
-
-class Unknown(Exception):
-    """Something that this interpreter does not know, or does not do."""
+MOST_NODES, MOST_DEPTH = 400, 12
+LARGEST = 1e100  # of a number
 
 
-class Node:
+class Expr:
     """An operation on other nodes.
 
     Args:
@@ -35,7 +30,7 @@ class Node:
 
     __slots__ = ("inputs", "op", "options", "said", "source")
 
-    def __init__(self, op: str, inputs: Sequence[Node] = (), options: Mapping[str, Any] | None = None, source: Source | None = None) -> None:
+    def __init__(self, op: str, inputs: Sequence[Expr] = (), options: Mapping[str, Any] | None = None, source: Origin | None = None) -> None:
         self.op, self.inputs, self.options, self.source = op, tuple(inputs), dict(options or {}), source
         self.said: str | None = None  # its text, once somebody has asked for it
 
@@ -43,7 +38,7 @@ class Node:
         return text(self)
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """Where a node stands in the student's file."""
 
     tree: ast.AST
@@ -51,114 +46,10 @@ class Source(NamedTuple):
     line: int
 
 
-# -- operations -------------------------------------------------------------------------------------------------------------
-
-
-def _axis(value: Any) -> Any:
-    return tuple(int(v) for v in value) if isinstance(value, (tuple, list)) else value if value is None else int(value)
-
-
-def _reduction(f: Callable[..., Any]) -> Callable[..., Value]:
-    def reduced(a: Value, axis: Any = None, keepdims: Any = False, ddof: Any = None) -> Value:
-        more = {} if ddof is None else {"ddof": ddof}
-        return f(np.asarray(a), axis=_axis(axis), keepdims=bool(keepdims), **more)
-    return reduced
-
-
-def _norm(a: Value, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Value:
-    if ord not in (None, 2, "fro"):
-        raise Unknown
-    return np.sqrt(np.sum(np.square(a), axis=_axis(axis), keepdims=bool(keepdims)))
-
-
-def _sized(*shape: Any) -> tuple[int, ...]:
-    flat = [int(n) for s in shape for n in (s if isinstance(s, (tuple, list)) else (s,))]
-    if prod(flat) > MOST_ELEMENTS or min(flat, default=0) < 0:
-        raise Unknown
-    return tuple(flat)
-
-
-def _key(keys: Sequence[Value]) -> Any:
-    found = tuple(k if isinstance(k, slice) or k is None or k is Ellipsis else int(k) if np.ndim(k) == 0 and not isinstance(k, (bool, np.bool_)) else
-                  np.asarray(k if np.asarray(k).dtype.kind == "b" else np.asarray(k, "int64")) for k in keys)
-    return found if len(found) > 1 else found[0]
-
-
-def _put(a: Value, value: Value, *keys: Value) -> Value:
-    found = np.array(a)
-    found[_key(keys)] = value
-    return found
-
-
-def _added_at(a: Value, value: Value, *keys: Value) -> Value:
-    found = np.array(a, "float64")
-    np.add.at(found, _key(keys), value)
-    return found
-
-
-def _power(a: Value, b: Value) -> Value:
-    return np.asarray(a, "float64") ** np.asarray(b, "float64")
-
-
-ELEMENTWISE: dict[str, Callable[..., Value]] = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "**": _power, "<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal,
-    "==": np.equal, "!=": np.not_equal, "&": np.logical_and, "|": np.logical_or, "maximum": np.maximum, "minimum": np.minimum, "where": np.where,
-    "fmax": np.fmax, "fmin": np.fmin, "%": np.mod, "//": np.floor_divide, "hypot": np.hypot, "clip": np.clip}
-ONE: dict[str, Callable[..., Value]] = {name: getattr(np, name) for name in (
-    "sqrt", "exp", "log", "abs", "absolute", "fabs", "sign", "tanh", "square", "reciprocal", "sin", "cos", "log1p", "expm1", "cbrt", "isfinite", "isnan", "heaviside")}
-ONE |= {"recip0": lambda a: np.where(np.asarray(a) == 0, 0.0, 1.0 / np.where(np.asarray(a) == 0, 1.0, a)), "neg": np.negative, "~": np.logical_not, "rsqrt": lambda a: 1.0 / np.sqrt(a)}
-FUNCTIONS: dict[str, Callable[..., Value]] = {
-    **ELEMENTWISE, **ONE, "heaviside": np.heaviside,
-    **{name: _reduction(getattr(np, name)) for name in ("sum", "mean", "var", "std", "max", "min", "prod", "any", "all")},
-    "norm": _norm, "trace": lambda a: np.trace(a), "cumsum": lambda a, axis=None: np.cumsum(a, _axis(axis)),
-    "@": np.matmul, "dot": np.dot, "outer": np.outer, "vdot": np.vdot, "inner": np.inner, "kron": np.kron,
-    "einsum": lambda *a, subscripts: np.einsum(subscripts, *a),
-    "T": lambda a: np.asarray(a).T, "mT": lambda a: np.swapaxes(a, -1, -2), "swapaxes": lambda a, first, second: np.swapaxes(a, int(first), int(second)),
-    "transpose": lambda a, axes=None: np.transpose(a, axes), "diag": np.diag, "diagonal": lambda a: np.diagonal(a),
-    "take": lambda a, *keys: np.asarray(a)[_key(keys)], "put": _put, "add.at": _added_at, "arange": lambda n: np.arange(*_sized(n)),
-    "eye": lambda n: np.eye(*_sized(n)), "zeros": lambda *s: np.zeros(_sized(*s)), "ones": lambda *s: np.ones(_sized(*s)),
-    "zeros_like": lambda a: np.zeros(np.shape(a)), "ones_like": lambda a: np.ones(np.shape(a)), "full_like": lambda a, b: np.full(np.shape(a), b),
-    "reshape": lambda a, *s: np.reshape(a, [int(n) for x in s for n in (x if isinstance(x, (tuple, list)) else (x,))]), "ravel": np.ravel,
-    "expand_dims": lambda a, axis: np.expand_dims(a, _axis(axis)), "squeeze": lambda a, axis=None: np.squeeze(a, _axis(axis)),
-    "broadcast_to": lambda a, *s: np.broadcast_to(a, _sized(*s)), "tril": lambda a, k=0: np.tril(a, int(k)), "triu": lambda a, k=0: np.triu(a, int(k)),
-    "inv": np.linalg.inv, "solve": np.linalg.solve, "index": lambda a, key: np.asarray(a)[key], "shape": lambda a: np.shape(a), "item": lambda a, i: a[int(i)],
-    "size": np.size, "len": len, "ndim": np.ndim, "float": lambda a: np.asarray(a, "float64")[()], "copy": lambda a: np.array(a, "float64"),
-    "tuple": lambda *a: tuple(a), "multi_dot": lambda *a: np.linalg.multi_dot(a), "atleast_2d": np.atleast_2d}
-METHODS = {"sum", "mean", "var", "std", "max", "min", "prod", "dot", "reshape", "copy", "astype", "swapaxes", "transpose", "diagonal", "trace", "squeeze", "ravel",
-           "flatten", "any", "all", "clip", "item", "conj"}
-SAME_AS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "true_divide": "/", "power": "**", "float_power": "**", "negative": "neg", "matmul": "@",
-           "greater": ">", "less": "<", "greater_equal": ">=", "less_equal": "<=", "amax": "max", "amin": "min", "identity": "eye", "asarray": "copy",
-           "array": "copy", "float64": "float", "float32": "float", "flatten": "ravel", "permute_dims": "transpose", "matrix_transpose": "mT",
-           "logical_not": "~", "logical_and": "&", "logical_or": "|", "astype": "copy", "ascontiguousarray": "copy", "pow": "**", "nan_to_num": "copy", "conj": "copy",
-           "int": "copy", "range": "arange", "empty_like": "zeros_like", "empty": "zeros"}
-IGNORED = ("dtype", "copy", "order", "out", "optimize", "like")
-OPERATORS: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.MatMult: "@", ast.Pow: "**", ast.Mod: "%", ast.FloorDiv: "//",
-                              ast.BitAnd: "&", ast.BitOr: "|", ast.Lt: "<", ast.Gt: ">", ast.LtE: "<=", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-
-
-def applied(op: str, inputs: Sequence[Value], options: Mapping[str, Any]) -> Value:
-    """The value of an operation.
-
-    Raises:
-        Unknown: it is not known, too large, or NumPy refuses it.
-    """
-    try:
-        if op in ELEMENTWISE and prod(np.broadcast_shapes(*(np.shape(a) for a in inputs))) > MOST_ELEMENTS:
-            raise Unknown
-        if op in ("@", "dot", "outer", "kron", "einsum", "inner") and prod(max(1, np.size(a)) for a in inputs) > 50 * MOST_ELEMENTS:
-            raise Unknown
-        found = FUNCTIONS[op](*inputs, **options)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, np.linalg.LinAlgError, MemoryError):
-        raise Unknown from None
-    if isinstance(found, (np.ndarray, np.generic)) and (found.size > MOST_ELEMENTS or found.dtype.kind not in "fiub"):
-        raise Unknown
-    return found
-
-
 # -- from text to a graph ------------------------------------------------------------------------------------------------------
 
 
-class _Reader:
+class _GraphOf:
     """Reads functions of one file."""
 
     def __init__(self, module: ast.Module, opaque: Mapping[str, Callable[..., Any]]) -> None:
@@ -166,13 +57,13 @@ class _Reader:
         self.constants = {t.id: n.value for n in module.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
         self.opaque, self.count, self.depth = opaque, 0, 0
 
-    def node(self, op: str, inputs: Sequence[Node] = (), options: Mapping[str, Any] | None = None, tree: ast.AST | None = None, where: str = "") -> Node:
+    def node(self, op: str, inputs: Sequence[Expr] = (), options: Mapping[str, Any] | None = None, tree: ast.AST | None = None, where: str = "") -> Expr:
         self.count += 1
         if self.count > MOST_NODES:
             raise Unknown
-        return Node(op, inputs, options, None if tree is None else Source(tree, where, getattr(tree, "lineno", 0)))
+        return Expr(op, inputs, options, None if tree is None else Origin(tree, where, getattr(tree, "lineno", 0)))
 
-    def function(self, name: str, given: Mapping[str, Node]) -> Node:
+    def function(self, name: str, given: Mapping[str, Expr]) -> Expr:
         """What a function returns, for these arguments."""
         if self.depth > MOST_DEPTH:
             raise Unknown
@@ -200,7 +91,7 @@ class _Reader:
         finally:
             self.depth -= 1
 
-    def assign(self, target: ast.expr, value: ast.expr, scope: dict[str, Node], where: str) -> None:
+    def assign(self, target: ast.expr, value: ast.expr, scope: dict[str, Expr], where: str) -> None:
         if isinstance(target, ast.Name):
             scope[target.id] = self.read(value, scope, where)
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
@@ -216,7 +107,7 @@ class _Reader:
         else:
             raise Unknown
 
-    def put(self, statement: ast.Assign | ast.AugAssign, scope: dict[str, Node], where: str) -> None:
+    def put(self, statement: ast.Assign | ast.AugAssign, scope: dict[str, Expr], where: str) -> None:
         """``a[key] = value`` and ``a[key] += value``: from here on a name stands for the changed array."""
         target = _target(statement)
         if not (isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name) and target.value.id in scope):
@@ -228,19 +119,19 @@ class _Reader:
             value = self.node(OPERATORS.get(type(statement.op), "?"), [self.node("take", [old, *keys]), value], {}, statement, where)
         scope[target.value.id] = self.node("put", [old, value, *keys], {}, statement, where)
 
-    def key_node(self, tree: ast.expr, scope: Mapping[str, Node], where: str) -> Node:
+    def key_node(self, tree: ast.expr, scope: Mapping[str, Expr], where: str) -> Expr:
         """A part of an index: plain, or computed."""
         try:
             return self.node("key", (), {"value": self.key(tree)})
         except Unknown:
             return self.read(tree, scope, where)
 
-    def read(self, tree: ast.expr, scope: Mapping[str, Node], where: str) -> Node:
+    def read(self, tree: ast.expr, scope: Mapping[str, Expr], where: str) -> Expr:
         """The node of an expression."""
-        def sub(t: ast.expr) -> Node:
+        def sub(t: ast.expr) -> Expr:
             return self.read(t, scope, where)
 
-        def made(op: str, inputs: Sequence[Node] = (), **options: Any) -> Node:
+        def made(op: str, inputs: Sequence[Expr] = (), **options: Any) -> Expr:
             return self.node(op, inputs, options, tree, where)
         if isinstance(tree, ast.Name):
             if tree.id in scope:
@@ -250,7 +141,7 @@ class _Reader:
                 return made("use", [self.read(self.constants[tree.id], {}, "")], name=tree.id)
             raise Unknown
         if isinstance(tree, ast.Constant):
-            if isinstance(tree.value, (bool, int, float)) or tree.value is None:
+            if (isinstance(tree.value, (bool, int, float)) and abs(tree.value) < LARGEST) or tree.value is None:
                 return made("constant", value=tree.value)
             raise Unknown
         if isinstance(tree, ast.BinOp) and type(tree.op) in OPERATORS:
@@ -300,9 +191,13 @@ class _Reader:
             return tree.value
         raise Unknown
 
-    def call(self, tree: ast.Call, scope: Mapping[str, Node], where: str) -> Node:
+    def call(self, tree: ast.Call, scope: Mapping[str, Expr], where: str) -> Expr:
+        name = getattr(tree.func, "attr", "")
+        if name == "einsum":
+            return self.einsum(tree, scope, where)
         args = [self.read(a, scope, where) for a in tree.args]
         named = {k.arg: k.value for k in tree.keywords if k.arg is not None}
+        options: dict[str, Any] = {}
         if any(k.arg is None for k in tree.keywords):
             raise Unknown
         if isinstance(tree.func, ast.Name):
@@ -313,6 +208,12 @@ class _Reader:
                 return self.node("opaque", args, {"name": name}, tree, where)
             if name not in ("float", "len", "abs", "sum", "max", "min", "int", "pow", "range"):
                 raise Unknown
+            if name in ("max", "min") and len(args) == 2:
+                name += "imum"
+            elif name in ("sum", "max", "min"):
+                if len(args) != 1 or named:
+                    raise Unknown
+                options["axis"] = 0  # Python's own goes over the first axis
         elif isinstance(tree.func, ast.Attribute):
             name, owner = tree.func.attr, tree.func.value
             module = _dotted(owner)
@@ -325,11 +226,6 @@ class _Reader:
         else:
             raise Unknown
         name = SAME_AS.get(name, name)
-        options: dict[str, Any] = {}
-        if name == "einsum":
-            if not (tree.args and isinstance(tree.args[0], ast.Constant) and isinstance(tree.args[0].value, str)):
-                raise Unknown
-            return self.node("einsum", [self.read(a, scope, where) for a in tree.args[1:]], {"subscripts": tree.args[0].value}, tree, where)
         if name in ("zeros", "ones", "eye", "copy", "float", "zeros_like", "ones_like", "arange"):
             if name == "arange" and len(args) > 1:
                 raise Unknown
@@ -355,7 +251,14 @@ class _Reader:
             raise Unknown
         return self.node(name, args, options, tree, where)
 
-    def helper(self, name: str, args: Sequence[Node], named: Mapping[str, Node], tree: ast.Call, where: str) -> Node:
+    def einsum(self, tree: ast.Call, scope: Mapping[str, Expr], where: str) -> Expr:
+        """Its first argument is a text, which nothing else has."""
+        subscripts = tree.args[0] if tree.args else None
+        if not (isinstance(subscripts, ast.Constant) and isinstance(subscripts.value, str) and all(k.arg == "optimize" for k in tree.keywords)):
+            raise Unknown
+        return self.node("einsum", [self.read(a, scope, where) for a in tree.args[1:]], {"subscripts": subscripts.value}, tree, where)
+
+    def helper(self, name: str, args: Sequence[Expr], named: Mapping[str, Expr], tree: ast.Call, where: str) -> Expr:
         declared = self.functions[name].args
         names = [a.arg for a in (*declared.posonlyargs, *declared.args, *declared.kwonlyargs)]
         given = dict(zip(names, args, strict=False)) | dict(named)
@@ -383,7 +286,7 @@ def _dotted(tree: ast.expr) -> str:
     return f"{_dotted(tree.value)}.{tree.attr}" if isinstance(tree, ast.Attribute) else ""
 
 
-def _plain(node: Node) -> Any:
+def _plain(node: Expr) -> Any:
     """A keyword's plain value."""
     if node.op == "use":
         return _plain(node.inputs[0])
@@ -394,7 +297,7 @@ def _plain(node: Node) -> Any:
     raise Unknown
 
 
-def expression(module: ast.Module, name: str, arguments: Sequence[str], opaque: Mapping[str, Callable[..., Any]] | None = None) -> Node | None:
+def expression(module: ast.Module, name: str, arguments: Sequence[str], opaque: Mapping[str, Callable[..., Any]] | None = None) -> Expr | None:
     """The graph of what the function `name` returns; None where it holds something that is not known here.
 
     Args:
@@ -402,12 +305,12 @@ def expression(module: ast.Module, name: str, arguments: Sequence[str], opaque: 
         arguments: names of the parameters that are filled.
         opaque: functions that come as arguments.
     """
-    reader = _Reader(module, opaque or {})
+    reader = _GraphOf(module, opaque or {})
     if name not in reader.functions:
         return None
     declared = reader.functions[name].args
     try:
-        given = {n: Node("name", (), {"name": n}) for n in arguments}
+        given = {n: Expr("name", (), {"name": n}) for n in arguments}
         defaults = dict(zip([a.arg for a in declared.args][len(declared.args) - len(declared.defaults):], declared.defaults, strict=True))
         for n, tree in defaults.items():
             if n not in given:
@@ -420,10 +323,10 @@ def expression(module: ast.Module, name: str, arguments: Sequence[str], opaque: 
 # -- values ---------------------------------------------------------------------------------------------------------------------
 
 
-def walk(root: Node) -> Iterator[Node]:
+def walk(root: Expr) -> Iterator[Expr]:
     """All nodes of a graph, each once, inputs before what uses them."""
     seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    stack: list[tuple[Expr, bool]] = [(root, False)]
     while stack:
         node, done = stack.pop()
         if done:
@@ -442,11 +345,11 @@ class Evaluated:
         arguments: values by name; also those that no node uses yet.
     """
 
-    def __init__(self, root: Node, arguments: Mapping[str, Value]) -> None:
+    def __init__(self, root: Expr, arguments: Mapping[str, Value]) -> None:
         self.root, self.arguments = root, arguments
         self.known: dict[int, Value] = {}
         self.above: dict[int, set[int]] = {}  # node -> all that depend on it
-        self.kept: list[Node] = list(walk(root))
+        self.kept: list[Expr] = list(walk(root))
         for node in self.kept:
             self.known[id(node)] = self._one(node, [self.known[id(n)] for n in node.inputs])
             self.above.setdefault(id(node), set())
@@ -454,7 +357,7 @@ class Evaluated:
             for n in node.inputs:
                 self.above[id(n)] |= {id(node)} | self.above[id(node)]
 
-    def _one(self, node: Node, inputs: Sequence[Value]) -> Value:
+    def _one(self, node: Expr, inputs: Sequence[Value]) -> Value:
         if node.op == "name":
             return self.arguments[node.options["name"]]
         if node.op in ("constant", "key"):
@@ -469,11 +372,11 @@ class Evaluated:
                 raise Unknown from None
         return applied(node.op, inputs, node.options)
 
-    def value(self, node: Node) -> Value:
+    def value(self, node: Expr) -> Value:
         """The value of one of the graph's nodes."""
         return self.known[id(node)]
 
-    def changed(self, edits: Mapping[int, Node]) -> Value:
+    def changed(self, edits: Mapping[int, Expr]) -> Value:
         """The root's value with some nodes, by identity, replaced. A replacement may use the nodes of the graph as they are.
 
         Raises:
@@ -482,7 +385,7 @@ class Evaluated:
         above = set[int]().union(*(self.above[i] for i in edits))
         new: dict[tuple[int, frozenset[int]], Value] = {}
 
-        def find(node: Node, inside: frozenset[int]) -> Value:
+        def find(node: Expr, inside: frozenset[int]) -> Value:
             """The value of a node in the replacement of those in `inside`, where they stand for themselves."""
             i = id(node)
             if i in edits and i not in inside:
@@ -494,7 +397,7 @@ class Evaluated:
             return new[i, inside]
         return find(self.root, frozenset())
 
-    def of(self, node: Node) -> Value:
+    def of(self, node: Expr) -> Value:
         """The value of a new node that may use the nodes of the graph.
 
         Raises:
@@ -508,14 +411,14 @@ class Evaluated:
 RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "@": 2, "neg": 3, "**": 4}
 
 
-def text(node: Node) -> str:
+def text(node: Expr) -> str:
     """The node as NumPy code: as the student wrote it, where it is theirs."""
     if node.said is None:
         node.said = _text(node)
     return node.said
 
 
-def _text(node: Node) -> str:
+def _text(node: Expr) -> str:
     if node.source is not None and isinstance(node.source.tree, ast.expr):
         return ast.unparse(node.source.tree)
     if node.op == "name":
@@ -551,7 +454,7 @@ def _text(node: Node) -> str:
     return f"np.{'linalg.' if node.op in ('inv', 'norm') else ''}{node.op}({', '.join([*parts, *options])})"
 
 
-def _rank(node: Node) -> int:
+def _rank(node: Expr) -> int:
     """How tightly the text of a node holds together."""
     if node.source is not None and isinstance(node.source.tree, ast.expr):
         tree = node.source.tree

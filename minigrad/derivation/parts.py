@@ -8,50 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations, permutations
+from math import prod
 from typing import NamedTuple
 
 from ..core.backend import Array, np
 from .changes import Trial
 from .diagnose import Diagnosis, route, same
 from .edit import Edit, Scope, base
-from .edits import Case, Edits
-from .expression import Evaluated, Node, Unknown, text
+from .edits import EditCase, Edits
+from .expression import Evaluated, Expr, text
+from .operations import Unknown
 
 MOST_PARTS = 12
 LINEAR = ("sum", "mean", "T", "mT", "expand_dims", "reshape", "ravel", "trace", "diag")
 
 
-class Part(NamedTuple):
+class Addend(NamedTuple):
     """A term of a line: what it adds to the result, and the node that a student would call it by."""
 
-    node: Node
-    label: Node
+    node: Expr
+    label: Expr
 
 
-def parts(node: Node) -> list[Part]:
+def parts(node: Expr) -> list[Addend]:
     """The terms of an expression, with what multiplies them from outside."""
     if node.op == "use":
         inner = parts(node.inputs[0])
-        return inner if len(inner) > 1 else [Part(node, node)]
+        return inner if len(inner) > 1 else [Addend(node, node)]
     if node.op == "+":
         return parts(node.inputs[0]) + parts(node.inputs[1])
     if node.op == "-":
-        return parts(node.inputs[0]) + [Part(Node("neg", [p.node]), p.label) for p in parts(node.inputs[1])]
+        return parts(node.inputs[0]) + [Addend(Expr("neg", [p.node]), p.label) for p in parts(node.inputs[1])]
     if node.op == "neg":
         inner = parts(node.inputs[0])
-        return [Part(Node("neg", [p.node]), p.label) for p in inner] if len(inner) > 1 else [Part(node, node)]
+        return [Addend(Expr("neg", [p.node]), p.label) for p in inner] if len(inner) > 1 else [Addend(node, node)]
     if node.op in ("*", "@"):
         left, right = (parts(n) for n in node.inputs)
         if 1 < len(left) * len(right) <= MOST_PARTS:
-            return [Part(Node(node.op, [a.node, b.node]), a.label if len(left) > 1 else b.label) for a in left for b in right]
+            return [Addend(Expr(node.op, [a.node, b.node]), a.label if len(left) > 1 else b.label) for a in left for b in right]
     if node.op in ("/", *LINEAR) and node.inputs:
         inner = parts(node.inputs[0])
         if 1 < len(inner) <= MOST_PARTS:
-            return [Part(Node(node.op, [p.node, *node.inputs[1:]], node.options), p.label) for p in inner]
-    return [Part(node, node)]
+            return [Addend(Expr(node.op, [p.node, *node.inputs[1:]], node.options), p.label) for p in inner]
+    return [Addend(node, node)]
 
 
-def by_parts(target: str, root: Node, given: Sequence[dict[str, object]], trials: Sequence[Trial], scope: Scope, first: int) -> Diagnosis | None:
+def by_parts(target: str, root: Expr, given: Sequence[dict[str, object]], trials: Sequence[Trial], scope: Scope, first: int) -> Diagnosis | None:
     """What is wrong with which terms; None if the terms do not tell.
 
     Args:
@@ -86,8 +88,10 @@ def by_parts(target: str, root: Node, given: Sequence[dict[str, object]], trials
     if not right:
         nothing = [i for i in left if all(float(np.abs(v[i]).max(initial=0)) <= 1e-9 * t.scale for v, t in zip(values, trials, strict=True))]
         left = [i for i in left if i not in nothing]
-        return Diagnosis("extra path", " and ".join(f"`{_said(found[i], first)}" for i in left) + f" {'is' if len(left) == 1 else 'are'} too many: no path from {target} "
-                         "gives this; the other terms are right") if left else None
+        if not left:
+            return None
+        terms, verb = " and ".join(f"`{_said(found[i], first)}" for i in left), "is" if len(left) == 1 else "are"
+        return Diagnosis("extra path", f"{terms} {verb} too many: no path from {target} gives this; the other terms are right")
     if len(left) == len(right) <= 3:
         for order in permutations(right):
             explained = [_edit(found[i], k, given, trials, scope) for i, k in zip(left, order, strict=True)]
@@ -111,17 +115,18 @@ def _sum(values: Sequence[Array]) -> Array:
     return total
 
 
-def _said(part: Part, first: int) -> str:
+def _said(part: Addend, first: int) -> str:
     label = part.label
     source = label.source or next((n.source for n in (base(label), part.node) if n.source is not None), None)
     return f"{text(label)}`" + (f" (line {source.line + first})" if source is not None and source.line else "")
 
 
-def _edit(part: Part, k: int, given: Sequence[dict[str, object]], trials: Sequence[Trial], scope: Scope) -> Edit | None:
+def _edit(part: Addend, k: int, given: Sequence[dict[str, object]], trials: Sequence[Trial], scope: Scope) -> Edit | None:
     """The edit that makes a term the k-th one."""
     try:
-        cases = [Case(Evaluated(part.node, g), t.terms[k].value, t.scale) for g, t in zip(given, trials, strict=True)]
-        cases = [c._replace(right=np.broadcast_to(c.right, np.shape(c.line.value(part.node)))) if np.size(c.line.value(part.node)) == np.size(c.right) else c for c in cases]
+        cases = [EditCase(Evaluated(part.node, g), t.terms[k].value, t.scale) for g, t in zip(given, trials, strict=True)]
+        own = [np.shape(c.line.value(part.node)) for c in cases]
+        cases = [c._replace(right=np.broadcast_to(c.right, shape)) if prod(shape) == np.size(c.right) else c for c, shape in zip(cases, own, strict=True)]
         found = Edits(cases[0], cases[1:], scope).single()
     except (Unknown, ValueError, RecursionError):
         return None

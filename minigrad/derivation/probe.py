@@ -21,8 +21,9 @@ from .task import Task, TaskError
 
 MOST_PATHS = 400
 MOST_ELEMENTS = 150  # of a Jacobian whose diagonal is wanted
-ELEMENTWISE = frozenset({"exp", "log", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "softplus", "silu", "abs", "sqrt", "square", "sin", "cos", "erf", "log1p",
-                         "expm1", "reciprocal", "sign"})
+ELEMENTWISE = frozenset({
+    "exp", "log", "tanh", "sigmoid", "relu", "leaky_relu", "elu", "gelu", "softplus", "silu", "abs", "sqrt", "square", "sin", "cos", "erf", "log1p",
+    "expm1", "reciprocal", "sign"})
 
 
 def in_dtype(value: Any, dtype: str) -> Any:
@@ -153,9 +154,10 @@ class Probe:
         """Derivatives of the functions of one variable, element by element, between `target` and the output: "tanh'(a)"."""
         found: dict[str, Array] = {}
         for line in self.order:
-            if line.plan.is_output or line.plan.is_leaf or len([p for p in line.parents if p is not None]) != 1 or line.plan.name.lstrip("_") not in ELEMENTWISE:
+            parents = [p for p in line.parents if p is not None]
+            if line.plan.is_output or line.plan.is_leaf or len(parents) != 1 or line.plan.name.lstrip("_") not in ELEMENTWISE:
                 continue
-            parent = next(p for p in line.parents if p is not None)
+            parent = parents[0]
             if parent.shape == line.shape:
                 edge = next(e for e in self.children[parent] if e.line is line)
                 with np.errstate(all="ignore"):
