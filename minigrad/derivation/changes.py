@@ -125,7 +125,8 @@ def _operands(trials: Sequence[Trial], k: int, names: Sequence[str]) -> Iterator
                 if not isinstance(old, np.ndarray):
                     continue
                 called = _named_value(first, old)
-                known = called or "an operand"
+                known = called or next((look for look, a in first.probe.unnamed.items() if a.shape == old.shape and np.array_equal(a, old)),
+                                       f"what {edge.line.plan.name.lstrip('_')} multiplies by")
                 step = edge.line.plan.name.lstrip("_")
                 missing = (f"the derivative of {step}, at {known}, is missing" if step in ELEMENTWISE else
                            f"the condition of {step}, at {known}, is missing: its derivative is 0 on one side"

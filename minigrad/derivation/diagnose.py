@@ -219,11 +219,16 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
     for source in {term.source for term in trials[0].terms}:
         if source == target or trials[0].probe.lines[source].shape != trials[0].right.shape:
             continue
-        diagonals = [t.probe.diagonal(target, source) for t in trials[:2]]
-        if all(d is not None and np.shape(t.found) == d.shape and same(t.found, d * t.probe.adjoints[source], t.scale) and not same(t.found, t.right, t.scale)
-               for d, t in zip(diagonals, trials, strict=False)):
+        factors = []
+        for t in trials[:2]:
+            d = t.probe.diagonal(target, source)
+            if d is None or np.shape(t.found) != d.shape or same(t.found, t.right, t.scale):
+                break
+            factors.append(_coefficient(t.found, d * t.probe.adjoints[source], t.scale))
+        if factors and len(factors) == len(trials[:2]) and all(c is not None and abs(abs(c) - 1) < 1e-6 and c == c for c in factors):
+            wrong_sign = ", and the sign is wrong" if all((c or 0) < 0 for c in factors) else ""
             return Diagnosis("diagonal only", f"only the diagonal of the Jacobian is used: each element of {source} is differentiated by its own "
-                             f"element of {target}, but other elements of {source} depend on it, too")
+                             f"element of {target}, but other elements of {source} depend on it, too{wrong_sign}")
     for look in trials[0].probe.unnamed_adjoints:
         if look in trials[0].probe.after(target) and everywhere(partial(lambda look, t: t.probe.unnamed_adjoints.get(look, NOTHING), look)):
             return Diagnosis("other derivative", f"this is the derivative with respect to {look}; the line asks for d_{target}: "

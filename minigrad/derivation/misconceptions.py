@@ -90,6 +90,7 @@ FAMILIES: dict[str, tuple[Misconception, ...]] = {
                       "d_y, d_gamma, d_beta, y, gamma, beta, rstd, m"),
         Misconception("missing one", "A 1 is missing, or too many.", "Write the local derivative down before multiplying it."),
         Misconception("repeated index", "An index that comes twice is counted once.", "a[i] += b keeps only one of them; np.add.at adds all."),
+        Misconception("wrong index", "Another element is meant.", "Indices count from 0."),
         Misconception("overwritten", "A second contribution overwrites the first.", "Adjoints of several uses add up: += instead of =."),
         Misconception("wrong value", "A part looks like a value of the forward pass and is not the same.",
                       "Recompute it as the forward pass does, or use the value itself."),

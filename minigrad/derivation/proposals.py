@@ -24,6 +24,9 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
     values = {id(n): line.value(n) for n in line.kept}
     for n in nodes:
         v = values[id(n)]
+        if n.op == "key":
+            yield from _key(n)
+            continue
         if not isinstance(v, (np.ndarray, np.generic, int, float)) or isinstance(v, bool):
             if n.op in ("where",):
                 yield from _where(n)
@@ -39,6 +42,14 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
             yield from _put(n, values)
     yield from everywhere(nodes, values, scope)
     yield from exchanged(nodes, values)
+
+
+def _key(n: Expr) -> Iterator[Edit]:
+    """Another index."""
+    k = n.options["value"]
+    if isinstance(k, int) and not isinstance(k, bool):
+        for other in (k - 1, k + 1):
+            yield one("wrong index", f"the index {k} should be {other}", n, Expr("key", (), {"value": other}), 0.7)
 
 
 def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:

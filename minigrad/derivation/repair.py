@@ -96,6 +96,10 @@ def _candidates(tree: ast.FunctionDef, arguments: Sequence[str], numbers: set[st
         if isinstance(n, ast.Attribute) and n.attr in ("sum", "mean"):
             yield ("mean for sum", n, ast.Attribute(n.value, "sum", n.ctx)) if n.attr == "mean" else ("sum for mean", n, ast.Attribute(n.value, "mean", n.ctx))
     for n in nodes:
+        if isinstance(n, (ast.For, ast.While)):  # what a loop collects adds up
+            for a in (x for statement in n.body for x in ast.walk(statement)):
+                if isinstance(a, ast.Assign) and len(a.targets) == 1:
+                    yield "overwritten", a, ast.AugAssign(a.targets[0], ast.Add(), a.value)
         if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in arguments:
             for other in arguments:
                 if other != n.id:
