@@ -35,6 +35,10 @@ def everywhere(nodes: Sequence[Expr], values: Mapping[int, Any], scope: Scope) -
     for axis in {repr(n.options.get("axis")) for n in reductions}:
         places = [n for n in reductions if repr(n.options.get("axis")) == axis]
         ndim = max((len(shape_of(values[id(n.inputs[0])])) for n in places), default=0)
+        lost = [n for n in places if n.options.get("axis") is not None and not n.options.get("keepdims")]
+        if len(lost) > 1:
+            yield Edit("keepdims", f"{' and '.join(f'`{text(n)}`' for n in lost)} lose the axis that they reduce: keepdims=True is missing", tuple(lost),
+                       tuple(Expr(n.op, n.inputs, {**n.options, "keepdims": True}) for n in lost), 0.6)
         for new in axes_of(ndim):
             for keep in (None, True, False):
                 if len(places) > 1 and repr(new) != axis:

@@ -66,9 +66,9 @@ class WrittenLine:
         self.root: Expr = root
         self.counts = frozenset(n for n, v in first.items() if isinstance(v, (int, np.integer)) and not isinstance(v, bool))
 
-    def case(self, probe: Probe, scale: float, given: dict[str, Any] | None = None) -> EditCase:
+    def case(self, probe: Probe, scale: float, given: dict[str, Any] | None = None, tolerant: bool = False) -> EditCase:
         """The line on a probe."""
-        return EditCase(Evaluated(self.root, given if given is not None else self.given[id(probe)]), probe.adjoints[str(self.line.target)], scale)
+        return EditCase(Evaluated(self.root, given if given is not None else self.given[id(probe)], tolerant), probe.adjoints[str(self.line.target)], scale)
 
     def scope(self, right: Any) -> Scope:
         """What it may use."""
@@ -248,6 +248,8 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
         return by_terms
     if best.code == "hard-coded":
         return Diagnosis("hard-coded", f"{words}; so {by_terms.message}")
+    if by_terms.code in ("mean for sum", "sum for mean") and best.code == "extra operand":
+        return Diagnosis(by_terms.code, f"{by_terms.message}: {words}")
     whole = "whole line" in by_terms.message and by_terms.code == "sign"  # where the minus belongs is anybody's guess
     same = next((e for e in (best, *close) if e.code == by_terms.code and e.code != "factor" and not (whole and not e.words.startswith("the minus of"))), None)
     if by_terms.code == "epsilon misplaced" and same is not None:
@@ -264,3 +266,17 @@ def explained_shape(attempt: Attempt, name: str, trial: Trial) -> str | None:
     found = (search.single()[:1] or search.pair()) if search is not None else []
     source = attempt.runner.source(name)
     return said(found, source[1] if source is not None else 0, name) if found else None
+
+
+def explained_error(attempt: Attempt, name: str) -> str | None:
+    """What makes a line right that raises an error about shapes; None if nothing was found."""
+    try:
+        with np.errstate(all="ignore"):
+            line = WrittenLine(attempt, name)
+            target = str(line.line.target)
+            cases = [line.case(p, float(np.abs(p.adjoints[target]).max(initial=0)) or 1.0, tolerant=True) for p in attempt.probes[:MOST_CASES]]
+            found = Edits(cases[0], cases[1:], line.scope(cases[0].right)).single()
+    except (Unknown, ArgumentError, RecursionError, KeyError, TypeError, ValueError):
+        return None
+    source = attempt.runner.source(name)
+    return said(found[:1], source[1] if source is not None else 0, name) if found else None

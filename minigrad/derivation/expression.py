@@ -337,21 +337,34 @@ def walk(root: Expr) -> Iterator[Expr]:
             stack += [(n, False) for n in node.inputs]
 
 
+FAILED = object()  # the value of a node that cannot be computed
+
+
 class Evaluated:
     """A graph with the values of all its nodes for one set of arguments; changed graphs compute only what differs.
 
     Args:
         root: the graph.
         arguments: values by name; also those that no node uses yet.
+        tolerant: what cannot be computed is `FAILED`: an edit may mend it.
+
+    Raises:
+        Unknown: a node cannot be computed.
     """
 
-    def __init__(self, root: Expr, arguments: Mapping[str, Value]) -> None:
+    def __init__(self, root: Expr, arguments: Mapping[str, Value], tolerant: bool = False) -> None:
         self.root, self.arguments = root, arguments
         self.known: dict[int, Value] = {}
         self.above: dict[int, set[int]] = {}  # node -> all that depend on it
         self.kept: list[Expr] = list(walk(root))
         for node in self.kept:
-            self.known[id(node)] = self._one(node, [self.known[id(n)] for n in node.inputs])
+            inputs = [self.known[id(n)] for n in node.inputs]
+            try:
+                self.known[id(node)] = FAILED if any(v is FAILED for v in inputs) else self._one(node, inputs)
+            except Unknown:
+                if not tolerant:
+                    raise
+                self.known[id(node)] = FAILED
             self.above.setdefault(id(node), set())
         for node in reversed(self.kept):
             for n in node.inputs:
@@ -391,6 +404,8 @@ class Evaluated:
             if i in edits and i not in inside:
                 return find(edits[i], inside | {i})
             if i in self.known and i not in above:
+                if self.known[i] is FAILED:
+                    raise Unknown
                 return self.known[i]
             if (i, inside) not in new:
                 new[i, inside] = self._one(node, [find(n, inside) for n in node.inputs])

@@ -15,7 +15,7 @@ from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
-from .explain import explained, explained_shape
+from .explain import explained, explained_error, explained_shape
 from .fixtures import MOVES
 from .flags import flags
 from .inputs import in_order, own_cases
@@ -228,6 +228,9 @@ def _judge(task: Task, name: str, attempt: Attempt) -> LineReport:
     report = LineReport(name, "right", line.points, message="", at=outcome.at, printed=outcome.printed)
     if outcome.failure is not None:
         report.verdict, report.message = outcome.failure, outcome.message
+        if outcome.failure == "error" and outcome.message.startswith("ValueError") and name not in task.measured:
+            more = explained_error(attempt, name)
+            report.message += f". {more}" if more is not None else ""
         return report
     if name in task.measured:
         return judged(report, task, outcome, attempt.probes, [_case(probe) for probe in attempt.probes])

@@ -119,7 +119,7 @@ def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
             yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.8)
             if n.op in ("+", "-") and n.inputs[0].op == "/":
                 new = Expr("/", [Expr(n.op, [a, c]), b])
-                yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.8)
+                yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 1.0)
             if n.op in ("+", "-") and n.inputs[0].op == "*":
                 new = Expr("*", [b, Expr(n.op, [a, c])])
                 yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.9)
