@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.backend import np
-from .edit import REDUCTIONS, Edit, Scope, axes_of, base, below, constant, factors, name, one, over, shape_of
+from .edit import POWERS, REDUCTIONS, Edit, Scope, axes_of, base, below, constant, factors, name, one, over, shape_of
 from .everywhere import everywhere, exchanged
 from .expression import RANK, Evaluated, Expr, text
 
-POWERS = (2.0, -1.0, 0.5, 3.0, -0.5, -2.0, 1.5, -1.5, -3.0, 1.0)
 ALIKE = 0.7  # correlation
 
 
@@ -29,7 +28,7 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
             if n.op in ("where",):
                 yield from _where(n)
             continue
-        yield from _operators(n, values)
+        yield from _operators(n, values, scope, standing)
         yield from _leaves(n, values, scope, locals_, line)
         yield from _numbers(n, scope)
         yield from _reduced(n, values, scope)
@@ -54,7 +53,7 @@ class Standing(NamedTuple):
     def of(cls, nodes: Sequence[Expr]) -> Standing:
         """Those of all operations."""
         def named(op: str, places: Sequence[int]) -> frozenset[str]:
-            found = (f for n in nodes if n.op == op for k in places for f in factors(n.inputs[k]))
+            found = (f.inputs[0] if f.op == "**" else f for n in nodes if n.op == op for k in places for f in factors(n.inputs[k]))
             return frozenset(f.options["name"] for f in found if f.op == "use")
         return cls(named("*", (0, 1)) - named("/", (1,)), named("/", (1,)), named("+", (0, 1)), named("-", (1,)))
 
@@ -62,7 +61,7 @@ class Standing(NamedTuple):
 AGAIN = 0.25  # what it costs to undo, somewhere else, what stands in the line
 
 
-def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
+def _operators(n: Expr, values: Mapping[int, Any], scope: Scope, standing: Standing) -> Iterator[Edit]:
     if n.op in ("+", "-"):
         other = Expr("-" if n.op == "+" else "+", n.inputs)
         yield one("sign", f"`{text(n)}` should be `{text(other)}`", n, other, 0.5)
@@ -86,9 +85,12 @@ def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
             yield one("inverted", f"`{text(n)}` is upside down: it should be `{text(Expr('/', n.inputs[::-1]))}`", n, Expr("/", n.inputs[::-1]), 0.9)
         for k in (0, 1):
             if n.op == "*":
-                yield one("extra operand", f"the factor `{text(n.inputs[1 - k])}` is too many in `{text(n)}`", n, n.inputs[k], 0.9)
+                extra = text(n.inputs[1 - k])
+                code = "extra operand" if extra not in scope.counts else "mean for sum" if extra in standing.divisors else "sum for mean"
+                yield one(code, f"the factor `{extra}` is too many in `{text(n)}`", n, n.inputs[k], 0.9)
         if n.op == "/":
-            yield one("extra operand", f"`{text(n)}` is divided by `{text(n.inputs[1])}`, which is too many", n, n.inputs[0], 0.9)
+            code = "mean for sum" if text(n.inputs[1]) in scope.counts else "extra operand"
+            yield one(code, f"`{text(n)}` is divided by `{text(n.inputs[1])}`, which is too many", n, n.inputs[0], 0.9)
     if n.op == "*" and all(len(shape_of(values[id(i)])) == 2 for i in n.inputs):
         yield one("product", f"`{text(n)}` multiplies element by element; it should be the matrix product `{text(Expr('@', n.inputs))}`", n,
                    Expr("@", n.inputs), 0.8)
@@ -130,7 +132,7 @@ def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
             yield one("precedence", f"`{text(n)}`{how} should be `{text(new)}`", n, new, 0.8)
             if n.op in ("+", "-") and n.inputs[0].op == "/":
                 new = Expr("/", [Expr(n.op, [a, c]), b])
-                yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.8)
+                yield one("precedence", f"`{text(n)}` divides the first term only: it should be `{text(new)}`", n, new, 1.0)
             if n.op in ("+", "-") and n.inputs[0].op == "*":
                 new = Expr("*", [b, Expr(n.op, [a, c])])
                 yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.9)
