@@ -38,18 +38,21 @@ LINES = {  # op -> lines in which it is used
     **{op: f"a {op} b" for op in ("+", "-", "*", "/", "<", ">", "<=", ">=", "==", "!=")}, "**": "a ** b", "%": "b % a", "//": "b // a",
     "&": "(a > 1) & (b > 0)", "|": "(a > 1) | (b > 0)", "where": "np.where(b > 0, a, 0.0)", "clip": "np.clip(b, -0.5, 0.5)",
     "heaviside": "np.heaviside(b, 0.5)", **{op: f"np.{op}(a, b)" for op in ("hypot", "maximum", "minimum", "fmax", "fmin")},
-    **{op: f"np.{op}(a)" for op in ("sqrt", "exp", "log", "abs", "absolute", "fabs", "sign", "tanh", "square", "reciprocal", "sin", "cos", "log1p", "expm1", "cbrt",
+    **{op: f"np.{op}(a)" for op in ("sqrt", "exp", "log", "abs", "absolute", "fabs", "sign", "tanh", "square", "reciprocal", "sin", "cos", "log1p", "expm1",
+    "cbrt",
                                     "isfinite", "isnan")},
     "neg": "-a", "~": "~(b > 0)",
     **{op: f"np.{op}(b, axis=1, keepdims=True)" for op in ("sum", "mean", "var", "std", "max", "min", "prod", "any", "all")},
     "norm": "np.linalg.norm(b, axis=1, keepdims=True)", "trace": "np.trace(s)", "cumsum": "np.cumsum(b, axis=0)",
     "@": "a @ b.T", "dot": "np.dot(a, v)", "outer": "np.outer(v, v)", "vdot": "np.vdot(a, b)", "inner": "np.inner(a, b)", "kron": "np.kron(s, v)",
     "einsum": "np.einsum('ij,kj->ik', a, b)", "arange": "np.arange(n) * 2", "eye": "np.eye(n)", "zeros": "np.zeros((n, 2))", "ones": "np.ones(a.shape)",
-    "zeros_like": "np.zeros_like(a)", "ones_like": "np.ones_like(a)", "full_like": "np.full_like(a, 2.5)", "float": "float(n)", "copy": "np.array(a)", "int": "int(2.7) * a",
+    "zeros_like": "np.zeros_like(a)", "ones_like": "np.ones_like(a)", "full_like": "np.full_like(a, 2.5)", "float": "float(n)", "copy": "np.array(a)",
+    "int": "int(2.7) * a",
     "T": "a.T", "mT": "a.mT", "transpose": "np.transpose(a, (1, 0))", "swapaxes": "np.swapaxes(a, 0, 1)", "diag": "np.diag(v)", "diagonal": "np.diagonal(s)",
     "reshape": "a.reshape(4, -1)", "ravel": "a.ravel()", "expand_dims": "np.expand_dims(v, 0)", "squeeze": "np.squeeze(a[:1], axis=0)",
     "broadcast_to": "np.broadcast_to(v, (2, 4))", "atleast_2d": "np.atleast_2d(v)", "tril": "np.tril(s, -1)", "triu": "np.triu(s)",
-    "index": "a[:, None, 1:]", "take": "a[np.arange(n), np.arange(n)]", "shape": "np.ones(a.shape[1])", "size": "a.size * v", "len": "a / len(a)", "ndim": "a * a.ndim",
+    "index": "a[:, None, 1:]", "take": "a[np.arange(n), np.arange(n)]", "shape": "np.ones(a.shape[1])", "size": "a.size * v", "len": "a / len(a)",
+    "ndim": "a * a.ndim",
     "item": "a * b.shape[1]", "tuple": "np.ones((n, 2))", "inv": "np.linalg.inv(s)", "solve": "np.linalg.solve(s, a)",
     "multi_dot": "np.linalg.multi_dot([a, b.T, s])",
     "put": "def f(a, b, v, s, n, eps):\n    c = a.copy()\n    c[b > 0] = eps\n    c[0, 1] += 2\n    return c\n"}
@@ -77,7 +80,8 @@ def test_what_only_edits_use():
     np.testing.assert_allclose(applied("add.at", [np.zeros(3), 1.0, np.array([0, 0, 2])], {}), [2.0, 0.0, 1.0])
 
 
-@pytest.mark.parametrize("line", ["sum(b)", "sum(b * a) / len(a)", "max(v)", "max(n, 2) * a", "min(n, 2) * a", "abs(b)", "pow(a, 2)", "a.sum(0)", "a.mean(axis=-1)",
+@pytest.mark.parametrize("line", ["sum(b)", "sum(b * a) / len(a)", "max(v)", "max(n, 2) * a", "min(n, 2) * a", "abs(b)", "pow(a, 2)", "a.sum(0)",
+                                  "a.mean(axis=-1)",
                                   "a.T.dot(b)", "np.add(a, b)", "np.matmul(a, b.T)", "np.power(a, 2)", "np.sum(b, axis=(0, 1))", "b.var(axis=0, ddof=1)",
                                   "np.array([1.0, 2.0, 3.0])[:, None] * a",
                                   "a[np.array([0, 2])]"])
@@ -163,10 +167,14 @@ WITHOUT: dict[str, list[str]] = {}  # lines with loops or conditions
 @pytest.mark.parametrize("body", [
     "for i in range(3): a = a + 1\n    return a", "while True: pass", "if n > 2:\n        return a\n    return b", "return a if n else b", "return unknown",
     "return np.unknown(a)", "return [x for x in a]", "return sum(x for x in a)", "return (lambda x: x)(a)", "return a.__class__", "return a.tobytes()",
-    "return np.sum.__globals__", "return np.linalg", "return __import__('os').system('touch {}')", "return eval('a')", "return exec('import os')", "return open('{}', 'w')",
-    "return np.load('{}')", "return np.save('{}', a)", "return a.tofile('{}')", "return getattr(np, 'sum')(a)", "return np.vectorize(print)(a)", "import os\n    return a",
-    "global a\n    return a", "print(a)\n    return a", "return f(a, b, v, s, n, eps)", "return np.sum(*[a])", "return np.sum(**{'a': a})", "return 'text'", "return 1j * a",
-    "return (c := a)", "return a[b'x']", "try:\n        return a\n    finally:\n        pass", "with open('{}', 'w'):\n        return a", "assert False", "del a\n    return b",
+    "return np.sum.__globals__", "return np.linalg", "return __import__('os').system('touch {}')", "return eval('a')", "return exec('import os')",
+    "return open('{}', 'w')",
+    "return np.load('{}')", "return np.save('{}', a)", "return a.tofile('{}')", "return getattr(np, 'sum')(a)", "return np.vectorize(print)(a)",
+    "import os\n    return a",
+    "global a\n    return a", "print(a)\n    return a", "return f(a, b, v, s, n, eps)", "return np.sum(*[a])", "return np.sum(**{'a': a})", "return 'text'",
+    "return 1j * a",
+    "return (c := a)", "return a[b'x']", "try:\n        return a\n    finally:\n        pass", "with open('{}', 'w'):\n        return a", "assert False",
+    "del a\n    return b",
     "return " + "-" * 500 + "a", "return " + " + ".join(["a"] * 500), "return 1" + "0" * 400 + " * a"])
 def test_what_is_not_known_has_no_graph_and_is_not_executed(body, tmp_path):
     file = tmp_path / "written"
@@ -177,17 +185,21 @@ def test_what_is_not_known_has_no_graph_and_is_not_executed(body, tmp_path):
 @pytest.mark.parametrize("code", [
     "def g(x):\n    return g(x) + g(x)\ndef f(a):\n    return g(a)", "C = C + 1\ndef f(a):\n    return a * C", "C = D\nD = C\ndef f(a):\n    return a * C",
     "def f(a, *rest):\n    return g(a)", "def g(x, y):\n    return x\ndef f(a):\n    return g(a)", "def f(a):\n    pass", "def other(a):\n    return a",
-    "\n".join(["def g0(x):\n    return x + x", *(f"def g{k}(x):\n    return g{k - 1}(x) + g{k - 1}(x)" for k in range(1, 11)), "def f(a):\n    return g10(a)"])])
+    "\n".join(["def g0(x):\n    return x + x", *(f"def g{k}(x):\n    return g{k - 1}(x) + g{k - 1}(x)" for k in range(1, 11)),
+    "def f(a):\n    return g10(a)"])])
 def test_recursion_ends(code):
     assert graph(code + "\n", ("a",)) is None
 
 
 @pytest.mark.parametrize("line", [
-    "np.zeros(10**9)", "np.zeros((1000, 1000))", "np.eye(10**6)", "np.eye(10**4)", "np.ones(-1)", "np.arange(10**9)", "np.diag(np.arange(1000))", "np.tril(np.ones(5000))",
-    "np.zeros(1000)[:, None] + np.zeros(1000)", "np.outer(np.ones(1000), np.ones(1000))", "np.ones((1000, 1)) @ np.ones((1, 1000))", "np.kron(np.ones(1000), np.ones(1000))",
+    "np.zeros(10**9)", "np.zeros((1000, 1000))", "np.eye(10**6)", "np.eye(10**4)", "np.ones(-1)", "np.arange(10**9)", "np.diag(np.arange(1000))",
+    "np.tril(np.ones(5000))",
+    "np.zeros(1000)[:, None] + np.zeros(1000)", "np.outer(np.ones(1000), np.ones(1000))", "np.ones((1000, 1)) @ np.ones((1, 1000))",
+    "np.kron(np.ones(1000), np.ones(1000))",
     "np.broadcast_to(1.0, (1000, 1000))", "np.where(np.ones(1000)[:, None] > 0, np.ones(1000), 0)", "np.einsum('i,j->ij', np.ones(1000), np.ones(1000))",
     "np.linalg.multi_dot([np.ones((9999, 1)), np.ones((1, 9999)), np.ones((9999, 1))])", "np.zeros(1000)[np.arange(1000)[:, None] * 0 + np.arange(1000)]",
-    "s[np.arange(1000)[:, None] % 3, np.arange(1000) % 3]", "np.inf * np.zeros(int(np.inf))", "a.reshape(99)", "a @ a", "a + np.ones(7)", "a[99]", "a[0.5]", "np.sum(a, axis=5)",
+    "s[np.arange(1000)[:, None] % 3, np.arange(1000) % 3]", "np.inf * np.zeros(int(np.inf))", "a.reshape(99)", "a @ a", "a + np.ones(7)", "a[99]", "a[0.5]",
+    "np.sum(a, axis=5)",
     "np.linalg.inv(np.zeros((3, 3)))"])
 def test_what_is_large_or_impossible_has_no_value(line):
     with np.errstate(all="ignore"), pytest.raises(Unknown):
@@ -228,7 +240,8 @@ def test_a_changed_graph_computes_only_what_differs():
     np.testing.assert_allclose(line.value(root), np.sum(A * B, axis=0) / 3)
 
 
-@pytest.mark.parametrize("line", ["a + b * v", "(a + b) * v", "-a ** 2", "(-a) ** 2", "a - (b - v)", "a / (b * v)", "a / b * v", "np.sum(a, axis=0)", "a.T", "(a + b).T",
+@pytest.mark.parametrize("line", ["a + b * v", "(a + b) * v", "-a ** 2", "(-a) ** 2", "a - (b - v)", "a / (b * v)", "a / b * v", "np.sum(a, axis=0)", "a.T",
+                                  "(a + b).T",
                                   "-(a + b)", "np.where(b > 0, a, v)", "2.0 * a ** -1.5"])
 def test_new_nodes_are_written_as_numpy_reads_them(line):
     root = graph(line)

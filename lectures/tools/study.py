@@ -44,7 +44,8 @@ OPERATORS: dict[str, frozenset[str]] = {
     "term dropped": frozenset({"missing path", "eval formula"}),
     "constant dropped": frozenset({"factor", "sign", "counted twice"}),  # without 1/2 it counts twice
     "constant doubled": frozenset({"factor", "sign", "counted twice"}),
-    "operand dropped": OPERAND | {"other derivative", "missing path"},  # without a factor, d_gamma becomes d_beta
+    # Without a factor, d_gamma becomes d_beta. Where a whole divisor, (D - 1) * std, is dropped from one term, that term is named, and its path.
+    "operand dropped": OPERAND | {"other derivative", "missing path", "wrong term"},
     "operand squared": OPERAND,
     "count dropped or squared": COUNT,
     "sum becomes mean": frozenset({"mean for sum"}),

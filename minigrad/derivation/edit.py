@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..core.backend import np
 from .expression import Expr, walk
 
+POWERS = (2.0, -1.0, 0.5, 3.0, -0.5, -2.0, 1.5, -1.5, -3.0, 1.0)  # that a line may have, or need
 REDUCTIONS = ("sum", "mean", "var", "std", "norm", "max", "min")
 
 

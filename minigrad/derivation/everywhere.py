@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from .edit import REDUCTIONS, Edit, Scope, axes_of, base, below, factors, name, one, over, shape_of
+from .edit import POWERS, REDUCTIONS, Edit, Scope, axes_of, base, below, constant, factors, name, one, over, shape_of
 from .expression import Expr, text
 
 
@@ -31,6 +31,15 @@ def everywhere(nodes: Sequence[Expr], values: Mapping[int, Any], scope: Scope) -
             for count in scope.counts:
                 yield Edit("hard-coded", f"the number {c} stands where `{count}` belongs, in all {len(places)} places: it fits one example only", tuple(places),
                            tuple(name(count) for _ in places), 0.8)
+    powers: dict[str, list[Expr]] = {}
+    for n in nodes:
+        if n.op == "**" and n.inputs[1].op == "constant":
+            powers.setdefault(text(n), []).append(n)
+    for said, places in powers.items():
+        for p in (POWERS if len(places) > 1 else ()):
+            raised = [n.inputs[0] if p == 1 else Expr("**", [n.inputs[0], constant(p)]) for n in places]
+            if places[0].inputs[1].options["value"] != p:
+                yield Edit("wrong power", f"`{said}` should be `{text(raised[0])}`, in all {len(places)} places", tuple(places), tuple(raised), 0.85)
     reductions = [n for n in nodes if n.op in REDUCTIONS and n.inputs]
     for axis in {repr(n.options.get("axis")) for n in reductions}:
         places = [n for n in reductions if repr(n.options.get("axis")) == axis]

@@ -116,7 +116,7 @@ class _GraphOf:
         keys = [self.key_node(k, scope, where) for k in (target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice])]
         value = self.read(statement.value, scope, where)
         if isinstance(statement, ast.AugAssign):
-            value = self.node(OPERATORS.get(type(statement.op), "?"), [self.node("take", [old, *keys]), value], {}, statement, where)
+            value = self.node(OPERATORS.get(type(statement.op), "?"), [self.node("take", [old, *keys], {}, target, where), value], {}, statement, where)
         scope[target.value.id] = self.node("put", [old, value, *keys], {}, statement, where)
 
     def key_node(self, tree: ast.expr, scope: Mapping[str, Expr], where: str) -> Expr:

@@ -28,8 +28,11 @@ def _axis(value: Any) -> Any:
 
 def _reduction(f: Callable[..., Any]) -> Callable[..., Value]:
     def reduced(a: Value, axis: Any = None, keepdims: Any = False, ddof: Any = None) -> Value:
-        more = {} if ddof is None else {"ddof": ddof}
-        return f(np.asarray(a), axis=_axis(axis), keepdims=bool(keepdims), **more)
+        a, axis, more = np.asarray(a), _axis(axis), {} if ddof is None else {"ddof": ddof}
+        n = a.size if axis is None else prod(a.shape[k] for k in (axis if isinstance(axis, tuple) else (axis,)))
+        if n == 0 or (ddof is not None and ddof >= n):
+            raise Unknown  # NumPy would warn
+        return f(a, axis=axis, keepdims=bool(keepdims), **more)
     return reduced
 
 

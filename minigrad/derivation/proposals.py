@@ -5,15 +5,14 @@ There is no list for each task: the operations of NumPy, the names that the line
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..core.backend import np
-from .edit import REDUCTIONS, Edit, Scope, axes_of, base, below, constant, factors, name, one, over, shape_of
+from .edit import POWERS, REDUCTIONS, Edit, Scope, axes_of, base, below, constant, factors, name, one, over, shape_of
 from .everywhere import everywhere, exchanged
 from .expression import RANK, Evaluated, Expr, text
 
-POWERS = (2.0, -1.0, 0.5, 3.0, -0.5, -2.0, 1.5, -1.5, -3.0, 1.0)
 ALIKE = 0.7  # correlation
 
 
@@ -22,6 +21,7 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
     nodes = [n for n in line.kept if n.source is not None or n.op not in ("name", "constant")]
     locals_ = {n.options["name"]: n.inputs[0] for n in nodes if n.op == "use" and n.inputs[0].op not in ("name",) and "(" not in n.options["name"]}
     values = {id(n): line.value(n) for n in line.kept}
+    standing = Standing.of(nodes)
     for n in nodes:
         v = values[id(n)]
         if n.op == "key":
@@ -31,12 +31,12 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
             if n.op in ("where",):
                 yield from _where(n)
             continue
-        yield from _operators(n, values)
+        yield from _operators(n, values, scope, standing)
         yield from _leaves(n, values, scope, locals_, line)
         yield from _numbers(n, scope)
         yield from _reduced(n, values, scope)
         yield from _wrapped(n, values, scope)
-        yield from _factors(n, values, scope, line)
+        yield from _factors(n, values, scope, line, standing)
         yield from _where(n)
         if n.op == "put":
             yield from _put(n, values)
@@ -52,7 +52,27 @@ def _key(n: Expr) -> Iterator[Edit]:
             yield one("wrong index", f"the index {k} should be {other}", n, Expr("key", (), {"value": other}), 0.7)
 
 
-def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
+class Standing(NamedTuple):
+    """Names that a line multiplies and divides by, adds and subtracts: where one is too many, its opposite is not missing."""
+
+    factors: frozenset[str]
+    divisors: frozenset[str]
+    added: frozenset[str]
+    subtracted: frozenset[str]
+
+    @classmethod
+    def of(cls, nodes: Sequence[Expr]) -> Standing:
+        """Those of all operations."""
+        def named(op: str, places: Sequence[int]) -> frozenset[str]:
+            found = (f.inputs[0] if f.op == "**" else f for n in nodes if n.op == op for k in places for f in factors(n.inputs[k]))
+            return frozenset(f.options["name"] for f in found if f.op == "use")
+        return cls(named("*", (0, 1)) - named("/", (1,)), named("/", (1,)), named("+", (0, 1)), named("-", (1,)))
+
+
+AGAIN = 0.25  # what it costs to undo, somewhere else, what stands in the line
+
+
+def _operators(n: Expr, values: Mapping[int, Any], scope: Scope, standing: Standing) -> Iterator[Edit]:
     if n.op in ("+", "-"):
         other = Expr("-" if n.op == "+" else "+", n.inputs)
         yield one("sign", f"`{text(n)}` should be `{text(other)}`", n, other, 0.5)
@@ -76,9 +96,12 @@ def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
             yield one("inverted", f"`{text(n)}` is upside down: it should be `{text(Expr('/', n.inputs[::-1]))}`", n, Expr("/", n.inputs[::-1]), 0.9)
         for k in (0, 1):
             if n.op == "*":
-                yield one("extra operand", f"the factor `{text(n.inputs[1 - k])}` is too many in `{text(n)}`", n, n.inputs[k], 0.9)
+                extra = text(n.inputs[1 - k])
+                code = "extra operand" if extra not in scope.counts else "mean for sum" if extra in standing.divisors else "sum for mean"
+                yield one(code, f"the factor `{extra}` is too many in `{text(n)}`", n, n.inputs[k], 0.9)
         if n.op == "/":
-            yield one("extra operand", f"`{text(n)}` is divided by `{text(n.inputs[1])}`, which is too many", n, n.inputs[0], 0.9)
+            code = "mean for sum" if text(n.inputs[1]) in scope.counts else "extra operand"
+            yield one(code, f"`{text(n)}` is divided by `{text(n.inputs[1])}`, which is too many", n, n.inputs[0], 0.9)
     if n.op == "*" and all(len(shape_of(values[id(i)])) == 2 for i in n.inputs):
         yield one("product", f"`{text(n)}` multiplies element by element; it should be the matrix product `{text(Expr('@', n.inputs))}`", n,
                    Expr("@", n.inputs), 0.8)
@@ -116,10 +139,11 @@ def _operators(n: Expr, values: Mapping[int, Any]) -> Iterator[Edit]:
         a, b, c = *n.inputs[0].inputs, n.inputs[1]
         if (n.inputs[0].op, n.op) not in (("+", "+"), ("*", "*"), ("+", "-"), ("*", "/")):
             new = Expr(n.inputs[0].op, [a, Expr(n.op, [b, c])])
-            yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.8)
+            how = " lacks brackets: it" if RANK[n.inputs[0].op] >= RANK[n.op] else ": the brackets hold too much. It"
+            yield one("precedence", f"`{text(n)}`{how} should be `{text(new)}`", n, new, 0.8)
             if n.op in ("+", "-") and n.inputs[0].op == "/":
                 new = Expr("/", [Expr(n.op, [a, c]), b])
-                yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 1.0)
+                yield one("precedence", f"`{text(n)}` divides the first term only: it should be `{text(new)}`", n, new, 1.0)
             if n.op in ("+", "-") and n.inputs[0].op == "*":
                 new = Expr("*", [b, Expr(n.op, [a, c])])
                 yield one("precedence", f"`{text(n)}` lacks brackets: it should be `{text(new)}`", n, new, 0.9)
@@ -197,10 +221,12 @@ def _leaves(n: Expr, values: Mapping[int, Any], scope: Scope, locals_: Mapping[s
             yield one("wrong operand", f"`{text(n)}` stands where `{other}` belongs", n, name(other), cost)
         elif n.op in ("len", "size", "item") and other in scope.counts:
             yield one("wrong count", f"`{text(n)}` is another number than `{other}`, which belongs there", n, name(other), 0.6)
-        elif alike(v, w):
-            yield one("wrong value", f"`{text(n)}` stands where `{other}` belongs, and is not the same", n, name(other), 1.9)
-        elif np.all(np.asarray(w) != 0) and alike(v, 1.0 / np.asarray(w, "float64")):
-            yield one("wrong value", f"`{text(n)}` stands where `1 / {other}` belongs, and is not the same", n, Expr("/", [constant(1.0), name(other)]), 2.1)
+        else:
+            if alike(v, w):
+                yield one("wrong value", f"`{text(n)}` stands where `{other}` belongs, and is not the same", n, name(other), 1.9)
+            if np.all(np.asarray(w) != 0) and alike(v, 1.0 / np.asarray(w, "float64")):
+                inverse = Expr("/", [constant(1.0), name(other)])
+                yield one("wrong value", f"`{text(n)}` stands where `1 / {other}` belongs, and is not the same", n, inverse, 2.1)
     for other, node in locals_.items():
         if leaf and other != n.options["name"] and id(n) not in below(node):
             yield one("wrong operand", f"`{text(n)}` stands where `{other}` belongs", n, Expr("use", [node], {"name": other}), 0.95)
@@ -337,7 +363,7 @@ def _wrapped(n: Expr, values: Mapping[int, Any], scope: Scope) -> Iterator[Edit]
                     yield one("wrong function", f"`{t}` should be {g}, not {f}", n, Expr(g, n.inputs), 1.2)
 
 
-def _factors(n: Expr, values: Mapping[int, Any], scope: Scope, line: Evaluated) -> Iterator[Edit]:
+def _factors(n: Expr, values: Mapping[int, Any], scope: Scope, line: Evaluated, standing: Standing) -> Iterator[Edit]:
     """A factor, a divisor or a term that is missing."""
     v = values[id(n)]
     if n.op in ("constant", "tuple", "shape", "item", "name") or isinstance(v, (bool, np.bool_)):
@@ -362,15 +388,17 @@ def _factors(n: Expr, values: Mapping[int, Any], scope: Scope, line: Evaluated) 
             count = other in scope.counts
             times, divided = Expr("*", [n, name(other)]), Expr("/", [n, name(other)])
             code = "mean for sum" if count else "missing operand"
-            yield one(code, f"the factor `{other}` is missing: `{t}` should be `{text(times)}`", n, times, 0.9 + far)
+            yield one(code, f"the factor `{other}` is missing: `{t}` should be `{text(times)}`", n, times, 0.9 + far + AGAIN * (other in standing.divisors))
             code = "sum for mean" if count else "missing operand"
-            yield one(code, f"the division by `{other}` is missing: `{t}` should be `{text(divided)}`", n, divided, 0.95 + far)
+            cost = 0.95 + far + AGAIN * (other in standing.factors)
+            yield one(code, f"the division by `{other}` is missing: `{t}` should be `{text(divided)}`", n, divided, cost)
             if not count and not product:
                 for sign in ("-", "+"):
                     new = Expr(sign, [n, name(other)])
                     code = "epsilon misplaced" if other.startswith("eps") else "missing path"
                     said = "is missing" if sign == "+" else "is not subtracted"
-                    yield one(code, f"`{other}` {said}: `{t}` should be `{text(new)}`", n, new, 1.0 + far - 0.3 * (code != "missing path"))
+                    cost = 1.0 + far - 0.3 * (code != "missing path") + AGAIN * (other in (standing.added if sign == "-" else standing.subtracted))
+                    yield one(code, f"`{other}` {said}: `{t}` should be `{text(new)}`", n, new, cost)
             if not count and n.op in ("/", "*", "neg", "sum", "use"):
                 half = Expr("/", [Expr("*", [n, name(other)]), constant(2.0)])
                 yield one("other derivative", f"half the factor `{other}` is missing: `{t}` should be `{text(half)}`", n, half, 1.5 + far)
