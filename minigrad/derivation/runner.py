@@ -344,7 +344,9 @@ def outcome(name: str, calls: Sequence[Call], messages: Sequence[Any], printed: 
             return found
     if ended is not None:
         found.failure, found.message = "stopped", shown(ended)
-    elif len(found.results) != len(calls) or any(isinstance(a, np.ndarray) and a.dtype.kind not in "fiub" for a in found.results):
+    elif len(found.results) < len(calls):
+        found.failure, found.message = "stopped", "it ended the process"
+    elif len(found.results) > len(calls) or any(isinstance(a, np.ndarray) and a.dtype.kind not in "fiub" for a in found.results):
         found.failure, found.message = "error", "its process wrote answers that were not asked for"
     return found
 
