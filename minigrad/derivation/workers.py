@@ -210,11 +210,11 @@ class Worker:
                 data = data[os.write(self._orders, data):]
 
     def _read_answers(self) -> None:
-        reader, total = Reader(self._answers), 0
+        reader, total = Reader(self._answers, bounded=True), 0
         with contextlib.suppress(OSError):
             while (message := reader.read()) is not None:
                 total += len(message[1]) + 200
-                if total > 4 * MOST_ANSWER:
+                if total > 2 * MOST_ANSWER:
                     break
                 self._messages.put(message)
         self._messages.put(None)
@@ -246,7 +246,7 @@ class Worker:
             served: functions that a line may ask for.
             handle: is given each message of a line as it comes, instead of having it in the list.
         """
-        deadline, found, inner, requests = time.monotonic() + seconds, list[Message](), Reader(-1), 0
+        deadline, found, inner, requests = time.monotonic() + seconds, list[Message](), Reader(-1, bounded=True), 0
         while True:
             try:
                 message = self._messages.get(timeout=max(0.0, min(0.2, deadline - time.monotonic())))
