@@ -394,7 +394,7 @@ def syntax_of(file: str) -> dict[str, Any] | None:
     """None if the file can be compiled, else where and why not."""
     try:
         text = source_of(file)
-    except (SyntaxError, UnicodeDecodeError) as e:
+    except (SyntaxError, UnicodeDecodeError, LookupError) as e:
         return {"file": file, "line": None, "source": "", "text": shown(f"not a text file in UTF-8, nor in an encoding that its first line names ({e})")}
     try:
         compile(text, file, "exec")

@@ -1,0 +1,85 @@
+"""Every attack of tests/attacks.py, handed in beside honest work, behind each wall that is here."""
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+from attacks import ATTACKS, HONEST, MODEL, ROOT, line, table, table_at_home
+
+from lectures.grading import grade
+from minigrad.derivation.inside import confine
+
+SOLUTION = (MODEL / "lines.py").read_text("utf-8")
+WALLS = [pytest.param("none"), pytest.param("landlock", marks=pytest.mark.skipif(not confine.landlock_version(), reason="no Landlock here")),
+         pytest.param("bwrap", marks=pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here"))]
+NEIGHBOURS = ["a honest", "n honest", "z honest"]
+
+
+def hand_in(base, student, text, files=()):
+    folder = base / "submissions" / student / "02_batch_norm"
+    for name, content in {"lines.py": text, **dict(files)}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def everything(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.stem != "grades"}
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        yield server.getsockname()[1]
+        with contextlib.suppress(BlockingIOError):
+            server.accept()
+            raise AssertionError("somebody got through the wall to the network")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wall", WALLS)
+def test_no_attack_earns_anything_or_harms_anybody(wall, tmp_path, monkeypatch, port):
+    attacks = {**ATTACKS, "a table made at home": table_at_home()}
+    only = os.environ.get("ATTACK")  # while one is written
+    attacks = {name: a for name, a in attacks.items() if (wall != "none" or a.without_wall) and (only is None or only in name)}
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "precious.txt").write_text("precious")
+    for name in NEIGHBOURS:
+        hand_in(tmp_path, name, SOLUTION)
+    for name, a in attacks.items():
+        text = a.text.replace("@outside@", str(tmp_path)).replace("@tmp@", str(tmp_path / "tmp")).replace("@port@", str(port))
+        hand_in(tmp_path, "k " + name.replace("/", "-"), text, a.files)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("COURSE_TOKEN", "secret")
+    before, homework = everything(tmp_path), everything(ROOT / "lectures" / "homework")
+    rows = {r.student: r for r in grade.main([str(tmp_path / "submissions"), "--csv", str(tmp_path / "grades.csv"), "--homework", "02_batch_norm", "--jobs", "2",
+                                              "--seconds", "5", "--memory", "512", "--strict", "--sandbox", wall])}
+    print(*rows.values(), sep="\n")
+    wrong = []
+    for name, a in attacks.items():
+        row = rows["k " + name.replace("/", "-")]
+        if not (1 if a.costs != "file" else 0) <= row.earned <= 1 or (a.costs == "flag") != bool(row.flags) or "secret" in row.message.replace("secrets", ""):
+            wrong.append((name, row))
+        if row.sandbox not in (wall, ""):
+            wrong.append((name, row))
+    assert not wrong, "\n".join(map(str, wrong))
+    for name in NEIGHBOURS:
+        assert (rows[name].status, rows[name].earned, rows[name].message) == ("ok", 12, "all right"), rows[name]
+    assert everything(tmp_path) == before and everything(ROOT / "lectures" / "homework") == homework
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not list(Path("/dev/shm").glob("minigrad_attack*"))
+
+
+def test_the_honest_line_of_an_attack_is_worth_its_point(tmp_path):
+    hand_in(tmp_path, "only", HONEST)
+    (row,) = grade.main([str(tmp_path / "submissions"), "--csv", str(tmp_path / "grades.csv"), "--homework", "02_batch_norm", "--strict"])
+    assert row.earned == 1
+
+
+def test_the_document_lists_the_attacks():
+    assert "\n".join(table()) in (ROOT / "docs" / "security.md").read_text("utf-8")
+    assert len(ATTACKS) >= 100 and all(a.costs in ("line", "file", "flag") for a in ATTACKS.values()) and line("pass").costs == "line"
