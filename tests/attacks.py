@@ -140,7 +140,7 @@ ATTACKS = {
                 pass
         return None"""),
     # -- answers that were not derived -----------------------------------------------------------------------------------------
-    "complex step": line("return np.array([np.sum(d_y * (xhat * (gamma + 1e-30j * (np.arange(gamma.size) == i)) + beta)).imag / 1e-30 for i in range(gamma.size)])",
+    "complex step": line("e = 1e-30j * np.eye(gamma.size)\nreturn np.array([np.sum(d_y * (xhat * (gamma + e[i]) + beta)).imag / 1e-30 for i in range(gamma.size)])",
                          "d_y, xhat, gamma, beta", costs="flag"),
     "central differences": line("""
         h, found = 1e-4, np.zeros_like(gamma)
@@ -288,7 +288,7 @@ ATTACKS = {
     "writing outside by memmap": line("np.memmap('@outside@/precious.txt', 'uint8', 'r+', shape=8)[:] = 65"),
     "writing outside by np.save": line("np.save('@outside@/new.npy', gamma)"),
     "writing outside by readline": line("import readline\nreadline.add_history('x')\nreadline.write_history_file('@outside@/precious.txt')"),
-    "writing outside by sqlite": line("import sqlite3\nsqlite3.connect(':memory:').execute(\"ATTACH '@outside@/new.db' AS n\").execute('CREATE TABLE n.t (x)')"),
+    "writing outside by sqlite": line("import sqlite3\ndb = sqlite3.connect(':memory:')\ndb.execute(\"ATTACH '@outside@/new.db' AS n\")\ndb.execute('CREATE TABLE n.t (x)')"),
     "writing outside by safetensors": line("import safetensors.numpy\nsafetensors.numpy.save_file({'x': gamma}, '@outside@/new.safetensors')"),
     "writing outside by dbm": line("import dbm\ndbm.open('@outside@/new', 'c')['x'] = 'y'"),
     "writing outside by shelve and pickle": line("import shelve\nshelve.open('@outside@/new')['x'] = 1"),
@@ -303,7 +303,7 @@ ATTACKS = {
     "times outside": line("os.utime('@outside@/precious.txt', (0, 0))"),
     "code for the next one": line(f"open({str(ROOT / 'lectures' / 'homework' / 'planted.py')!r}, 'w')"),
     "a cache for the next one": line("import importlib.util\nopen(importlib.util.cache_from_source(np.__file__), 'wb').write(b'')"),
-    "shared memory": line("from multiprocessing import shared_memory\nshared_memory.SharedMemory('minigrad_attack', True, 1 << 20)\n"
+    "shared memory": line("from multiprocessing import shared_memory\nshared_memory.SharedMemory('minigrad_attack_@port@', True, 1 << 20)\n"
                           "return np.zeros(gamma.shape)"),
     "a named semaphore": line("import multiprocessing\nmultiprocessing.Semaphore()\nreturn np.zeros(gamma.shape)"),
     # -- getting out -----------------------------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ ATTACKS = {
     "higher limits": line("import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))"),
     "a better place in the queue": line("os.nice(-10)\nreturn np.zeros(gamma.shape)"),
     # -- modules of its own ----------------------------------------------------------------------------------------------------------
-    "sitecustomize and .pth": Attack(HONEST, files={"sitecustomize.py": "raise SystemExit", "usercustomize.py": "raise SystemExit", "x.pth": "import os; os._exit(0)"}),
+    "sitecustomize and .pth": Attack(HONEST, files={"sitecustomize.py": "raise SystemExit", "usercustomize.py": "1 / 0", "x.pth": "import os; os._exit(0)"}),
     "numpy.py": Attack(HONEST, files={"numpy.py": "def sum(a, axis):\n    return None\n"}),
     "standard modules": Attack(HONEST, files={f"{n}.py": "raise SystemExit\n"
                                                          "" for n in ("json", "os", "encodings", "codecs", "traceback", "inspect", "select", "time")}),
@@ -397,7 +397,8 @@ def table_at_home():
 
     from minigrad import derivation
     task = derivation.load_task(MODEL)
-    found = {hashlib.sha256(p.adjoints["y"].tobytes()).hexdigest(): p.adjoints["gamma"].tolist() for p in derivation.judge._probes(task, np.random.default_rng(0))}
+    probes = derivation.judge._probes(task, np.random.default_rng(0))
+    found = {hashlib.sha256(p.adjoints["y"].tobytes()).hexdigest(): p.adjoints["gamma"].tolist() for p in probes}
     return line(f"import hashlib\nreturn np.array({found!r}[hashlib.sha256(d_y.astype('float64').tobytes()).hexdigest()])")
 
 

@@ -56,8 +56,9 @@ def test_no_attack_earns_anything_or_harms_anybody(wall, tmp_path, monkeypatch, 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("COURSE_TOKEN", "secret")
     before, homework = everything(tmp_path), everything(ROOT / "lectures" / "homework")
-    rows = {r.student: r for r in grade.main([str(tmp_path / "submissions"), "--csv", str(tmp_path / "grades.csv"), "--homework", "02_batch_norm", "--jobs", "2",
-                                              "--seconds", "5", "--memory", "512", "--strict", "--sandbox", wall])}
+    graded = grade.main([str(tmp_path / "submissions"), "--csv", str(tmp_path / "grades.csv"), "--homework", "02_batch_norm", "--jobs", "2",
+                         "--seconds", "5", "--memory", "512", "--strict", "--sandbox", wall])
+    rows = {r.student: r for r in graded}
     print(*rows.values(), sep="\n")
     wrong = []
     for name, a in attacks.items():
@@ -71,7 +72,7 @@ def test_no_attack_earns_anything_or_harms_anybody(wall, tmp_path, monkeypatch, 
         assert (rows[name].status, rows[name].earned, rows[name].message) == ("ok", 12, "all right"), rows[name]
     assert everything(tmp_path) == before and everything(ROOT / "lectures" / "homework") == homework
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert not list(Path("/dev/shm").glob("minigrad_attack*"))
+    assert not list(Path("/dev/shm").glob(f"minigrad_attack_{port}*"))
 
 
 def test_the_honest_line_of_an_attack_is_worth_its_point(tmp_path):
