@@ -11,7 +11,8 @@ import pytest
 from attacks import ATTACKS, HONEST, MODEL, ROOT, line, table, table_at_home
 
 from lectures.grading import grade
-from minigrad.derivation.inside import confine
+from minigrad.derivation import workers
+from minigrad.derivation.inside import confine, messages
 
 SOLUTION = (MODEL / "lines.py").read_text("utf-8")
 WALLS = [pytest.param("none"), pytest.param("landlock", marks=pytest.mark.skipif(not confine.landlock_version(), reason="no Landlock here")),
@@ -82,5 +83,9 @@ def test_the_honest_line_of_an_attack_is_worth_its_point(tmp_path):
 
 
 def test_the_document_lists_the_attacks():
-    assert "\n".join(table()) in (ROOT / "docs" / "security.md").read_text("utf-8")
+    text = (ROOT / "docs" / "security.md").read_text("utf-8")
+    assert "\n".join(table()) in text
+    for said in (f"size of a file ({confine.MOST_FILE >> 20} MB)", f"processes ({confine.MOST_PROCESSES};", f"{messages.MOST_ANSWER >> 20} MB of answers",
+                 f"{workers.MOST_DISK >> 20} MB and {workers.MOST_FILES} files on the disk", f"{workers.MOST_PRINTED} characters of output are kept"):
+        assert said in text, said
     assert len(ATTACKS) >= 100 and all(a.costs in ("line", "file", "flag") for a in ATTACKS.values()) and line("pass").costs == "line"

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NEW_USER, NEW_PROCESSES, NEW_NETWORK, NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000  # linux/sched.h
-NO_NEW_PRIVILEGES, DEATH_SIGNAL = 38, 1  # linux/prctl.h
+NO_NEW_PRIVILEGES, DEATH_SIGNAL, DUMPABLE = 38, 1, 4  # linux/prctl.h
 RULESET, RULE, RESTRICT, UNSHARE = 444, 445, 446, {"x86_64": 272, "aarch64": 97}  # system calls; the first three are the same everywhere
 # linux/landlock.h: rights to files, by the version that knows them.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -128,6 +128,13 @@ def end_with_parent() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
+def no_peeking() -> None:
+    """Keep other processes of this user, except for root's, from debugging this one and from reading its memory, where the system can."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(DUMPABLE, 0, 0, 0, 0)
 
 
 def limit(megabytes: int, seconds: float) -> None:
