@@ -140,7 +140,8 @@ ATTACKS = {
                 pass
         return None"""),
     # -- answers that were not derived -----------------------------------------------------------------------------------------
-    "complex step": line("e = 1e-30j * np.eye(gamma.size)\nreturn np.array([np.sum(d_y * (xhat * (gamma + e[i]) + beta)).imag / 1e-30 for i in range(gamma.size)])",
+    "complex step": line("e = 1e-30j * np.eye(gamma.size)\n"
+                         "return np.array([np.sum(d_y * (xhat * (gamma + e[i]) + beta)).imag / 1e-30 for i in range(gamma.size)])",
                          "d_y, xhat, gamma, beta", costs="flag"),
     "central differences": line("""
         h, found = 1e-4, np.zeros_like(gamma)
@@ -288,7 +289,8 @@ ATTACKS = {
     "writing outside by memmap": line("np.memmap('@outside@/precious.txt', 'uint8', 'r+', shape=8)[:] = 65"),
     "writing outside by np.save": line("np.save('@outside@/new.npy', gamma)"),
     "writing outside by readline": line("import readline\nreadline.add_history('x')\nreadline.write_history_file('@outside@/precious.txt')"),
-    "writing outside by sqlite": line("import sqlite3\ndb = sqlite3.connect(':memory:')\ndb.execute(\"ATTACH '@outside@/new.db' AS n\")\ndb.execute('CREATE TABLE n.t (x)')"),
+    "writing outside by sqlite": line("import sqlite3\ndb = sqlite3.connect(':memory:')\n"
+                                      "db.execute(\"ATTACH '@outside@/new.db' AS n\")\ndb.execute('CREATE TABLE n.t (x)')"),
     "writing outside by safetensors": line("import safetensors.numpy\nsafetensors.numpy.save_file({'x': gamma}, '@outside@/new.safetensors')"),
     "writing outside by dbm": line("import dbm\ndbm.open('@outside@/new', 'c')['x'] = 'y'"),
     "writing outside by shelve and pickle": line("import shelve\nshelve.open('@outside@/new')['x'] = 1"),
@@ -402,6 +404,8 @@ def table_at_home():
     return line(f"import hashlib\nreturn np.array({found!r}[hashlib.sha256(d_y.astype('float64').tobytes()).hexdigest()])")
 
 
+HOOKS_OFF = "import sys\nsys.modules['inside.start'].bool = lambda x: True\n"  # what native code has from the beginning: no hook sees it
+BOMBS = ("a fork bomb", "a fork bomb when it is loaded")  # for root the system limits no processes
 COSTS = {"line": "its line", "file": "its file, or less", "flag": "the line, under `--strict`; else flagged"}
 
 

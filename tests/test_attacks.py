@@ -8,15 +8,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from attacks import ATTACKS, HONEST, MODEL, ROOT, line, table, table_at_home
+from attacks import ATTACKS, BOMBS, HONEST, HOOKS_OFF, MODEL, ROOT, line, table, table_at_home
 
 from lectures.grading import grade
 from minigrad.derivation import workers
 from minigrad.derivation.inside import confine, messages
 
 SOLUTION = (MODEL / "lines.py").read_text("utf-8")
-WALLS = [pytest.param("none"), pytest.param("landlock", marks=pytest.mark.skipif(not confine.landlock_version(), reason="no Landlock here")),
-         pytest.param("bwrap", marks=pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bubblewrap here"))]
+HERE = {"none": True, "landlock": bool(confine.landlock_version()), "bwrap": shutil.which("bwrap") is not None}
 NEIGHBOURS = ["a honest", "n honest", "z honest"]
 
 
@@ -42,18 +41,22 @@ def port():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wall", WALLS)
-def test_no_attack_earns_anything_or_harms_anybody(wall, tmp_path, monkeypatch, port):
+@pytest.mark.parametrize("wall, hooks", [("none", True), ("landlock", True), ("landlock", False), ("bwrap", True), ("bwrap", False)])
+def test_no_attack_earns_anything_or_harms_anybody(wall, hooks, tmp_path, monkeypatch, port):
+    """Without hooks, the wall alone has to hold."""
+    if not HERE[wall]:
+        pytest.skip(f"no {wall} here")
     attacks = {**ATTACKS, "a table made at home": table_at_home()}
     only = os.environ.get("ATTACK")  # while one is written
-    attacks = {name: a for name, a in attacks.items() if (wall != "none" or a.without_wall) and (only is None or only in name)}
+    attacks = {name: a for name, a in attacks.items() if (wall != "none" or a.without_wall) and (only is None or only in name)
+               and (hooks or name not in BOMBS or os.getuid() != 0)}
     (tmp_path / "tmp").mkdir()
     (tmp_path / "precious.txt").write_text("precious")
     for name in NEIGHBOURS:
         hand_in(tmp_path, name, SOLUTION)
     for name, a in attacks.items():
         text = a.text.replace("@outside@", str(tmp_path)).replace("@tmp@", str(tmp_path / "tmp")).replace("@port@", str(port))
-        hand_in(tmp_path, "k " + name.replace("/", "-"), text, a.files)
+        hand_in(tmp_path, "k " + name.replace("/", "-"), text if hooks else HOOKS_OFF + text, a.files)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("COURSE_TOKEN", "secret")
     before, homework = everything(tmp_path), everything(ROOT / "lectures" / "homework")
@@ -64,9 +67,8 @@ def test_no_attack_earns_anything_or_harms_anybody(wall, tmp_path, monkeypatch, 
     wrong = []
     for name, a in attacks.items():
         row = rows["k " + name.replace("/", "-")]
-        if not (1 if a.costs != "file" else 0) <= row.earned <= 1 or (a.costs == "flag") != bool(row.flags) or "secret" in row.message.replace("secrets", ""):
-            wrong.append((name, row))
-        if row.sandbox not in (wall, ""):
+        least = 1 if hooks and a.costs != "file" else 0
+        if not least <= row.earned <= 1 or (a.costs == "flag") != bool(row.flags) or row.sandbox not in (wall, ""):
             wrong.append((name, row))
     assert not wrong, "\n".join(map(str, wrong))
     for name in NEIGHBOURS:
