@@ -302,6 +302,13 @@ ATTACKS = {
     "deleting outside": line("import shutil\nshutil.rmtree('@outside@')"),
     "emptying outside": line("os.truncate('@outside@/precious.txt', 0)"),
     "modes outside": line("os.chmod('@outside@/precious.txt', 0)"),
+    "modes outside, mounted again": line("import ctypes\nc = ctypes.CDLL(None)\nc.unshare(0x10020000)\nc.syscall(442, ctypes.c_long(-100), b'/', 0x8000, "
+                                         "(ctypes.c_uint64 * 4)(0, 1, 0, 0), ctypes.c_size_t(32))\n"
+                                         "c.mount(None, b'/', None, ctypes.c_ulong(32 | 4096), None)\nos.chmod('@outside@/precious.txt', 0)"),
+    "modes outside, mounted again by itself": line("import ctypes\nc = ctypes.CDLL(None)\nc.syscall(442, ctypes.c_long(-100), b'/', 0x8000, "
+                                                   "(ctypes.c_uint64 * 4)(0, 1, 0, 0), ctypes.c_size_t(32))\nos.chmod('@outside@/precious.txt', 0)"),
+    "owners outside": line("os.chown('@outside@/precious.txt', 1, 1)"),
+    "attributes outside": line("os.setxattr('@outside@/precious.txt', 'user.x', b'y')\nreturn np.zeros(gamma.shape)"),
     "times outside": line("os.utime('@outside@/precious.txt', (0, 0))"),
     "code for the next one": line(f"open({str(ROOT / 'lectures' / 'homework' / 'planted.py')!r}, 'w')"),
     "a cache for the next one": line("import importlib.util\nopen(importlib.util.cache_from_source(np.__file__), 'wb').write(b'')"),

@@ -27,7 +27,9 @@ def hand_in(base, student, text, files=()):
 
 
 def everything(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.stem != "grades"}
+    """Content, mode and time of each file."""
+    return {p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mode, p.stat().st_mtime_ns)
+            for p in folder.rglob("*") if p.is_file() and p.stem != "grades"}
 
 
 @pytest.fixture
