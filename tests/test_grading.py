@@ -351,6 +351,7 @@ def test_a_fork_that_goes_around_the_guard_is_ended_with_the_rest(place, judges)
     wait_for(lambda: not alive(place))
 
 
+@pytest.mark.slow
 def test_the_environment_of_a_check_holds_nothing_of_the_instructors(place, monkeypatch):
     monkeypatch.setenv("COURSE_TOKEN", "secret")
     with sandbox.Judges() as judges:
@@ -397,6 +398,7 @@ def wait_for(what, most=60.0):
         threading.Event().wait(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program, said", [
     ("import os; os._exit(3)", "the judge ended with status 3 before it answered"), ("print('hello')", "before it answered"),
     ("import os; os.kill(os.getpid(), 9)", "the judge was ended by SIGKILL before it answered"), ("print('{\"id\": 7, \"report\": {}}')", "before it answered"),
@@ -412,6 +414,7 @@ def test_a_judge_without_an_answer_costs_one_row(program, said, place, monkeypat
         assert one(place, SOLUTION, judges).report["earned"] == 3
 
 
+@pytest.mark.slow
 def test_a_sandbox_that_is_not_there_is_an_error_before_anybody_is_judged(place, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit):
@@ -419,6 +422,7 @@ def test_a_sandbox_that_is_not_there_is_an_error_before_anybody_is_judged(place,
     assert "install the package bubblewrap" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_judge_that_cannot_judge_any_more_is_nobodys_zero(place, tmp_path, monkeypatch, capsys):
     hand_in(place, "right", SOLUTION)
     monkeypatch.setattr(grade.Grader, "judge", lambda *_: (_ for _ in ()).throw(sandbox.CannotJudge("no worker starts any more")))
@@ -470,6 +474,7 @@ def test_wrong_usage_is_explained(arguments, said, place, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_checker_that_does_not_work_is_not_taken_out_on_students(place, tmp_path, capsys):
     (tmp_path / "homework" / HOMEWORK).mkdir(parents=True)
     (tmp_path / "homework" / HOMEWORK / "task.py").write_text("raise RuntimeError('out of order')")
