@@ -8,11 +8,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import pytest
+from grading_course import wait_for
 
 from lectures.grading import grade, gradebook, handback, handed_in, metadata, roster, sandbox, submissions
 from lectures.grading.gradebook import GradebookRow
@@ -142,8 +141,8 @@ def graded(place, port):
         if isinstance(text, str) and "{" in text:
             text = text.format(base=place, root=ROOT, port=port)
         hand_in(place, student, text)
-    hand_in(place, "shadows modules", "raise SystemExit('the student\\'s own')\n", "sitecustomize.py")
-    hand_in(place, "shadows modules", "raise SystemExit('the student\\'s own')\n", "argparse.py")
+    for name in ("sitecustomize.py", "argparse.py"):
+        hand_in(place, "shadows modules", "raise SystemExit('the student\\'s own')\n", name)
     for name in ODD_NAMES:
         hand_in(place, name, SOLUTION)
     root = place / "submissions"
@@ -388,14 +387,6 @@ def test_the_end_of_a_judge_is_that_of_its_workers(how, place):
     finally:
         grader.kill()
         grader.wait()
-
-
-def wait_for(what, most=60.0):
-    """Until it holds; a failure if it does not come to that."""
-    deadline = time.monotonic() + most
-    while not what():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 @pytest.mark.slow
