@@ -7,6 +7,8 @@ import contextlib
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,14 @@ from lectures.grading import grade
 LINES = {"01_toy": {"d_x": ("return 2 * x", 1), "d_y": ("return x + 1", 2)}, "02_more": {"d_z": ("return z", 3)}}
 ANSWERS = {name: "".join(f"def {line}({line[2:]}):\n    {text}\n\n\n" for line, (text, _) in lines.items()) for name, lines in LINES.items()}
 TOY, MORE = ANSWERS["01_toy"], ANSWERS["02_more"]
+
+
+def wait_for(what, most=60.0):
+    """Until it holds; a failure if it does not come to that."""
+    deadline = time.monotonic() + most
+    while not what():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
 
 
 class Course:

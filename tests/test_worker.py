@@ -148,6 +148,11 @@ def test_namespaces_hide_processes_and_the_network_and_end_together():
     assert said in ("not to be had", "['ProcessLookupError', 'OSError'] 1")
 
 
+@LINUX
+def test_a_judges_memory_is_for_no_other_process_of_the_user():
+    assert confined(lambda: (confine.no_peeking(), confine.ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))[1]) == "0"  # PR_GET_DUMPABLE
+
+
 @pytest.mark.parametrize("wall", WALLS)
 @pytest.mark.parametrize("statements", ["os.kill(os.getppid(), 9)", "os.kill(-1, 9)", "import _posixsubprocess", "os._exit(0)", "os.closerange(3, 64)"])
 def test_killing_what_is_near_costs_that_line_only(statements, wall, tmp_path):

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 from minigrad.derivation import Limits, Report, Task, TaskError, check, load_task
-from minigrad.derivation.inside.confine import CannotConfine
+from minigrad.derivation.inside.confine import CannotConfine, no_peeking
 
 
 @cache
@@ -55,6 +55,7 @@ def listen(lines: queue.SimpleQueue[bytes]) -> None:
 
 def main() -> None:
     """Answer orders until there are no more."""
+    no_peeking()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a task prints is no answer
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,10 +127,12 @@ class Judges:
 class _Judge:
     """A judge's process, and the conversation with it."""
 
+    COMMAND: Sequence[str] = (sys.executable, "-m", "lectures.grading.judge")
+
     def __init__(self) -> None:
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "OPENBLAS_NUM_THREADS": "1",
                      "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MPLBACKEND": "Agg", **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), tempfile.gettempdir())}
-        self.process = subprocess.Popen([sys.executable, "-m", "lectures.grading.judge"], cwd=ROOT, env=variables, stdin=subprocess.PIPE,
+        self.process = subprocess.Popen(self.COMMAND, cwd=ROOT, env=variables, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         self.count, self._data = 0, bytearray()
 
@@ -146,8 +148,8 @@ class _Judge:
             self.process.stdin.write(json.dumps({**order, "id": self.count}).encode() + b"\n")
             self.process.stdin.flush()
             line = self._line(time.monotonic() + seconds)
-            answer: dict[str, Any] = json.loads(line) if line else {}
-            if answer.get("id") == self.count:
+            answer = json.loads(line) if line else {}
+            if isinstance(answer, dict) and answer.get("id") == self.count:
                 return answer
             timed_out = line is None
         except (OSError, ValueError):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import operator
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 from ..core.backend import np
 from .attempt import Attempt
@@ -21,6 +23,8 @@ COMPLEX = frozenset({"complex", "complex64", "complex128", "complex256", "csingl
 STEPS = frozenset({"finfo", "spacing", "nextafter", "longdouble", "float128", "float96"})
 FROM_TEXT = frozenset({"exec", "eval", "compile", "__import__", "globals", "_getframe", "__globals__", "__code__", "__subclasses__", "f_back"})
 SMALL, OTHERS = 0.05, (16.0, 1 / 4096)  # constants that may be steps, and times what: too large a step bends, too small a one loses digits
+OPERATIONS: dict[type[ast.operator], Any] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+                                             ast.Pow: operator.pow}
 CHANGED, NEAR = 1e-10, 1e-2  # of the size of the terms: another step is seen, and the answer still near
 
 
@@ -121,7 +125,7 @@ def _value(n: ast.AST) -> float:
         return -_value(n.operand)
     if isinstance(n, ast.BinOp) and _is_number(n):
         try:
-            return float(eval(compile(ast.fix_missing_locations(ast.Expression(copy.deepcopy(n))), "<constant>", "eval"), {"__builtins__": {}}))
+            return float(OPERATIONS[type(n.op)](_value(n.left), _value(n.right)))  # in floats, which cannot grow without end
         except (ArithmeticError, ValueError, TypeError):
             return 0.0
     return 0.0
@@ -130,7 +134,7 @@ def _value(n: ast.AST) -> float:
 def _is_number(n: ast.AST) -> bool:
     """Whether it is made of small constants alone, so that its value is soon found."""
     if isinstance(n, ast.BinOp):
-        return _is_number(n.left) and _is_number(n.right) and not isinstance(n.op, (ast.LShift, ast.MatMult))
+        return type(n.op) in OPERATIONS and _is_number(n.left) and _is_number(n.right)
     if isinstance(n, ast.UnaryOp):
         return _is_number(n.operand)
     return isinstance(n, ast.Constant) and isinstance(n.value, (int, float)) and abs(n.value) < 1000

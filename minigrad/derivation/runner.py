@@ -145,7 +145,7 @@ class FileRunner(Runner):
         head = messages[-1][0] if messages and ended is None else {"kind": "stopped", "text": ended}
         if head["kind"] == "loaded":
             functions, absent = head.get("functions"), head.get("absent")
-            self.functions = {shown(str(n)): v for n, v in functions.items()} if isinstance(functions, dict) else {}
+            self.functions = {shown(str(n)): known(v) for n, v in functions.items()} if isinstance(functions, dict) else {}
             self.absent = [shown(str(n)) for n in absent][:20] if isinstance(absent, list) else []
             return
         self.failure = FileFailure("import error" if head["kind"] == "error" else "stopped", shown(str(head.get("text"))), place_of(head))
@@ -191,7 +191,7 @@ class FileRunner(Runner):
     def variants(self, name: str, sources: Sequence[tuple[str, int]], calls: Sequence[Call]) -> Iterator[tuple[int, Array]]:
         """See `Runner`."""
         messages, _, _ = self._ask({"do": "variants", "name": name, "variants": [list(s) for s in sources]}, calls)
-        yield from variants_in(messages)
+        yield from variants_in(messages, len(sources))
 
     def source(self, name: str) -> tuple[str, int] | None:
         """See `Runner`."""
@@ -255,7 +255,7 @@ class LiveRunner(Runner):
 
     def variants(self, name: str, sources: Sequence[tuple[str, int]], calls: Sequence[Call]) -> Iterator[tuple[int, Array]]:
         """See `Runner`."""
-        yield from variants_in(self._ask({"do": "variants", "name": name, "variants": sources}, calls)[0])
+        yield from variants_in(self._ask({"do": "variants", "name": name, "variants": sources}, calls)[0], len(sources))
 
     def source(self, name: str) -> tuple[str, int] | None:
         """See `Runner`."""
@@ -344,17 +344,30 @@ def outcome(name: str, calls: Sequence[Call], messages: Sequence[Any], printed: 
             return found
     if ended is not None:
         found.failure, found.message = "stopped", shown(ended)
-    elif len(found.results) != len(calls) or any(isinstance(a, np.ndarray) and a.dtype.kind not in "fiub" for a in found.results):
+    elif len(found.results) < len(calls):
+        found.failure, found.message = "stopped", "it ended the process"
+    elif len(found.results) > len(calls) or any(isinstance(a, np.ndarray) and a.dtype.kind not in "fiub" for a in found.results):
         found.failure, found.message = "error", "its process wrote answers that were not asked for"
     return found
 
 
-def variants_in(messages: Sequence[Any]) -> Iterator[tuple[int, Array]]:
-    """The arrays among the answers of edited texts."""
+def variants_in(messages: Sequence[Any], count: int) -> Iterator[tuple[int, Array]]:
+    """The arrays among the answers of `count` edited texts."""
     for head, body in messages:
         if head.get("kind") == "array":
             with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, MemoryError):
-                yield int(head["variant"]), unpacked([head], body)[0]
+                i, (a,) = int(head["variant"]), unpacked([head], body)
+                if 0 <= i < count and a.dtype.kind in "fiub":
+                    yield i, a
+
+
+def known(parameters: Any) -> Any:
+    """What a worker says of a function: its parameters, each (name, kind, has a default), or what it is instead of a function."""
+    if isinstance(parameters, str):
+        return shown(parameters)
+    if isinstance(parameters, list) and all(isinstance(p, list) and [type(x) for x in p] == [str, str, bool] for p in parameters):
+        return parameters
+    return "something of which its process says nothing"
 
 
 def place_of(head: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -381,7 +394,7 @@ def syntax_of(file: str) -> dict[str, Any] | None:
     """None if the file can be compiled, else where and why not."""
     try:
         text = source_of(file)
-    except (SyntaxError, UnicodeDecodeError) as e:
+    except (SyntaxError, UnicodeDecodeError, LookupError) as e:
         return {"file": file, "line": None, "source": "", "text": shown(f"not a text file in UTF-8, nor in an encoding that its first line names ({e})")}
     try:
         compile(text, file, "exec")

@@ -174,6 +174,8 @@ class Worker:
 
     def __init__(self, order: Mapping[str, Any], body: bytes, watched: Sequence[str] = ()) -> None:
         self.watched, self.alive, self._printed, self._token = watched, True, bytearray(), ""
+        self._hearing = True
+        self._heard: Any = threading.Lock() if os.name != "nt" else contextlib.nullcontext()  # there a read waits for what is printed next
         self.apart = False  # whether its process numbers are its own, so that all of them end with the first
         self._messages: queue.Queue[Message | None] = queue.Queue()
         self._process: subprocess.Popen[bytes] | None = None
@@ -188,10 +190,8 @@ class Worker:
             finally:
                 for fd in (theirs_orders, theirs_answers, theirs_prints):
                     os.close(fd)
-        self._lock = threading.Lock()
         if os.name != "nt":
             os.set_blocking(self._orders, False)
-            os.set_blocking(self._prints, False)
         for target in (self._read_answers, self._read_prints):
             threading.Thread(target=target, daemon=True).start()
         self.write({**order, "do": "load"}, body, float(order["loading"]))
@@ -212,40 +212,28 @@ class Worker:
                 data = data[os.write(self._orders, data):]
 
     def _read_answers(self) -> None:
-        reader, total = Reader(self._answers), 0
+        reader, total = Reader(self._answers, bounded=True), 0
         with contextlib.suppress(OSError):
             while (message := reader.read()) is not None:
                 total += len(message[1]) + 200
-                if total > 4 * MOST_ANSWER:
+                if total > 2 * MOST_ANSWER:
                     break
                 self._messages.put(message)
         self._messages.put(None)
         os.close(self._answers)
 
     def _read_prints(self) -> None:
-        with contextlib.suppress(OSError):
-            while self._hear(block=True):
-                pass
-        with self._lock:
-            os.close(self._prints)
-            self._prints = -1
-
-    def _hear(self, block: bool) -> bool:
-        """Read a part of what was printed, and keep the beginning; returns whether there may be more."""
-        if os.name == "nt":
-            part = os.read(self._prints, 1 << 16) if block else b""
-        else:
-            if block:
+        part = b"first"
+        while part:
+            if os.name != "nt":
                 select.select([self._prints], [], [])
-            with self._lock:  # whoever asks what was said must not overtake what has been read and is not noted yet
-                try:
-                    part = os.read(self._prints, 1 << 16) if self._prints >= 0 else b""
-                except BlockingIOError:
-                    return block
+            with self._heard, contextlib.suppress(OSError):
+                part = b""
+                part = os.read(self._prints, 1 << 16)
                 self._printed += part[:max(0, MOST_PRINTED - len(self._printed))]
-                return bool(part)
-        self._printed += part[:max(0, MOST_PRINTED - len(self._printed))]
-        return bool(part)
+        with self._heard:
+            self._hearing = False
+            os.close(self._prints)
 
     def write(self, head: Mapping[str, Any], body: bytes, seconds: float) -> None:
         """Write an order; one that the worker does not take in time, or that nobody reads, is lost with it."""
@@ -267,7 +255,7 @@ class Worker:
             served: functions that a line may ask for.
             handle: is given each message of a line as it comes, instead of having it in the list.
         """
-        deadline, found, inner, requests = time.monotonic() + seconds, list[Message](), Reader(-1), 0
+        deadline, found, inner, requests = time.monotonic() + seconds, list[Message](), Reader(-1, bounded=True), 0
         while True:
             try:
                 message = self._messages.get(timeout=max(0.0, min(0.2, deadline - time.monotonic())))
@@ -309,12 +297,14 @@ class Worker:
             self.write({"error": f"{type(e).__name__}: {e}"[:1000]}, b"", deadline - time.monotonic())
 
     def _said(self) -> str:
-        with contextlib.suppress(OSError):
-            for _ in range(64):  # what was printed before the last message is in the pipe by now
-                if not self._hear(block=False):
-                    break
-        said, self._printed = bytes(self._printed), bytearray()
-        return said.decode("utf-8", "replace")
+        """What was printed until now. It is in the pipe before the answer is; a thread of a student's that prints on is not waited for."""
+        deadline = time.monotonic() + 0.5
+        while True:
+            with self._heard:
+                if not self._hearing or os.name == "nt" or time.monotonic() > deadline or not select.select([self._prints], [], [], 0.0)[0]:
+                    said, self._printed = bytes(self._printed), bytearray()
+                    return said.decode("utf-8", "replace")
+            time.sleep(0.0005)
 
     def _too_much(self) -> str | None:
         """Whether it holds too much on the disk."""

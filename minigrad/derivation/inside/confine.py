@@ -18,9 +18,11 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NEW_USER, NEW_PROCESSES, NEW_NETWORK, NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000  # linux/sched.h
-NO_NEW_PRIVILEGES, DEATH_SIGNAL = 38, 1  # linux/prctl.h
-RULESET, RULE, RESTRICT, UNSHARE = 444, 445, 446, {"x86_64": 272, "aarch64": 97}  # system calls; the first three are the same everywhere
+NEW_USER, NEW_PROCESSES, NEW_NETWORK, NEW_IPC, NEW_MOUNTS = 0x10000000, 0x20000000, 0x40000000, 0x08000000, 0x00020000  # linux/sched.h
+BIND, RECURSIVE, PRIVATE, READ_ONLY, WHOLE_TREE, HERE = 1 << 12, 1 << 14, 1 << 18, 1, 0x8000, -100  # linux/mount.h, fcntl.h
+NO_NEW_PRIVILEGES, DEATH_SIGNAL, DUMPABLE = 38, 1, 4  # linux/prctl.h
+CAPABILITIES = 0x20080522  # the version of linux/capability.h
+RULESET, RULE, RESTRICT, MOUNT_SETATTR, UNSHARE = 444, 445, 446, 442, {"x86_64": 272, "aarch64": 97}  # system calls; the first four are the same everywhere
 # linux/landlock.h: rights to files, by the version that knows them.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
@@ -95,20 +97,25 @@ def landlock(read: Sequence[str], write: Sequence[str]) -> int:
     return 0 if failed else version
 
 
-def namespaces(held: Sequence[int]) -> bool:
+def namespaces(held: Sequence[int], writable: Sequence[str] = ()) -> bool:
     """Go on in a process that sees no other process and no network, if the system allows it. Returns whether it does.
+
+    All file systems are read-only there (Linux 5.12): Landlock alone does not refuse to change the mode or the times of a file.
 
     Two processes stay behind: one waits, the other is the first of the new process numbers, and ends all others when it ends.
 
     Args:
         held: descriptors that those two close.
+        writable: folders that can be changed all the same.
     """
     number = UNSHARE.get(platform.machine()) if sys.platform == "linux" else None
     if number is None:
         return False
     call = ctypes.CDLL(None, use_errno=True)
-    if call.syscall(number, NEW_USER | NEW_PROCESSES | NEW_NETWORK | NEW_IPC) and call.syscall(number, NEW_PROCESSES | NEW_NETWORK | NEW_IPC):
+    new = NEW_PROCESSES | NEW_NETWORK | NEW_IPC | NEW_MOUNTS
+    if call.syscall(number, NEW_USER | new) and call.syscall(number, new):
         return False
+    read_only(writable)
     for _ in range(2):  # the first of the new numbers, then the one that goes on
         pid = os.fork()
         if pid:
@@ -123,11 +130,37 @@ def namespaces(held: Sequence[int]) -> bool:
     return True
 
 
+def read_only(but: Sequence[str]) -> None:
+    """Make all file systems of this process's own mount namespace read-only, except for these folders, where the system can do that."""
+    call = ctypes.CDLL(None, use_errno=True)
+    call.mount(None, b"/", None, ctypes.c_ulong(RECURSIVE | PRIVATE), None)
+    folders = [os.fsencode(folder) for folder in but]
+    for folder in folders:
+        call.mount(folder, folder, None, ctypes.c_ulong(BIND), None)
+    for path, tree, setting, clearing in [(b"/", WHOLE_TREE, READ_ONLY, 0), *((folder, 0, 0, READ_ONLY) for folder in folders)]:
+        call.syscall(MOUNT_SETATTR, ctypes.c_long(HERE), path, tree, (ctypes.c_uint64 * 4)(setting, clearing, 0, 0), ctypes.c_size_t(32))
+    os.chdir(os.getcwd())  # the folder that is writable, not the one below it
+
+
+def no_capabilities() -> None:
+    """Give up what root may do, and what anybody may do in a namespace of their own, such as mounting its file systems again."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(CAPABILITIES, 0), (ctypes.c_uint32 * 6)())
+
+
 def end_with_parent() -> None:
     """Be killed when the process that started this one ends, where the system knows such a thing."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
+def no_peeking() -> None:
+    """Keep other processes of this user, except for root's, from debugging this one and from reading its memory, where the system can."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(DUMPABLE, 0, 0, 0, 0)
 
 
 def limit(megabytes: int, seconds: float) -> None:
@@ -190,11 +223,13 @@ def confine(order: Mapping[str, Any], held: Sequence[int]) -> tuple[str, bool]:
     scratch = order["scratch"]
     os.environ.update(HOME=scratch, TMPDIR=scratch, TEMP=scratch, TMP=scratch, MPLCONFIGDIR=scratch)
     name = str(order["sandbox"])
-    apart = name == "bwrap" or (name in ("auto", "landlock") and namespaces(held))
+    writable = [scratch, *([order["folder"]] if order["writable"] else [])]
+    apart = name == "bwrap" or (name in ("auto", "landlock") and namespaces(held, writable))
     limit(int(order["megabytes"]), max(float(order["loading"]), float(order["seconds"])))
     if name != "none":
-        version = landlock([*order["read"], order["folder"]], [scratch, *([order["folder"]] if order["writable"] else [])])
+        version = landlock([*order["read"], order["folder"]], writable)
         if not version and name == "landlock":
             raise CannotConfine("this system has no Landlock (Linux 5.13 or newer, switched on)")
         name = name if name == "bwrap" else "landlock" if version else "none"
+        no_capabilities()
     return name, apart

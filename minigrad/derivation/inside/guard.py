@@ -34,6 +34,7 @@ CHANGES: dict[str, tuple[str, tuple[tuple[int, int | None], ...]]] = {
     "os.mkdir": ("make the folder", ((0, 2),)), "os.truncate": ("empty", ((0, None),)), "os.chmod": ("change the mode of", ((0, 2),)),
     "os.chown": ("change the owner of", ((0, 3),)), "os.utime": ("change the times of", ((0, 3),)), "os.chflags": ("change", ((0, None),)),
     "os.setxattr": ("change", ((0, None),)), "os.removexattr": ("change", ((0, None),)), "sqlite3.connect": ("write", ((0, None),))}
+UNSEEN = ("readline", "_sqlite3", "_dbm", "_gdbm", "_posixshmem")
 LISTINGS = ("os.listdir", "os.scandir")
 
 
@@ -100,6 +101,8 @@ def refusal(event: str, args: tuple[Any, ...], policy: Policy) -> str | None:
         return (NETWORK.get(event) or PROCESSES[event]).format(*map(said, args), "", "")
     if event == "import" and str(args[0]).startswith("multiprocessing.popen_"):
         return "start a process (multiprocessing)"
+    if event == "import" and str(args[0]) in UNSEEN:
+        return f"import {args[0]}, which opens files that no audit hook sees"
     if event.startswith("ctypes.") and event != "ctypes.set_errno":
         return "call a C library by ctypes"
     return None

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-MOST_ANSWER = 256 << 20  # bytes of one order's answer
+MOST_ANSWER = 128 << 20  # bytes of one order's answer
+MOST_HEAD = 1 << 20      # bytes of a message without its arrays, from a worker
 
 Send = Callable[[dict[str, Any], bytes], None]
 
@@ -46,15 +47,22 @@ def written(fd: int, head: Mapping[str, Any], body: bytes = b"") -> None:
 
 
 class Reader:
-    """Messages from a descriptor. What is not a message is left out."""
+    """Messages from a descriptor. What is not a message is left out.
 
-    def __init__(self, fd: int) -> None:
-        self.fd, self.data = fd, bytearray()
+    Args:
+        fd: the descriptor.
+        bounded: whether the other side is a student's: a message of more than `MOST_ANSWER` is the end of all.
+    """
+
+    def __init__(self, fd: int, bounded: bool = False) -> None:
+        self.fd, self.data, self.bounded = fd, bytearray(), bounded
 
     def parsed(self) -> tuple[dict[str, Any], bytes] | None:
         """The next message, if all of it is there."""
         while (end := self.data.find(b"\n")) >= 0:
             try:
+                if self.bounded and end > MOST_HEAD:
+                    raise ValueError
                 head = json.loads(bytes(self.data[:end]))
                 size = int(head.get("bytes", 0))
                 if not isinstance(head, dict) or size < 0:
@@ -72,6 +80,8 @@ class Reader:
     def read(self) -> tuple[dict[str, Any], bytes] | None:
         """The next message; None at the end."""
         while (found := self.parsed()) is None:
+            if self.bounded and len(self.data) > MOST_ANSWER:
+                return None
             part = os.read(self.fd, 1 << 20)
             if not part:
                 return None
