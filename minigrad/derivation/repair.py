@@ -98,7 +98,7 @@ def _candidates(tree: ast.FunctionDef, arguments: Sequence[str], numbers: set[st
     for n in nodes:
         if isinstance(n, (ast.For, ast.While)):  # what a loop collects adds up
             for a in (x for statement in n.body for x in ast.walk(statement)):
-                if isinstance(a, ast.Assign) and len(a.targets) == 1:
+                if isinstance(a, ast.Assign) and len(a.targets) == 1 and isinstance(a.targets[0], (ast.Name, ast.Subscript)):
                     yield "overwritten", a, ast.AugAssign(a.targets[0], ast.Add(), a.value)
         if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in arguments:
             for other in arguments:
