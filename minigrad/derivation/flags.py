@@ -94,10 +94,32 @@ def _names(seen: Sequence[ast.AST]) -> Iterator[str]:
     names = {n.id if isinstance(n, ast.Name) else n.attr for n in seen if isinstance(n, (ast.Name, ast.Attribute))}
     if names & COMPLEX or any(isinstance(n, ast.Constant) and isinstance(n.value, complex) for n in seen):
         yield "complex numbers: a complex step is no derivation"
+    if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub) and _is_step(n.left, n.right) for n in seen):
+        yield "numerical derivative: it subtracts the same expression at two neighbouring places"
     if names & STEPS:
         yield f"numerical derivative? It asks for {', '.join(sorted(names & STEPS))}, as one does for the size of a step"
     if names & FROM_TEXT:
         yield f"it uses {', '.join(sorted(names & FROM_TEXT))}"
+
+
+def _is_step(a: ast.AST, b: ast.AST, inside: bool = False) -> bool:
+    """Whether two expressions are the same but for x + h in the one and x, or x - h, in the other, inside of a call or a power."""
+    if ast.dump(a) == ast.dump(b):
+        return False
+    if inside:
+        for x, y in ((a, b), (b, a)):
+            if isinstance(x, ast.BinOp) and isinstance(x.op, (ast.Add, ast.Sub)):
+                if ast.dump(x.left) == ast.dump(y):
+                    return True
+                if isinstance(y, ast.BinOp) and isinstance(y.op, (ast.Add, ast.Sub)) and type(x.op) is not type(y.op) and (
+                        ast.dump(x.left), ast.dump(x.right)) == (ast.dump(y.left), ast.dump(y.right)):
+                    return True
+    if type(a) is not type(b):
+        return False
+    inside = inside or isinstance(a, ast.Call) or (isinstance(a, ast.BinOp) and isinstance(a.op, (ast.Pow, ast.Mult, ast.Div)))
+    pairs = list(zip(ast.iter_child_nodes(a), ast.iter_child_nodes(b), strict=False))
+    different = [(x, y) for x, y in pairs if ast.dump(x) != ast.dump(y)]
+    return len(list(ast.iter_child_nodes(a))) == len(list(ast.iter_child_nodes(b))) and bool(different) and all(_is_step(x, y, inside) for x, y in different)
 
 
 def _is_difference(attempt: Attempt, name: str, trial: Trial, nodes: Sequence[ast.stmt]) -> bool:
