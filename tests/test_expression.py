@@ -2,6 +2,7 @@
 
 import ast
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -202,8 +203,13 @@ def test_recursion_ends(code):
     "np.sum(a, axis=5)",
     "np.linalg.inv(np.zeros((3, 3)))"])
 def test_what_is_large_or_impossible_has_no_value(line):
-    with np.errstate(all="ignore"), pytest.raises(Unknown):
-        computed(line)
+    tracemalloc.start()
+    try:
+        with np.errstate(all="ignore"), pytest.raises(Unknown):
+            computed(line)
+        assert tracemalloc.get_traced_memory()[1] < 100e6  # it is refused before it is made
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_tower_of_powers_is_a_float():
