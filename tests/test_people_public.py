@@ -1,4 +1,4 @@
-"""Mistakes that people made in public (benchmarks/results/people.md): every wrong line is refused, every right one accepted, and no answer speaks in riddles."""
+"""Mistakes that people made in public (benchmarks/results/people.md): wrong lines are refused, right ones accepted, and no answer is a riddle."""
 
 import json
 from pathlib import Path
