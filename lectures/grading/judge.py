@@ -18,6 +18,7 @@ import threading
 from functools import cache
 from typing import Any
 
+from minigrad.command import run_command
 from minigrad.derivation import Limits, Report, Task, TaskError, check, load_task
 from minigrad.derivation.inside.confine import CannotConfine, no_peeking
 
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

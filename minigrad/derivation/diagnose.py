@@ -222,8 +222,8 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
         factors = []
         for t in trials[:2]:
             d = t.probe.diagonal(target, source)
-            if d is None or np.shape(t.found) != d.shape or same(t.found, t.right, t.scale):
-                break
+            if d is None or np.shape(t.found) != d.shape or np.abs(d * t.probe.adjoints[source] - t.right).max(initial=0) <= SAME * t.scale:
+                break  # nothing but a diagonal is there
             factors.append(_coefficient(t.found, d * t.probe.adjoints[source], t.scale))
         if factors and len(factors) == len(trials[:2]) and all(c is not None and abs(abs(c) - 1) < 1e-6 and c == c for c in factors):
             wrong_sign = ", and the sign is wrong" if all((c or 0) < 0 for c in factors) else ""

@@ -103,7 +103,7 @@ def _names(seen: Sequence[ast.AST]) -> Iterator[str]:
 
 
 def _is_step(a: ast.AST, b: ast.AST, inside: bool = False) -> bool:
-    """Whether two expressions are the same but for x + h in the one and x, or x - h, in the other, inside of a call or a power."""
+    """Whether two expressions differ only where one has x + h and the other x, or x - h, inside of a call or a power."""
     if ast.dump(a) == ast.dump(b):
         return False
     if inside:

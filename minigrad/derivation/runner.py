@@ -134,14 +134,14 @@ class FileRunner(Runner):
             self.failure = FileFailure("stopped", f"not finished after {self.limits.total:g} seconds")
             return
         self._worker = Worker(self._order, self._data, [self._scratch, str(self._order["folder"])] if self._order["writable"] else [self._scratch])
-        messages, printed, ended = self._worker.listen(self._seconds(self.limits.loading), ("confined",))
+        messages, early, ended = self._worker.listen(self._seconds(self.limits.loading), ("confined",))
         if ended is not None:  # it has not seen a line of the student yet
-            raise CannotConfine(f"a worker cannot be started with the sandbox {self._order['sandbox']!r}: {printed.strip().splitlines()[-1:] or [ended]}")
+            raise CannotConfine(f"a worker cannot be started with the sandbox {self._order['sandbox']!r}: {early.strip().splitlines()[-1:] or [ended]}")
         self._worker.apart = bool(messages[-1][0].get("apart"))
         self._note(messages)
         messages, printed, ended = self._worker.listen(self._seconds(self.limits.loading), ("loaded", "error", "stopped"))
         self._note(messages)
-        self.printed = shown(printed, keep="\n\t", most=4000)
+        self.printed = shown(early + printed, keep="\n\t", most=4000)  # the file may print before this side has heard that it runs
         head = messages[-1][0] if messages and ended is None else {"kind": "stopped", "text": ended}
         if head["kind"] == "loaded":
             functions, absent = head.get("functions"), head.get("absent")
