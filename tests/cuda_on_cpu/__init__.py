@@ -1,4 +1,4 @@
-"""Runs the project's CUDA source on the CPU, compiled with g++ against cuda_on_cpu.h, on NumPy arrays."""
+"""Runs the project's CUDA source on the CPU, on NumPy arrays: compiled with g++ against cuda_on_cpu.h, run and watched by emulator.cpp."""
 
 import ctypes
 import re
@@ -12,35 +12,74 @@ import numpy as np
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 GUARD = 64  # elements before and after each array that a kernel gets
+WATCHED = ["-fsanitize=thread,alignment"]  # each access calls a function, which emulator.cpp has
+
+
+class EmulatorError(AssertionError):
+    """A kernel did what no kernel may do: a race, a misaligned or foreign address, a barrier that not all threads reach."""
+
+
+class Launch(ctypes.Structure):
+    """As in emulator.cpp."""
+
+    _fields_ = [("grid", ctypes.c_uint * 3), ("threads", ctypes.c_uint), ("first", ctypes.c_uint64), ("last", ctypes.c_uint64), ("seed", ctypes.c_uint64),
+                ("ranges", ctypes.c_void_p), ("count", ctypes.c_uint64), ("races", ctypes.c_uint64)]
+
+
+def _compile(*arguments):
+    subprocess.run([COMPILER, "-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", *map(str, arguments)],
+                   check=True, capture_output=True, text=True)
+
+
+@cache
+def emulator(folder):
+    """The object file of emulator.cpp."""
+    path = Path(folder) / "emulator.o"
+    _compile("-c", HERE / "emulator.cpp", "-o", path)
+    return path
 
 
 @cache
 def library(source, options, folder, more=()):
     """The compiled source, with a function run_NAME for each kernel."""
     names = re.findall(r"__launch_bounds__\(THREADS\)\s+(\w+)\(", source)
-    text = f'#include "{HERE / "cuda_on_cpu.h"}"\n{source}\n' + "".join(f"RUNNABLE({name})\n" for name in names)
+    text = f'#include "{HERE / "cuda_on_cpu.h"}"\n#line 1\n{source}\n' + "".join(f"RUNNABLE({name})\n" for name in names)
     path = Path(folder) / f"kernels{abs(hash((source, options, more)))}"
     path.with_suffix(".cpp").write_text(text, "utf-8")
-    defines = [o for o in options if o.startswith("-D")]
-    subprocess.run([COMPILER, "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", *defines, *more,
-                    "-o", path.with_suffix(".so"), path.with_suffix(".cpp")], check=True, capture_output=True, text=True)
+    _compile("-c", *WATCHED, *[o for o in options if o.startswith("-D")], *more, path.with_suffix(".cpp"), "-o", path.with_suffix(".o"))
+    _compile("-shared", "-Wl,-Bsymbolic", path.with_suffix(".o"), emulator(folder), "-o", path.with_suffix(".so"))
     return ctypes.CDLL(str(path.with_suffix(".so")))
 
 
-def run_source(source, options, folder, name, grid, block, arguments, more=()):
-    """Run kernel `name`: arrays and None as pointers, NumPy scalars and records by value."""
-    kept = [np.array(a.ctypes.data if isinstance(a, np.ndarray) and a.dtype.names is None else 0 if a is None else a)
-            if a is None or (isinstance(a, np.ndarray) and a.dtype.names is None) else np.ascontiguousarray(a) for a in arguments]
+def run_source(source, options, folder, name, grid, block, arguments, *, seed=0, arrays=None, blocks=None, races=True):
+    """Run kernel `name`: arrays and None as pointers, NumPy scalars and records by value.
+
+    `arrays` are those that it may touch: unless given, all of its arguments. `blocks` (first, last) runs a part of the grid.
+    """
+    given = [a for a in arguments if isinstance(a, np.ndarray) and a.dtype.names is None]
+    kept = [np.array(0 if a is None else a.ctypes.data) if a is None or any(a is b for b in given) else np.ascontiguousarray(a) for a in arguments]
     addresses = (ctypes.c_void_p * len(kept))(*[k.ctypes.data for k in kept])
-    dimensions = (ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid)))
-    getattr(library(source, options, folder, more), f"run_{name}")(dimensions, ctypes.c_uint(int(np.prod(block))), addresses)
+    ranges = np.array(sorted({(a.ctypes.data, a.ctypes.data + a.nbytes) for a in (given if arrays is None else arrays)}), np.uint64)
+    first, last = blocks or (0, int(np.prod(grid, dtype=np.int64)))
+    run = getattr(library(source, options, folder), f"run_{name}")
+    run.restype = ctypes.c_char_p
+    said = run(ctypes.byref(Launch((ctypes.c_uint * 3)(*grid, *[1] * (3 - len(grid))), int(np.prod(block)), first, last, seed, ranges.ctypes.data,
+                                   len(ranges), races)), addresses)
+    if said:
+        raise EmulatorError(f"{name}: {said.decode()}{_line(source, said.decode())}")
+
+
+def _line(source, said):
+    """The source line that is named."""
+    found = re.search(r"line (\d+):", said)
+    return f": {source.splitlines()[int(found[1]) - 1].strip()}" if found else ""
 
 
 class Emulation:
     """Runs each launch by the emulator too, and compares every array afterwards."""
 
     def __init__(self, folder):
-        self.folder, self.seen = folder, []
+        self.folder, self.seen, self.seed = folder, [], 0
 
     def __call__(self, kernel, grid, block, arguments, run):
         guarded, copies = [], []
@@ -53,7 +92,8 @@ class Emulation:
             else:
                 copies.append(a)
         run()
-        run_source(kernel.code, kernel.options, self.folder, kernel.name, grid, block, copies)
+        self.seed += 1
+        run_source(kernel.code, kernel.options, self.folder, kernel.name, grid, block, copies, seed=self.seed, arrays=[copy for _, copy, _ in guarded])
         self.seen.append((kernel.name, guarded[0][0].dtype.char))
         cancels = self._cancels(arguments) if kernel.name == "rows_backward" else 0
         for original, copy, whole in guarded:
