@@ -4,17 +4,14 @@ Every launch of a layer, an activation or an optimizer on the fake device is run
 CUDA source itself (tests/cuda_on_cpu), compiled with g++, on copies between guard zones.
 """
 
-import ctypes
-import glob
 import importlib
 import os
-import sys
 import threading
-from pathlib import Path
 
 import cuda_on_cpu
 import numpy as np
 import pytest
+from cuda_on_cpu import nvrtc
 from cuda_twins import TWINS
 
 import layers
@@ -202,31 +199,41 @@ def test_the_tables_of_python_and_cuda_are_alike():
 # -- compiled for the devices -------------------------------------------------------------------------------------------
 
 
-def nvrtc():
-    found = [f for folder in sys.path for f in glob.glob(f"{folder}/nvidia/**/libnvrtc.so.*", recursive=True) if "alt" not in Path(f).name]
-    return ctypes.CDLL(found[0]) if found else None
+needs_nvrtc = pytest.mark.skipif(nvrtc.nvrtc() is None and not REQUIRED, reason="NVRTC is not installed: pip install -e '.[cuda-check]'")
+DTYPES, ARCHITECTURES = ("float32", "float64"), ("sm_80", "sm_90")
 
 
 @pytest.mark.more
-@pytest.mark.skipif(nvrtc() is None and not REQUIRED, reason="NVRTC is not installed: pip install -e '.[cuda-check]'")
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@needs_nvrtc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("file", FILES)
-def test_nvrtc_compiles_the_source(file, dtype, architecture):
-    library, program = nvrtc(), ctypes.c_void_p()
-    source = launch.source(file)
-    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
-    options = [o.encode() for o in (*launch.options(dtype), f"--gpu-architecture={architecture}")]
-    code = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    size = ctypes.c_size_t()
-    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    log = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetProgramLog(program, log)
-    assert code == 0 and "warning" not in log.value.decode(), log.value.decode()
-    library.nvrtcGetCUBINSize(program, ctypes.byref(size))
-    binary = ctypes.create_string_buffer(size.value)
-    library.nvrtcGetCUBIN(program, binary)
-    assert all(name.encode() in binary.raw for name in launch.names(file))
+def test_nvrtc_compiles_the_source_without_warnings_and_without_spilled_registers(file, dtype, architecture):
+    binary, log = nvrtc.compiled(file, dtype, architecture)
+    assert "warning" not in log, log
+    assert all(name.encode() in binary for name in launch.names(file))
+    used = nvrtc.usage(log)
+    assert set(used) == set(launch.names(file))
+    assert all(0 < u.registers <= 65536 // launch.THREADS and not u.spilled and u.shared <= 48 << 10 for u in used.values()), used
+
+
+@pytest.mark.more
+@needs_nvrtc
+def test_the_registers_of_every_kernel_are_printed(capsys):
+    text = nvrtc.table(FILES, DTYPES, ARCHITECTURES)
+    assert len(text.splitlines()) == 1 + len(TWINS)
+    with capsys.disabled():
+        print(f"\n{text}\n" if REQUIRED else "", end="")
+
+
+def test_what_ptxas_says_is_read_right():
+    log = """ptxas info    : Compiling entry function 'a' for 'sm_90'
+ptxas         .     48 bytes stack frame, 52 bytes spill stores, 60 bytes spill loads
+ptxas info    : Used 128 registers, used 1 barriers, 48 bytes cumulative stack size, 64 bytes smem
+ptxas info    : Compiling entry function 'b' for 'sm_90'
+ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 8 registers, used 0 barriers, 400 bytes cmem[0]"""
+    assert nvrtc.usage(log) == {"a": (128, 60, 48, 64), "b": (8, 0, 0, 0)}
 
 
 # -- products and sums in the order that suits a device -------------------------------------------------------------------
