@@ -62,7 +62,7 @@ class FarAway:
     def __init__(self, monkeypatch):
         self.launches, self.made = [], []
         for module in (planning, rows, training):
-            monkeypatch.setattr(module, "launch", lambda xp, file, name, dtype, grid, *arguments: self.launches.append((file, name, dtype, grid, arguments)))
+            monkeypatch.setattr(module, "launch", lambda xp, *launch: self.launches.append((*launch[:4], launch[4:])))
 
     def empty(self, shape, dtype):
         """An array."""
@@ -80,7 +80,8 @@ class FarAway:
     def run(self, folder, name, *, block):
         """Run one block of the launch of a kernel, number `block` of its grid, counted from the end if negative."""
         file, name, dtype, grid, arguments = next(one for one in self.launches if one[1] == name)
-        given = [np.int64(a) if isinstance(a, (int, np.integer, bool)) else dtype.type(a) if isinstance(a, float) else getattr(a, "memory", a) for a in arguments]
+        number = lambda a: np.int64(a) if isinstance(a, (int, np.integer, bool)) else dtype.type(a) if isinstance(a, float) else a
+        given = [a.memory if isinstance(a, Far) else number(a) for a in arguments]
         block %= prod(grid)
         cuda_on_cpu.run_source(launch.source(file), launch.options(dtype), folder, name, grid, (launch.THREADS,), given, races=False,
                                blocks=(block, block + 1), arrays=[a.memory for a in self.made if a.touched])
@@ -99,8 +100,9 @@ def folder(tmp_path_factory):
 
 # -- plans: functions of sizes alone --------------------------------------------------------------------------------------
 
-LARGE = [(2**31,), (2**31 - 1,), (2**31 - 4,), (2**31, 2), (2**31 + 6, 3), (2, 2**31), (3, 2**30), (2, 3, 2**29), (2**20, 4096), (2**16, 2**16), (2**19 + 1, 4096),
-         (2**33, 1), (1, 2**33), (2**11, 2**9, 2**12), (2**31 - 1, 1), (1, 2**31 - 1), (2**10, 2**31, 2), (7, 2**31 - 1, 3), (2**32, 4), (64, 2**27 + 1)]
+LARGE = [(2**31,), (2**31 - 1,), (2**31 - 4,), (2**31, 2), (2**31 + 6, 3), (2, 2**31), (3, 2**30), (2, 3, 2**29), (2**20, 4096), (2**16, 2**16),
+         (2**19 + 1, 4096), (2**33, 1), (1, 2**33), (2**11, 2**9, 2**12), (2**31 - 1, 1), (1, 2**31 - 1), (2**10, 2**31, 2),
+         (7, 2**31 - 1, 3), (2**32, 4), (64, 2**27 + 1)]
 
 
 def check(name, dtype, grid, arguments, size):
@@ -164,84 +166,128 @@ def filled(far, rng, shape, dtype="float32"):
     return a
 
 
-@pytest.mark.more
-@needs_compiler
-@pytest.mark.parametrize("shape", [(2, 3, 2**29), (3, 2**30 - 1)], ids=str)
-def test_sums_of_the_last_part_of_the_last_channel(far, folder, rng, shape):
-    axes = (0, 2) if len(shape) == 3 else (1,)
-    x, g, r = filled(far, rng, shape), filled(far, rng, shape), far.empty((3,) if len(shape) == 3 else (3, 1), "float32")
-    r.shape, r.ndim = ((1, 3, 1), 3) if len(shape) == 3 else ((3, 1), 2)
-    r.memory[:] = 1, 2, 3
-    planning.moments(far, x, axes)
-    planning.paired_sums(far, g, x, None, None, r, axes)
-    _, mean, squares, C, L, elements, span, parts, _ = far.run(folder, "moments_parts", block=-1)
+ENDS = {}  # (kernel, case) -> check(far, folder, rng)
+
+
+def at_the_end(*cases):
+    """A check of one kernel, named in the function's name, for each case."""
+    def note(check):
+        for case in cases:
+            ENDS[check.__name__, str(case)] = lambda far, folder, rng: check(far, folder, rng, case)
+        return check
+    return note
+
+
+CHANNELS = ((2, 3, 2**29), (3, 2**30 - 1))  # channels of 2^30 elements or almost; the last begins beyond 2^31
+LINES = (2**31 + 8, 2**31 - 4, 2**31 + 1025, 2**32 + 2**20)
+
+
+@at_the_end(*CHANNELS)
+def moments_parts(far, folder, rng, shape):
+    x = filled(far, rng, shape)
+    planning.moments(far, x, (0, 2) if len(shape) == 3 else (1,))
+    _, mean, squares, _, _, elements, span, parts, _ = far.run(folder, "moments_parts", block=-1)
     count = elements - (parts - 1) * span
     assert TAIL < count and x.size > 1 << 31
     part = x.memory[-count:].astype("f8")
     np.testing.assert_allclose(mean.memory[-1], part.mean(), rtol=1e-5)
     np.testing.assert_allclose(squares.memory[-1], np.square(part - part.mean()).sum(), rtol=1e-5)
-    *_, s, t, C, L, elements, span, parts, _ = far.run(folder, "paired_parts", block=-1)
+    assert not mean.memory[:-1].any()
+
+
+@at_the_end(*CHANNELS)
+def paired_parts(far, folder, rng, shape):
+    x, g, r = filled(far, rng, shape), filled(far, rng, shape), far.empty((1, 3, 1) if len(shape) == 3 else (3, 1), "float32")
+    r.memory[:] = 1, 2, 3
+    planning.paired_sums(far, g, x, None, None, r, (0, 2) if len(shape) == 3 else (1,))
+    *_, s, t, _, _, _, _, _, _ = far.run(folder, "paired_parts", block=-1)
     h = g.memory[-TAIL:].astype("f8")
     np.testing.assert_allclose(s.memory[-1], h.sum(), rtol=1e-5)
-    np.testing.assert_allclose(t.memory[-1], (h * part[-TAIL:] * 3).sum(), rtol=1e-5)
-    assert not s.memory[:-1].any() and not mean.memory[:-1].any()
+    np.testing.assert_allclose(t.memory[-1], (h * x.memory[-TAIL:] * 3).sum(), rtol=1e-5)
+    assert not s.memory[:-1].any()
 
 
-@pytest.mark.more
-@needs_compiler
-@pytest.mark.parametrize("size", [2**31 + 8, 2**31 - 4, 2**31 + 1025, 2**32 + 2**20], ids=str)
-def test_one_block_of_combine_and_of_activations_reaches_the_end(far, folder, rng, size):
-    """Each thread takes many strides; the last elements are those of one block or two, which are run."""
+def last_stride(far, folder, rng, size, name, plan, formula):
+    """One block, whose threads take many strides, the last of which is the end of the array."""
     x, g = (filled(far, rng, (size,)) for _ in range(2))
+    plan(g, x)
+    grid = far.launches[-1][3]
+    per_block = launch.THREADS * (4 if size % 4 == 0 else 1)
+    arguments = far.run(folder, name, block=(size - 1) // per_block % grid[0])
+    out = next(a for a in arguments if isinstance(a, Far) and a.size == size and a is not x and a is not g).memory
+    begin = max(-TAIL, -((size - 1) % per_block + 1))
+    np.testing.assert_allclose(out[begin:], formula(g.memory[begin:], x.memory[begin:]), rtol=1e-6)
+    assert not out[:1 << 20].any()  # nothing came back to the beginning
+
+
+@at_the_end(*LINES)
+def combine(far, folder, rng, size):
     b = far.empty((1,), "float32")
     b.memory[:] = 3
-    planning.combine(far, g, x, Coefficients(b, None, None, None, None), None)
-    training.leaky(far, x, 0.5)
-    training.gate(far, g, x, 0.5)
-    for name, formula in (("combine", lambda g, x: 3 * x + g), ("leaky_forward", lambda g, x: np.where(x > 0, x, x / 2)),
-                          ("gate", lambda g, x: np.where(x > 0, g, g / 2))):
-        _, _, dtype, grid, _ = next(one for one in far.launches if one[1] == name)
-        per_block = launch.THREADS * (4 if size % 4 == 0 else 1)
-        arguments = far.run(folder, name, block=(size - 1) // per_block % grid[0])
-        out = arguments[{"combine": 0, "leaky_forward": 1, "gate": 2}[name]].memory
-        begin = max(-TAIL, -((size - 1) % per_block + 1))  # of what this block takes in its last stride
-        np.testing.assert_allclose(out[begin:], formula(g.memory[begin:], x.memory[begin:]), rtol=1e-6)
-        assert not out[:1 << 20].any()  # nothing came back to the beginning
+    last_stride(far, folder, rng, size, "combine", lambda g, x: planning.combine(far, g, x, Coefficients(b, None, None, None, None), None),
+                lambda g, x: 3 * x + g)
 
 
-@pytest.mark.more
-@needs_compiler
-def test_the_last_rows_of_layer_norm(far, folder, rng):
-    L = 4096
-    x, g = (filled(far, rng, (2**19 + 3, L)) for _ in range(2))
-    w = filled(far, rng, (L,))
-    mean, variance = (far.empty((2**19 + 3, 1), "float32") for _ in range(2))
-    variance.memory[:] = 1
+@at_the_end(*LINES)
+def leaky_forward(far, folder, rng, size):
+    last_stride(far, folder, rng, size, "leaky_forward", lambda g, x: training.leaky(far, x, 0.5), lambda g, x: np.where(x > 0, x, x / 2))
+
+
+@at_the_end(*LINES)
+def gate(far, folder, rng, size):
+    last_stride(far, folder, rng, size, "gate", lambda g, x: training.gate(far, g, x, 0.5), lambda g, x: np.where(x > 0, g, g / 2))
+
+
+ROWS, L = 2**19 + 3, 4096
+
+
+@at_the_end(L)
+def rows_forward(far, folder, rng, L):
+    x, w = filled(far, rng, (ROWS, L)), filled(far, rng, (L,))
     rows.forward(far, x, w, w, 0.0, True)
-    rows.backward(far, g, x, w, mean, variance, 0.0, True)
-    row, cotangent, scale = (a.memory[-L:].astype("f8") for a in (x, g, w))
+    row, scale = (a.memory[-L:].astype("f8") for a in (x, w))
     _, _, _, y, means, variances, *_ = far.run(folder, "rows_forward", block=-1)
     np.testing.assert_allclose(y.memory[-L:], (row - row.mean()) / row.std() * scale + scale, rtol=0, atol=2e-5)
     np.testing.assert_allclose((means.memory[-1], variances.memory[-1]), (row.mean(), row.var()), rtol=1e-5)
-    arguments = far.run(folder, "rows_backward", block=(2**19 + 2) % 528)
-    h = cotangent * scale
+
+
+@at_the_end(L)
+def rows_backward(far, folder, rng, L):
+    x, g, w = filled(far, rng, (ROWS, L)), filled(far, rng, (ROWS, L)), filled(far, rng, (L,))
+    mean, variance = (far.empty((ROWS, 1), "float32") for _ in range(2))
+    variance.memory[:] = 1
+    rows.backward(far, g, x, w, mean, variance, 0.0, True)
+    row, h = x.memory[-L:].astype("f8"), g.memory[-L:].astype("f8") * w.memory
+    arguments = far.run(folder, "rows_backward", block=(ROWS - 1) % far.launches[-1][3][0])
     np.testing.assert_allclose(arguments[5].memory[-L:], h - h.mean() - row * (h * row).mean(), rtol=0, atol=1e-4)
+
+
+def last_chunk(far, folder, rng, kernel, buffers, numbers, formula):
+    """The last chunk of a parameter of 2^31 elements and more."""
+    size = 2**31 + training.CHUNK + 77
+    arrays = [filled(far, rng, (size,)) for _ in range(2 + buffers)]
+    arrays[-1].memory[-TAIL:] = np.square(arrays[-1].memory[-TAIL:])
+    before = [a.memory[-TAIL:].astype("f8") for a in arrays]
+    training.update(far, kernel, [tuple(arrays)], *numbers)
+    far.run(folder, kernel, block=-1)
+    chunk = (size - 1) % training.CHUNK + 1
+    np.testing.assert_allclose(arrays[0].memory[-chunk:], formula(*(a[-chunk:] for a in before)), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(arrays[0].memory[-TAIL:-chunk], before[0][:-chunk].astype("f4"))
+
+
+@at_the_end(0)
+def sgd(far, folder, rng, _):
+    last_chunk(far, folder, rng, "sgd", 1, (0.1, 0.9, 1.0, 0.0, 1.0, False, False), lambda p, g, v: p - 0.1 * (0.9 * v + g))
+
+
+@at_the_end(0)
+def adam(far, folder, rng, _):
+    last_chunk(far, folder, rng, "adam", 2, (0.1, 0.9, 0.1, 1e-8, 0.0, 1.0, 1.0, 1.0, 0.5),
+               lambda p, g, m, v: p - 0.5 * (0.9 * m + 0.1 * g) / (np.sqrt(0.9 * v + 0.1 * g * g) + 1e-8))
 
 
 @pytest.mark.more
 @needs_compiler
-@pytest.mark.parametrize("kernel", ["sgd", "adam"])
-def test_the_last_chunk_of_a_parameter(far, folder, rng, kernel):
-    size = 2**31 + 4096 + 77
-    p, g, m, v = (filled(far, rng, (size,)) for _ in range(4))
-    v.memory[-TAIL:] = np.square(v.memory[-TAIL:])
-    before = [a.memory[-TAIL:].astype("f8") for a in (p, g, m, v)]
-    arrays, numbers = {"sgd": ((p, g, m), (0.1, 0.9, 1.0, 0.0, 1.0, False, False)), "adam": ((p, g, m, v), (0.1, 0.9, 0.1, 1e-8, 0.0, 1.0, 1.0, 1.0, 0.5))}[kernel]
-    training.update(far, kernel, [arrays], *numbers)
-    far.run(folder, kernel, block=-1)
-    chunk = (size - 1) % training.CHUNK + 1
-    P, G, M, V = (a[-chunk:] for a in before)
-    M = 0.9 * M + G if kernel == "sgd" else 0.9 * M + 0.1 * G
-    wanted = P - 0.1 * M if kernel == "sgd" else P - 0.5 * M / (np.sqrt(0.9 * V + 0.1 * G * G) + 1e-8)
-    np.testing.assert_allclose(p.memory[-chunk:], wanted, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(p.memory[-TAIL:-chunk], before[0][:-chunk].astype("f4"))
+@pytest.mark.parametrize(("kernel", "case"), ENDS)
+def test_kernels_reach_the_ends_of_large_arrays(far, folder, rng, kernel, case):
+    ENDS[kernel, case](far, folder, rng)

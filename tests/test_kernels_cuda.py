@@ -57,6 +57,8 @@ SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
     ((1, 2, 4096), (0, 2)), ((2, 3, 5, 8), (2, 3)), ((2, 3, 5, 8), (3,)), ((6, 1, 1), (0,)), ((1, 1), (0, 1)), ((5,), (0,)), ((3, 1, 4), (0, 2)),
     ((1, 40000), (1,)), ((300, 260), (0,)),
 ]
+COMBINED = [(3, 5, 4, 10), (2, 3, 7, 7), (4, 33), (6, 1, 1), (2, 4, 3, 8), (1,)]
+SIZES = [1, 4, 1000, 4099]
 
 
 @pytest.mark.more
@@ -86,7 +88,7 @@ def test_moments_and_sums_are_those_of_the_source_and_of_numpy(emulation, fake_d
 @pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", [(3, 5, 4, 10), (2, 3, 7, 7), (4, 33), (6, 1, 1), (2, 4, 3, 8), (1,)], ids=str)
+@pytest.mark.parametrize("shape", COMBINED, ids=str)
 def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng, shape, dtype):
     xp = fake_device
     x, g = (rng.normal(size=shape).astype(dtype) for _ in range(2))
@@ -127,7 +129,7 @@ def test_layers_run_the_source(emulation, fake_device, rng, name, dtype):
 @pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [1, 4, 1000, 4099])
+@pytest.mark.parametrize("size", SIZES)
 def test_activations_are_those_of_the_source(emulation, fake_device, rng, size, dtype):
     xp = fake_device
     x, g = (rng.normal(size=size).astype(dtype) for _ in range(2))

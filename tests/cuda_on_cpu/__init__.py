@@ -75,43 +75,60 @@ def _line(source, said):
     return f": {source.splitlines()[int(found[1]) - 1].strip()}" if found else ""
 
 
-class Emulation:
-    """Runs each launch by the emulator too, and compares every array afterwards."""
+class Case:
+    """One launch: copies of its arrays between guard zones, made before the twin runs, and what the twin leaves."""
 
-    def __init__(self, folder):
-        self.folder, self.seen, self.seed = folder, [], 0
-
-    def __call__(self, kernel, grid, block, arguments, run):
-        guarded, copies = [], []
+    def __init__(self, kernel, grid, block, arguments):
+        self.kernel, self.grid, self.block, self.arguments, self._guarded = kernel, grid, block, [], []
         for a in arguments:
             if hasattr(a, "_values"):
-                a = a._values
-                copies.append(self._guarded(guarded, a))
-            elif isinstance(a, np.ndarray):
-                copies.append(self._copied_table(guarded, a.copy(), kernel))
+                self.arguments.append(self._copied(a._values))
             else:
-                copies.append(a)
-        run()
-        self.seed += 1
-        run_source(kernel.code, kernel.options, self.folder, kernel.name, grid, block, copies, seed=self.seed, arrays=[copy for _, copy, _ in guarded])
-        self.seen.append((kernel.name, guarded[0][0].dtype.char))
-        cancels = self._cancels(arguments) if kernel.name == "rows_backward" else 0
-        for original, copy, whole in guarded:
-            assert np.isnan(whole[:GUARD]).all() and np.isnan(whole[-GUARD:]).all(), f"{kernel.name} wrote outside of an array"
-            scale = max(cancels, np.abs(original[np.isfinite(original)]).max(initial=1e-30))
+                self.arguments.append(self._copied_table(a.copy()) if isinstance(a, np.ndarray) else a)
+        self._cancels = self._size_of_terms() if kernel.name == "rows_backward" else 0
+        self._before = [whole.copy() for _, _, whole in self._guarded]
+
+    def keep(self):
+        """Remember what the twin made, whatever becomes of the arrays."""
+        self._guarded = [(original.copy(), copy, whole) for original, copy, whole in self._guarded]
+
+    @property
+    def dtype(self):
+        """The arrays' dtype."""
+        return self._guarded[0][0].dtype
+
+    @property
+    def key(self):
+        """What tells it from launches of another shape or way."""
+        return (self.kernel.name, self.dtype.char, self.grid, *(a.ctypes.data % 16 if isinstance(a, np.ndarray) and not a.dtype.names else
+                                                               "table" if isinstance(a, np.ndarray) else a for a in self.arguments),
+                *(original.size for original, _, _ in self._guarded))
+
+    @property
+    def size(self):
+        """Elements of all arrays."""
+        return sum(original.size for original, _, _ in self._guarded)
+
+    def replay(self, source, folder, seed):
+        """Run a source, the kernel's own or another, on the same arrays, and compare with the twin's."""
+        for before, (_, _, whole) in zip(self._before, self._guarded, strict=True):
+            whole[...] = before
+        name, arrays = self.kernel.name, [copy for _, copy, _ in self._guarded]
+        run_source(source, self.kernel.options, folder, name, self.grid, self.block, self.arguments, seed=seed, arrays=arrays)
+        for original, copy, whole in self._guarded:
+            assert np.isnan(whole[:GUARD]).all() and np.isnan(whole[-GUARD:]).all(), f"{name} wrote outside of an array"
+            scale = max(self._cancels, np.abs(original[np.isfinite(original)]).max(initial=1e-30))
             bound = 200 * np.finfo(original.dtype).eps * scale
-            np.testing.assert_allclose(copy, original.reshape(-1), rtol=0, atol=bound, err_msg=kernel.name)
+            np.testing.assert_allclose(copy, original.reshape(-1), rtol=0, atol=bound, err_msg=name)
 
-    @staticmethod
-    def _cancels(arguments):
+    def _size_of_terms(self):
         """The size of the three terms of dx, which may cancel: in rows of two elements they almost vanish."""
-        g, _, w, _, variance = (a if a is None else a._values for a in arguments[:5])
-        return np.abs(g).max() * np.abs(w).max() / np.sqrt(variance.min() + arguments[8])
+        g, _, w, _, variance = self.arguments[:5]
+        return np.abs(g).max() * np.abs(w).max() / np.sqrt(variance.min() + self.arguments[8])
 
-    @staticmethod
-    def _guarded(guarded, a):
+    def _copied(self, a):
         """A copy between NaN, aligned or not like the original; the same copy for the same array."""
-        for original, copy, _ in guarded:
+        for original, copy, _ in self._guarded:
             if original is a or (original.ctypes.data == a.ctypes.data and original.size == a.size):
                 return copy
         raw = np.full(a.size + 2 * GUARD + 32, np.nan, a.dtype)
@@ -119,14 +136,42 @@ class Emulation:
         whole = raw[shift:shift + a.size + 2 * GUARD]
         copy = whole[GUARD:GUARD + a.size]
         copy[...] = a.reshape(-1)
-        guarded.append((a, copy, whole))
+        self._guarded.append((a, copy, whole))
         return copy
 
-    def _copied_table(self, guarded, table, kernel):
-        kind = ctypes.c_float if "-DREAL=float" in kernel.options else ctypes.c_double
+    def _copied_table(self, table):
+        kind = ctypes.c_float if "-DREAL=float" in self.kernel.options else ctypes.c_double
         for name in ("p", "g", "first", "second"):
             for i, size in enumerate(table["size"][0]):
                 if table[name][0, i]:
                     a = np.ctypeslib.as_array((kind * int(size)).from_address(int(table[name][0, i])))
-                    table[name][0, i] = self._guarded(guarded, a).ctypes.data
+                    table[name][0, i] = self._copied(a).ctypes.data
         return table
+
+
+class Emulation:
+    """Runs each launch by the emulator too, and compares every array afterwards."""
+
+    def __init__(self, folder):
+        self.folder, self.seen, self.seed = folder, [], 0
+
+    def __call__(self, kernel, grid, block, arguments, run):
+        case = Case(kernel, grid, block, arguments)
+        run()
+        self.seed += 1
+        case.replay(kernel.code, self.folder, self.seed)
+        self.seen.append((kernel.name, case.dtype.char))
+
+
+class Recording:
+    """Keeps one launch of each kind, to be replayed."""
+
+    def __init__(self):
+        self.cases, self.seen = {}, []
+
+    def __call__(self, kernel, grid, block, arguments, run):
+        case = Case(kernel, grid, block, arguments)
+        run()
+        case.keep()
+        self.cases.setdefault(case.key, case)
+        self.seen.append((kernel.name, case.dtype.char))
