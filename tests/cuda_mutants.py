@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     from cuda_twins import TWINS
+
     from fakecupy import FakeCupy
     from fakecupy import cuda as fake_cuda
     fake_cuda.TWINS.update(TWINS)

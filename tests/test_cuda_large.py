@@ -173,7 +173,7 @@ def at_the_end(*cases):
     """A check of one kernel, named in the function's name, for each case."""
     def note(check):
         for case in cases:
-            ENDS[check.__name__, str(case)] = lambda far, folder, rng: check(far, folder, rng, case)
+            ENDS[check.__name__, str(case)] = lambda far, folder, rng, case=case: check(far, folder, rng, case)
         return check
     return note
 
