@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,7 @@ FILES = ("normalize", "rows", "training")
 LIMIT = 20  # seconds
 
 
-class Mutant(NamedTuple):
+class SourceMutant(NamedTuple):
     """A changed source: where, how, and the whole text."""
 
     file: str
@@ -97,7 +98,7 @@ def reached(text: str) -> dict[str, set[str]]:
     return found
 
 
-def mutants_of(file: str) -> Iterator[Mutant]:
+def mutants_of(file: str) -> Iterator[SourceMutant]:
     """Every change of every place of a file's functions and, with normalize, of common.cu."""
     from minigrad.kernels.cuda import launch
     text = stripped(launch.source(file))
@@ -123,18 +124,18 @@ def mutants_of(file: str) -> Iterator[Mutant]:
                 for b, e in reversed(others):  # what need not be compiled
                     b, e = (b, e) if e <= m.start() else (b + shift, e + shift)
                     changed = changed[:b] + re.sub(r"[^\n]", "", changed[b:e]) + changed[e:]
-                yield Mutant(file, operator, function, line, after, changed)
+                yield SourceMutant(file, operator, function, line, after, changed)
 
 
-def sample(per: int, seed: int) -> list[Mutant]:
+def sample(per: int, seed: int) -> list[SourceMutant]:
     """So many of each operator and file, drawn with the seed."""
-    found: list[Mutant] = []
+    found: list[SourceMutant] = []
     for file in FILES:
-        of: dict[str, list[Mutant]] = {}
+        of: dict[str, list[SourceMutant]] = {}
         for mutant in mutants_of(file):
             of.setdefault(mutant.operator, []).append(mutant)
-        for mutants in of.values():
-            draw = np.random.default_rng([seed, len(found)]).permutation(len(mutants))[:per]
+        for operator, mutants in of.items():
+            draw = np.random.default_rng([seed, zlib.crc32(f"{file} {operator}".encode())]).permutation(len(mutants))[:per]
             found += [mutants[i] for i in sorted(draw)]
     return found
 
@@ -176,7 +177,7 @@ def recorded(device) -> list:
     return sorted(recording.cases.values(), key=lambda case: case.size)
 
 
-def judge(mutant: Mutant, cases: list, folder: str) -> str | None:
+def judge(mutant: SourceMutant, cases: list, folder: str) -> str | None:
     """Why it is rejected; None if nobody noticed."""
     import cuda_on_cpu
     wanted = set(re.findall(r"__launch_bounds__\(THREADS\)\s+(\w+)\(", mutant.source))
@@ -193,7 +194,7 @@ def judge(mutant: Mutant, cases: list, folder: str) -> str | None:
     return None
 
 
-def large(mutant: Mutant, wanted: set[str], folder: str) -> None:
+def large(mutant: SourceMutant, wanted: set[str], folder: str) -> None:
     """The tests of large arrays, with the changed source."""
     import pytest
     import test_cuda_large as tests
@@ -206,7 +207,7 @@ def large(mutant: Mutant, wanted: set[str], folder: str) -> None:
                 check(tests.FarAway(patch), folder, np.random.default_rng(0))
 
 
-def alone(mutant: Mutant, cases: list, folder: str) -> str | None:
+def alone(mutant: SourceMutant, cases: list, folder: str) -> str | None:
     """`judge` in a process of its own."""
     read, write = os.pipe()
     child = os.fork()

@@ -178,7 +178,7 @@ def at_the_end(*cases):
     return note
 
 
-CHANNELS = ((2, 3, 2**29), (3, 2**30 - 1))  # channels of 2^30 elements or almost; the last begins beyond 2^31
+CHANNELS = ((2, 3, 2**29), (2, 2**31 - 1))  # the last channel begins beyond 2^31, or is as large as can be
 LINES = (2**31 + 8, 2**31 - 4, 2**31 + 1025, 2**32 + 2**20)
 
 
@@ -197,8 +197,8 @@ def moments_parts(far, folder, rng, shape):
 
 @at_the_end(*CHANNELS)
 def paired_parts(far, folder, rng, shape):
-    x, g, r = filled(far, rng, shape), filled(far, rng, shape), far.empty((1, 3, 1) if len(shape) == 3 else (3, 1), "float32")
-    r.memory[:] = 1, 2, 3
+    x, g, r = filled(far, rng, shape), filled(far, rng, shape), far.empty((1, 3, 1) if len(shape) == 3 else (2, 1), "float32")
+    r.memory[:-1], r.memory[-1] = 1, 3
     planning.paired_sums(far, g, x, None, None, r, (0, 2) if len(shape) == 3 else (1,))
     *_, s, t, _, _, _, _, _, _ = far.run(folder, "paired_parts", block=-1)
     h = g.memory[-TAIL:].astype("f8")
@@ -226,6 +226,20 @@ def combine(far, folder, rng, size):
     b.memory[:] = 3
     last_stride(far, folder, rng, size, "combine", lambda g, x: planning.combine(far, g, x, Coefficients(b, None, None, None, None), None),
                 lambda g, x: 3 * x + g)
+
+
+def combine_beside_an_array_as_large(far, folder, rng, shape):
+    """A coefficient for each element beside one for each channel: where it lies, the kernel finds out from n, c and l."""
+    x, b = filled(far, rng, shape), filled(far, rng, shape)
+    mu = far.empty((1, shape[1], 1), "float32")
+    mu.memory[:] = 1
+    planning.combine(far, None, x, Coefficients(b, mu, None, None, None), None)
+    grid = far.launches[-1][3]
+    arguments = far.run(folder, "combine", block=(x.size // 4 - 1) // launch.THREADS % grid[0])
+    np.testing.assert_allclose(arguments[0].memory[-1000:], b.memory[-1000:] * (x.memory[-1000:] - 1), rtol=1e-6)
+
+
+ENDS["combine", "beside"] = lambda far, folder, rng: combine_beside_an_array_as_large(far, folder, rng, (2, 3, 2**30))
 
 
 @at_the_end(*LINES)

@@ -55,7 +55,7 @@ def emulation(folder):
 SHAPES = [  # shape, axes: channels, rows, columns, odd sizes, one element
     ((3, 5, 4, 10), (0, 2, 3)), ((2, 3, 7, 7), (0, 2, 3)), ((4, 33), (1,)), ((4, 36), (1,)), ((70, 40), (0,)), ((130, 7), (0,)), ((2, 1, 9000), (0, 2)),
     ((1, 2, 4096), (0, 2)), ((2, 3, 5, 8), (2, 3)), ((2, 3, 5, 8), (3,)), ((6, 1, 1), (0,)), ((1, 1), (0, 1)), ((5,), (0,)), ((3, 1, 4), (0, 2)),
-    ((1, 40000), (1,)), ((300, 260), (0,)),
+    ((1, 40000), (1,)), ((300, 260), (0,)), ((1, 140000), (1,)),  # the last: more parts than a warp has lanes
 ]
 COMBINED = [(3, 5, 4, 10), (2, 3, 7, 7), (4, 33), (6, 1, 1), (2, 4, 3, 8), (1,)]
 SIZES = [1, 4, 1000, 4099]
@@ -100,6 +100,8 @@ def test_combine_is_that_of_the_source_and_of_numpy(emulation, fake_device, rng,
         np.testing.assert_allclose(to_host(found), a * w * g + b * (x - mu) + c, rtol=tolerance, atol=20 * tolerance)
         found = normalize.combine(xp, None, to_device(xp, x), Coefficients(given.b, given.mu))
         np.testing.assert_allclose(to_host(found), b * (x - mu), rtol=tolerance, atol=20 * tolerance)
+        found = normalize.combine(xp, None, to_device(xp, x), given)
+        np.testing.assert_allclose(to_host(found), w * b * (x - mu) + c, rtol=tolerance, atol=20 * tolerance)
         out = to_device(xp, x)
         assert normalize.combine(xp, to_device(xp, g), out, Coefficients(given.b, a=given.a), out=out) is out
         np.testing.assert_allclose(to_host(out), a * g + b * x, rtol=tolerance, atol=20 * tolerance)

@@ -75,7 +75,7 @@ def _line(source, said):
     return f": {source.splitlines()[int(found[1]) - 1].strip()}" if found else ""
 
 
-class Case:
+class Launched:
     """One launch: copies of its arrays between guard zones, made before the twin runs, and what the twin leaves."""
 
     def __init__(self, kernel, grid, block, arguments):
@@ -156,7 +156,7 @@ class Emulation:
         self.folder, self.seen, self.seed = folder, [], 0
 
     def __call__(self, kernel, grid, block, arguments, run):
-        case = Case(kernel, grid, block, arguments)
+        case = Launched(kernel, grid, block, arguments)
         run()
         self.seed += 1
         case.replay(kernel.code, self.folder, self.seed)
@@ -170,7 +170,7 @@ class Recording:
         self.cases, self.seen = {}, []
 
     def __call__(self, kernel, grid, block, arguments, run):
-        case = Case(kernel, grid, block, arguments)
+        case = Launched(kernel, grid, block, arguments)
         run()
         case.keep()
         self.cases.setdefault(case.key, case)
