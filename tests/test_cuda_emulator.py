@@ -35,6 +35,8 @@ FAULTS = {  # kernel: its body, what is found in it (None: nothing); x has 64 el
     "writes_before": ("x[(int)threadIdx.x - 1] = 1;", "outside"),
     "misaligned_load": ("if (threadIdx.x == 0) { Four f = *(Four*)(x + 5); x[0] = f.v[2]; }", "line 18: misaligned: an access at 4 bytes"),
     "misaligned_store": ("if (threadIdx.x == 0) { Four f = {}; *(Four*)(x + 6) = f; }", "misaligned"),
+    "overflows": ("int i = 2147483647; i += threadIdx.x == 63; x[threadIdx.x] = i;", "an integer overflows"),
+    "own_array": ("float own[4]; for (int k = 0; k < 4 + (threadIdx.x == 9); ++k) own[k] = threadIdx.x; x[threadIdx.x] = own[3];", "beyond the end"),
     "aligned": ("if (threadIdx.x == 0) { Four f = *(Four*)(x + 8); x[0] = f.v[2]; *(Four*)(x + 4) = f; }", None),
 }
 SOURCE = HEAD + "\n".join(f"{KERNEL}{name}(float* x) {{ {body} }}" for name, (body, _) in FAULTS.items())

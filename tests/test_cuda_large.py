@@ -265,6 +265,44 @@ def rows_forward(far, folder, rng, L):
     np.testing.assert_allclose((means.memory[-1], variances.memory[-1]), (row.mean(), row.var()), rtol=1e-5)
 
 
+def all_blocks(far, folder, kernel):
+    """Run the whole launch, and give its arguments."""
+    grid = far.launches[-1][3]
+    for block in range(prod(grid)):
+        arguments = far.run(folder, kernel, block=block)
+    return arguments
+
+
+def variances_of(far, folder, x, kernel):
+    """Of the rows of x, by either kernel."""
+    a = far.empty(x.shape, "float32")
+    a.memory[:] = x.reshape(-1)
+    if kernel == "moments_parts":
+        planning.moments(far, a, (1,))
+        return all_blocks(far, folder, kernel)[2].memory
+    w = filled(far, np.random.default_rng(0), x.shape[1:])
+    rows.forward(far, a, w, None, 0.0, True)
+    return all_blocks(far, folder, kernel)[5].memory
+
+
+def variance_far_from_zero(far, folder, rng, kernel):
+    """The mean is rounded to a hundredth of the deviation; the correction by the sum of the differences takes that out."""
+    x = rng.normal(1e6, 1, (20, 1000)).astype("float32")
+    np.testing.assert_allclose(variances_of(far, folder, x, kernel), x.astype("f8").var(1), rtol=2e-5)
+
+
+def variance_of_a_constant(far, folder, rng, kernel):
+    """It is never below 0, whatever the rounding: there is a root to be taken."""
+    x = np.ones((40, 1000), "float32") * rng.normal(0, 10, (40, 1)).astype("float32")
+    found = variances_of(far, folder, x, kernel)
+    assert (found >= 0).all() and (found <= 1e-10).all()
+
+
+for name in ("moments_parts", "rows_forward"):
+    for extreme in (variance_far_from_zero, variance_of_a_constant):
+        ENDS[name, extreme.__name__] = lambda far, folder, rng, extreme=extreme, name=name: extreme(far, folder, rng, name)
+
+
 @at_the_end(L)
 def rows_backward(far, folder, rng, L):
     x, g, w = filled(far, rng, (ROWS, L)), filled(far, rng, (ROWS, L)), filled(far, rng, (L,))
@@ -303,5 +341,5 @@ def adam(far, folder, rng, _):
 @pytest.mark.more
 @needs_compiler
 @pytest.mark.parametrize(("kernel", "case"), ENDS)
-def test_kernels_reach_the_ends_of_large_arrays(far, folder, rng, kernel, case):
+def test_kernels_at_the_ends_of_large_arrays_and_at_other_extremes(far, folder, rng, kernel, case):
     ENDS[kernel, case](far, folder, rng)

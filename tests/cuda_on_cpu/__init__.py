@@ -12,7 +12,7 @@ import numpy as np
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++")
 GUARD = 64  # elements before and after each array that a kernel gets
-WATCHED = ["-fsanitize=thread,alignment"]  # each access calls a function, which emulator.cpp has
+WATCHED = ["-fsanitize=thread,alignment,object-size,signed-integer-overflow"]  # what is found calls functions of emulator.cpp
 
 
 class EmulatorError(AssertionError):

@@ -4,10 +4,10 @@
 // Order. A warp that is chosen at random goes on, lane after lane in random order, mostly until it waits for the block; only
 // then come the others. A barrier that some threads never reach is an error.
 //
-// Memory. The kernels are compiled with g++'s instrumentation for its thread and alignment sanitizers, but linked with the
+// Memory. The kernels are compiled with g++'s instrumentation for its sanitizers, but linked with the
 // functions below in the place of their runtimes: each access that is not to a thread's own stack is looked at. Errors are
-//   - an address that is no multiple of the type's alignment,
-//   - an access outside of the arrays that the kernel was given,
+//   - an address that is no multiple of the type's alignment, and a signed integer that overflows,
+//   - an access outside of the arrays that the kernel was given, or of a thread's own arrays where the compiler can see it,
 //   - a read of shared memory that this block has not written,
 //   - a race: two threads at one address, one of them writing, with no barrier between them: __syncthreads, or __syncwarp
 //     for two lanes of a warp (a shuffle orders no memory); threads of two blocks always race.
@@ -281,10 +281,20 @@ struct Location {
     unsigned line, column;
 };
 
-static void misaligned(const Location* location, const void* address)
+struct Mismatch {
+    Location location;
+    const void* type;
+    unsigned char log_alignment, kind;
+};
+
+static void mismatch(const Mismatch* found, const void* address)
 {
-    FAIL("line %u: misaligned: an access at %u bytes after a multiple of 16", location->line, (unsigned)((uintptr_t)address % 16));
+    const unsigned after = (uintptr_t)address % 16;
+    if ((uintptr_t)address % (1u << found->log_alignment)) FAIL("line %u: misaligned: an access at %u bytes after a multiple of 16", found->location.line, after);
+    FAIL("line %u: beyond the end of an array of a thread", found->location.line);
 }
+
+static void overflow(const Location* location) { FAIL("line %u: an integer overflows", location->line); }
 
 }  // namespace emulator
 
@@ -307,6 +317,10 @@ void __tsan_write_range(void* a, unsigned long size) { emulator::at_address(a, s
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
-void __ubsan_handle_type_mismatch_v1(emulator::Location* location, void* address) { emulator::misaligned(location, address); }
-void __ubsan_handle_type_mismatch_v1_abort(emulator::Location* location, void* address) { emulator::misaligned(location, address); }
+void __ubsan_handle_type_mismatch_v1(emulator::Mismatch* found, void* address) { emulator::mismatch(found, address); }
+void __ubsan_handle_add_overflow(emulator::Location* location, void*, void*) { emulator::overflow(location); }
+void __ubsan_handle_sub_overflow(emulator::Location* location, void*, void*) { emulator::overflow(location); }
+void __ubsan_handle_mul_overflow(emulator::Location* location, void*, void*) { emulator::overflow(location); }
+void __ubsan_handle_divrem_overflow(emulator::Location* location, void*, void*) { emulator::overflow(location); }
+void __ubsan_handle_negate_overflow(emulator::Location* location, void*) { emulator::overflow(location); }
 }
