@@ -102,7 +102,7 @@ def mutants_of(file: str) -> Iterator[SourceMutant]:
     """Every change of every place of a file's functions and, with normalize, of common.cu."""
     from minigrad.kernels.cuda import launch
     text = stripped(launch.source(file))
-    own = len(stripped(launch.source("training"))) and text.index(stripped(Path(launch.__file__).with_name(f"{file}.cu").read_text("utf-8")))
+    own = text.index(stripped(Path(launch.__file__).with_name(f"{file}.cu").read_text("utf-8")))
     kernels = reached(text)
     for function, begin, end in functions(text):
         if begin < own and file != "normalize":
@@ -111,20 +111,19 @@ def mutants_of(file: str) -> Iterator[SourceMutant]:
         if not reaching:
             continue
         others = [(b, e) for name, b, e in functions(text) if name in kernels and name not in reaching]
+        body = text.index("{", text.index(f"{function}(", begin))
         for operator, (pattern, change) in OPERATORS.items():
-            body_begin = text.index("{", text.index(function + "(", begin)) if operator != "barrier dropped" else begin
-            for m in re.finditer(pattern, text):
-                if not body_begin <= m.start() < end or "#" in text[text.rindex("\n", 0, m.start()) + 1:m.start()]:
+            for m in re.compile(pattern).finditer(text, body, end):
+                new = change(m)
+                line, after = text.rindex("\n", 0, m.start() + 1) + 1, text.index("\n", m.end() - 1)  # where the line begins and ends
+                if new == m[0] or text[line] == "#":
                     continue
-                changed = text[:m.start()] + change(m) + text[m.end():]
-                line = text[text.rindex("\n", 0, m.start() + 1) + 1:text.index("\n", m.end() - 1)].strip()
-                begin_of_line = text.rindex("\n", 0, m.start() + 1) + 1
-                after = changed[begin_of_line:changed.index("\n", m.start() + len(change(m)))].strip()
+                changed = text[:m.start()] + new + text[m.end():]
                 shift = len(changed) - len(text)
                 for b, e in reversed(others):  # what need not be compiled
                     b, e = (b, e) if e <= m.start() else (b + shift, e + shift)
-                    changed = changed[:b] + re.sub(r"[^\n]", "", changed[b:e]) + changed[e:]
-                yield SourceMutant(file, operator, function, line, after, changed)
+                    changed = changed[:b] + "\n" * changed.count("\n", b, e) + changed[e:]
+                yield SourceMutant(file, operator, function, text[line:after].strip(), (text[line:m.start()] + new + text[m.end():after]).strip(), changed)
 
 
 def sample(per: int, seed: int) -> list[SourceMutant]:

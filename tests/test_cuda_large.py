@@ -195,6 +195,21 @@ def moments_parts(far, folder, rng, shape):
     assert not mean.memory[:-1].any()
 
 
+@at_the_end("float32", "float64")
+def moments_merge(far, folder, rng, dtype):
+    planning.moments(far, Far((1024, 2**31 - 1), dtype), (1,))  # x itself is not touched
+    means, squares, mean, variance, _, elements, span, parts = far.launches[-1][4]
+    m, s = rng.normal(size=(1024, parts)), rng.uniform(1, 2, (1024, parts)) * 2.0**30
+    means.memory[:], squares.memory[:] = m.reshape(-1), s.reshape(-1)
+    counts = np.array([span] * (parts - 1) + [elements - span * (parts - 1)], np.longdouble)
+    assert parts > 1 and int(counts[-1]) % 4096
+    far.run(folder, "moments_merge", block=0)
+    whole = (m * counts).sum(1) / elements
+    spread = (s + counts * (m - whole[:, None]) ** 2).sum(1) / elements
+    for found, wanted in ((mean, whole), (variance, spread)):
+        np.testing.assert_allclose(found.memory[:8], wanted[:8].astype("f8"), rtol=0, atol=4 * np.finfo(dtype).eps * 3)
+
+
 @at_the_end(*CHANNELS)
 def paired_parts(far, folder, rng, shape):
     x, g, r = filled(far, rng, shape), filled(far, rng, shape), far.empty((1, 3, 1) if len(shape) == 3 else (2, 1), "float32")
