@@ -19,6 +19,7 @@ import sys
 import tempfile
 import traceback
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -103,7 +104,7 @@ def mutants_of(file: str) -> Iterator[SourceMutant]:
     from minigrad.kernels.cuda import launch
     text = stripped(launch.source(file))
     own = text.index(stripped(Path(launch.__file__).with_name(f"{file}.cu").read_text("utf-8")))
-    kernels = reached(text)
+    kernels, seen = reached(text), Counter()
     for function, begin, end in functions(text):
         if begin < own and file != "normalize":
             continue
@@ -123,7 +124,9 @@ def mutants_of(file: str) -> Iterator[SourceMutant]:
                 for b, e in reversed(others):  # what need not be compiled
                     b, e = (b, e) if e <= m.start() else (b + shift, e + shift)
                     changed = changed[:b] + "\n" * changed.count("\n", b, e) + changed[e:]
-                yield SourceMutant(file, operator, function, text[line:after].strip(), (text[line:m.start()] + new + text[m.end():after]).strip(), changed)
+                made = SourceMutant(file, operator, function, text[line:after].strip(), (text[line:m.start()] + new + text[m.end():after]).strip(), changed)
+                seen[made.name] += 1
+                yield made if seen[made.name] == 1 else made._replace(change=f"{made.change} (number {seen[made.name]})")
 
 
 def sample(per: int, seed: int) -> list[SourceMutant]:
@@ -172,6 +175,8 @@ def recorded(device) -> list:
         for place in (to_device, misaligned.shifted):
             for run in misaligned.launches(device, dtype, place).values():
                 run()
+        for run in misaligned.updates(device, dtype).values():
+            run()
     fake_cuda.OBSERVERS.clear()
     return sorted(recording.cases.values(), key=lambda case: case.size)
 
@@ -229,7 +234,7 @@ def alone(mutant: SourceMutant, cases: list, folder: str) -> str | None:
 def main() -> None:
     """Judge a sample, print what is said and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--per", type=int, default=3, help="mutants of each operator and file (3)")
+    parser.add_argument("--per", type=int, default=5, help="mutants of each operator and file (5)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ from minigrad.kernels.cuda import launch, rows, training
 from minigrad.kernels.cuda import normalize as planning
 from minigrad.kernels.normalize import Coefficients
 
-pytestmark = [pytest.mark.more, pytest.mark.skipif(cuda_on_cpu.COMPILER is None and not REQUIRED, reason="no g++")]
+pytestmark = [pytest.mark.more, pytest.mark.skipif(cuda_on_cpu.COMPILER is None and not REQUIRED, reason="no g++ on Linux")]
 
 HEAD = "const int THREADS = 64;\nstruct alignas(16) Four { float v[4]; };\n"
 KERNEL = 'extern "C" __global__ void __launch_bounds__(THREADS) '
@@ -110,6 +110,23 @@ def launches(xp, dtype, make):
         "weights": lambda: rows.forward(xp, to_device(xp, np.ones((4, 12), dtype)), make(xp, np.ones(12, dtype)), None, 1e-5, True),
         "leaky": lambda: training.leaky(xp, x, 0.1), "gate": lambda: training.gate(xp, g, x, 0.1),
     }
+
+
+def updates(xp, dtype):
+    """Every optimizer's launch, with one of its arrays at an odd address, and SGD without a buffer; (kernel, which) -> what runs it."""
+    numbers = {"sgd": (0.1, 0.9, 1.0, 0.0, 1.0, False, False), "adam": (0.1, 0.9, 0.1, 1e-8, 0.0, 1.0, 1.0, 1.0, 0.5)}
+    array = lambda make: make(xp, np.linspace(0.5, 1, 13).astype(dtype))
+    found = {(kernel, odd): lambda kernel=kernel, odd=odd: training.update(xp, kernel, [tuple(
+        array(shifted if i == odd else to_device) for i in range(3 if kernel == "sgd" else 4))], *numbers[kernel])
+        for kernel in numbers for odd in range(3 if kernel == "sgd" else 4)}
+    found["sgd", "plain"] = lambda: training.update(xp, "sgd", [(array(to_device), array(to_device))], 0.1, 0.9, 0.5, 0.0, 1.0, False, False)
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_optimizers_look_at_the_address_of_each_array(emulation, fake_device, dtype):
+    for run in updates(fake_device, dtype).values():
+        run()
 
 
 NAMES = ["moments", "paired_parts", "column_parts", "combine", "rows_forward", "rows_backward", "weights", "leaky", "gate"]

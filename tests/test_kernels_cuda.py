@@ -29,7 +29,7 @@ from minigrad.kernels.reduce import sum_over
 matmul = importlib.import_module("minigrad.kernels.matmul")
 
 REQUIRED = bool(os.environ.get("MINIGRAD_CUDA_CHECK"))  # by make cuda-check, which is no check if its tools are not found
-needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None and not REQUIRED, reason="no g++")
+needs_compiler = pytest.mark.skipif(cuda_on_cpu.COMPILER is None and not REQUIRED, reason="no g++ on Linux")
 FILES = ("normalize", "rows", "training")
 
 

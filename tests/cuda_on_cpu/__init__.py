@@ -4,13 +4,14 @@ import ctypes
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).parent
-COMPILER = shutil.which("g++")
+COMPILER = shutil.which("g++") if sys.platform == "linux" else None  # elsewhere it is another compiler, and files are not of the ELF format
 GUARD = 64  # elements before and after each array that a kernel gets
 WATCHED = ["-fsanitize=thread,alignment,object-size,signed-integer-overflow"]  # what is found calls functions of emulator.cpp
 
