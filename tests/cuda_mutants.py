@@ -236,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--per", type=int, default=5, help="mutants of each operator and file (5)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="a part of the mutants' names")
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     from cuda_twins import TWINS
@@ -251,6 +252,8 @@ def main() -> None:
         cuda_on_cpu.emulator(folder)
         cases = recorded(device)
         for mutant in sample(options.per, options.seed):
+            if options.only not in mutant.name:
+                continue
             said = alone(mutant, cases, folder)
             results.append({"name": mutant.name, "operator": mutant.operator, "said": said})
             print(f"{'SURVIVES' if said is None else 'rejected'}  {mutant.name}" + ("" if said is None else f"\n          {said}"), flush=True)

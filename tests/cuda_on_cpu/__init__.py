@@ -101,9 +101,8 @@ class Launched:
     @property
     def key(self):
         """What tells it from launches of another shape or way."""
-        return (self.kernel.name, self.dtype.char, self.grid, *(a.ctypes.data % 16 if isinstance(a, np.ndarray) and not a.dtype.names else
-                                                               "table" if isinstance(a, np.ndarray) else a for a in self.arguments),
-                *(original.size for original, _, _ in self._guarded))
+        return (self.kernel.name, self.dtype.char, self.grid, *("memory" if isinstance(a, np.ndarray) else a for a in self.arguments),
+                *((original.size, copy.ctypes.data % 16) for original, copy, _ in self._guarded))
 
     @property
     def size(self):
