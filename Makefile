@@ -65,8 +65,8 @@ gpu-test: $(VENV)/.test  ## the tests on a GPU; make gpu-test CUDA=12 (or 13) in
 	@$(PYTEST) $(PYTEST_ARGS) --backend cupy
 	@MINIGRAD_LECTURE_BACKEND=cupy $(PYTEST) $(PYTEST_ARGS) -m notebook
 
-cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC and run them on the CPU; needs no GPU
-	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) -m "not slow" tests/test_kernels_cuda.py
+cuda-check: $(VENV)/.cuda  ## compile the CUDA kernels with NVRTC, print their registers and run them on the CPU; needs no GPU
+	@MINIGRAD_CUDA_CHECK=1 $(PYTEST) $(PYTEST_ARGS) -m "not slow" tests/test_kernels_cuda.py tests/test_cuda_emulator.py
 
 torch-oracle: $(VENV)/.test  ## compare all ops, layers and optimizers with PyTorch on the samples of its own tests; installs PyTorch and expecttest
 	@$(PY) -c "import torch, expecttest" 2>/dev/null || { $(call install,.[oracle]); } || :

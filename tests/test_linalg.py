@@ -458,6 +458,20 @@ def test_a_matrix_without_an_answer_never_gives_finite_numbers(op, matrix, backe
         np.testing.assert_array_equal(three[i], right)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 7, 60])
+def test_cholesky_on_a_device_knows_a_rounded_factor_from_an_invalid_one(fake_device, rng, n, dtype):
+    """Definite matrices of any size and condition are factored; with one eigenvalue below 0, whatever the device leaves is refused."""
+    q = np.linalg.qr(rng.normal(size=(20, n, n)))[0]
+    scale, eps = 10.0 ** rng.uniform(-8, 8, (20, 1, 1)), np.finfo(dtype).eps
+    w = np.geomspace(1, 1000 * n * eps, n) * np.ones((20, 1))
+    definite = scale * ((q * w[:, None]) @ q.swapaxes(-1, -2))
+    w[:, -1] *= -1
+    indefinite = scale * ((q * w[:, None]) @ q.swapaxes(-1, -2)) - (2 * scale * np.eye(n) if n == 1 else 0)
+    found, refused = (to_host(mg.cholesky(mg.tensor(a.astype(dtype), backend="fake"))) for a in (definite, indefinite))
+    assert np.isfinite(found).all() and np.isnan(refused[:, 0, 0]).all()
+
+
 @pytest.mark.parametrize("op", OF_A_MATRIX)
 def test_gradients_of_a_matrix_without_an_answer_are_not_finite_on_a_device(op, fake_device, rng):
     x = mg.tensor(np.stack([np.diag([1.0, 2.0, 3.0]), np.full((3, 3), np.nan)]), requires_grad=True, backend="fake")

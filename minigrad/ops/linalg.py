@@ -296,10 +296,11 @@ def _column(w: Value) -> Value:
 
 @primitive(a=lambda g, out: -(_t(out) @ g @ _t(out)))
 def _inv(xp: Namespace, a: Array) -> Array:
-    if xp is backend.np or a.ndim == 2:
+    if xp is backend.np:
         return _lapack(xp, "inv", xp.linalg.inv, a)
     identities = xp.zeros_like(a) + xp.eye(a.shape[-1], dtype=a.dtype)
-    return _lapack(xp, "inv", xp.linalg.solve, a, identities)  # CuPy's inv of a batch leaves garbage in the place of a singular one
+    found = _lapack(xp, "inv", xp.linalg.solve, a, identities)  # CuPy's inv of a batch leaves garbage in the place of a singular one
+    return _marked(found, found)  # rows that come before the division by a zero pivot are finite
 
 
 def inv(a: Value) -> Value:
@@ -376,10 +377,15 @@ def _cholesky_rule(g: Value, out: Any) -> Value:
 
 @primitive(a=_cholesky_rule)
 def _cholesky(xp: Namespace, a: Array) -> Array:
-    factor = _lapack(xp, "cholesky", xp.linalg.cholesky, _sym(a))
+    a = _sym(a)
+    factor = _lapack(xp, "cholesky", xp.linalg.cholesky, a)
     if xp is backend.np:
         return factor
-    done = (xp.diagonal(factor, 0, -2, -1) > 0).all(axis=-1)  # where it stops, at a pivot that has no root, cuSOLVER leaves that pivot
+    # cuSOLVER stops at a pivot that has no root, and says nothing about what then stands in its row and behind it. A number > 0 there would make
+    # L Lᵀ larger on the diagonal than A: by its square and by how far the pivot is below 0. Rounding: Higham [higham2002], theorem 10.3, doubled.
+    diagonal, products = xp.diagonal(a, 0, -2, -1), (factor * factor).sum(axis=-1)
+    close = abs(products - diagonal) <= 2 * (a.shape[-1] + 2) * float(xp.finfo(a.dtype).eps) * diagonal
+    done = (close & (xp.diagonal(factor, 0, -2, -1) > 0)).all(axis=-1)
     return xp.where(done[..., None, None], factor, float("nan"))
 
 

@@ -5,14 +5,17 @@ From cupy/linalg/*.py of 14.2:
 - A singular, indefinite or NaN matrix raises nothing: cuSOLVER's status stays unread on the device (the `linalg`
   setting of cupyx.seterr defaults to "ignore"), so there is no sync either, and the numbers are "invalid results".
   Here, for the failing matrix of a batch alone, they are finite garbage wherever no arithmetic makes them NaN or Inf, so
-  that whoever relies on NaN is found out: the identity's results in eigh and svd of a matrix that is not finite and in
-  `inv` of a singular one of a batch (whose memory CuPy does not initialize); a factor that stops at the pivot without a
-  root in cholesky. `solve`, and `inv` of one matrix, divide by the zero pivot: NaN. slogdet alone tests the status, on
-  the device, and gives (0, -inf) as NumPy does.
+  that whoever relies on NaN, on an order or on a sign is found out. It is random, with the matrix as the seed: all results
+  of eigh and svd of a matrix that is not finite, and of `inv` of a singular one of a batch (whose memory CuPy does not
+  initialize); in cholesky what stands from the pivot without a root on. `solve`, and `inv` of one matrix, divide by the
+  zero pivot: Inf and NaN, beside the numbers that were found before. slogdet alone tests the status, on the device, and
+  gives (0, -inf) as NumPy does.
 - Batches: eigh (Jacobi), inv, solve, cholesky, det, slogdet, qr and svd take (..., M, M). `solve` does not broadcast
   them.
 - float16 is refused by all except eigh; here by all.
 """
+
+import zlib
 
 import numpy as np
 
@@ -23,12 +26,21 @@ def _require_square(a):
 
 
 def _where_numpy_fails(function, a, *others):
-    """`function` of `a` with the identity in the place of each matrix that is not finite or on which NumPy raises
-    LinAlgError, and which matrices these are: booleans of the batch's shape."""
+    """`function` of `a`, and which matrices of it are not finite or make NumPy raise LinAlgError: booleans of the batch's
+    shape. There the results are garbage."""
     bad = np.zeros(a.shape[:-2], bool)
     for at in np.ndindex(bad.shape):
         bad[at] = not np.isfinite(a[at]).all() or _raises(function, a[at])
-    return function(np.where(bad[..., None, None], np.eye(*a.shape[-2:], dtype=a.dtype), a), *others), bad
+    found = function(np.where(bad[..., None, None], np.eye(*a.shape[-2:], dtype=a.dtype), a), *others)
+    for result in found if isinstance(found, tuple) else (found,):
+        for at in np.argwhere(bad):
+            result[tuple(at)] = garbage(a[tuple(at)], result.shape[bad.ndim:])
+    return found, bad
+
+
+def garbage(a, shape):
+    """Finite numbers, always the same for the same matrix."""
+    return np.random.default_rng(zlib.crc32(a.tobytes())).normal(0, 3, shape)
 
 
 def _raises(function, matrix):
@@ -50,7 +62,7 @@ def cholesky(a):
 
 
 def _half_done(a):
-    """Column by column up to the first pivot without a root, which stays, as do the columns behind it; all of it finite."""
+    """The columns up to the first pivot without a root; garbage from there on, below the diagonal and on it."""
     factor = np.tril(a)
     for j in range(len(a)):
         factor[j, j] -= factor[j, :j] @ factor[j, :j]
@@ -58,6 +70,7 @@ def _half_done(a):
             break
         factor[j, j] **= 0.5
         factor[j + 1:, j] = (factor[j + 1:, j] - factor[j + 1:, :j] @ factor[j, :j]) / factor[j, j]
+    factor[:, j:] = np.tril(np.abs(garbage(a, a.shape)))[:, j:]
     return np.where(np.isfinite(factor), factor, 1)
 
 
@@ -78,7 +91,7 @@ def inv(a):
     """The inverse."""
     _require_square(a)
     inverses, bad = _where_numpy_fails(np.linalg.inv, a)
-    return np.where(bad[..., None, None], a.dtype.type(np.nan), inverses) if a.ndim == 2 else inverses
+    return _eliminated(a, np.eye(len(a), dtype=a.dtype)) if a.ndim == 2 and bad else inverses
 
 
 def qr(a, mode="reduced"):
@@ -101,8 +114,26 @@ def solve(a, b):
         raise ValueError(f"a must have (..., M, M) shape and b must have (..., M, K); CuPy does not broadcast "
                          f"{a.shape} with {b.shape}")
     solutions, bad = _where_numpy_fails(np.linalg.solve, a, b)
-    solutions[bad] = np.nan
+    for at in np.ndindex(bad.shape):
+        if bad[at]:
+            solutions[at] = _eliminated(a[at], b if b.ndim == 1 else b[at])
     return solutions
+
+
+def _eliminated(a, b):
+    """The solution by Gaussian elimination with row pivots, which divides by what it finds."""
+    columns = len(a)
+    work = np.concatenate([a, b.reshape(columns, -1)], axis=1)
+    with np.errstate(all="ignore"):
+        for j in range(columns):
+            pivot = j + int(np.argmax(np.abs(work[j:, j])))
+            work[[j, pivot]] = work[[pivot, j]]
+            if work[j, j] != 0:
+                work[j + 1:] -= work[j + 1:, j:j + 1] / work[j, j] * work[j]
+        for j in reversed(range(columns)):
+            work[j, columns:] /= work[j, j]
+            work[:j, columns:] -= work[:j, j:j + 1] * work[j, columns:]
+    return work[:, columns:].reshape(b.shape)
 
 
 def svd(a, full_matrices=True, compute_uv=True):

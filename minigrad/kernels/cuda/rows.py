@@ -36,4 +36,5 @@ def backward(xp: Any, g: Array, x: Array, w: Array, mean: Array | None, variance
 
 
 def _applies(xp: Any, w: Array, x: Array, *others: Any) -> bool:
-    return usable(xp, x, w, *others) and 0 < w.ndim <= x.ndim and w.size <= THREADS * TILE and x.shape[x.ndim - w.ndim:] == w.shape
+    return (usable(xp, x, w, *others) and 0 < w.ndim <= x.ndim and w.size <= THREADS * TILE and x.shape[x.ndim - w.ndim:] == w.shape
+            and x.size // w.size < 1 << 31)  # blocks, of which CUDA takes no more
