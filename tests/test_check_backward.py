@@ -44,6 +44,7 @@ def lines(report):
 # -- the page ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_the_page_prints_what_it_says():
     """Every block runs, and prints what the page shows: among them are the four faults, each named by its term."""
     space = {"__name__": "page"}

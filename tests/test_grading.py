@@ -212,6 +212,7 @@ def test_a_clear_row_without_a_file(student, graded):
     assert row.message
 
 
+@pytest.mark.more
 def test_layouts_are_understood(graded):
     assert graded["nbgrader"].earned == graded["another name"].earned == 3
     assert "collected.zip" not in graded

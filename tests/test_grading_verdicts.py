@@ -82,6 +82,7 @@ def test_what_is_wrong_is_said_as_it_is(student, graded):
     assert words in row.message, row
 
 
+@pytest.mark.more
 def test_the_table_holds_no_control_characters_and_no_formulas(graded):
     _, table, data = graded
     assert all(c.isprintable() or c in "\r\n\ufeff" for c in data.decode("utf-8"))

@@ -12,7 +12,7 @@ from minigrad.derivation.misconceptions import MISCONCEPTIONS
 
 PEOPLE = Path(__file__).resolve().parent / "people"
 PUBLIC = json.loads((PEOPLE / "public.json").read_text("utf-8"))
-FAST = range(0, len(PUBLIC), 20)
+FAST = range(0, len(PUBLIC), 60)
 
 
 def array(v):
