@@ -122,7 +122,9 @@ def law(coefficients: Sequence[float], trials: Sequence[Trial]) -> tuple[str, st
 def _as_keyword(c: float, trials: Sequence[Trial]) -> str:
     """'(that is 1 / reg here)', where a factor is a keyword or its reciprocal."""
     for name, v in trials[0].probe.keywords.items():
-        if isinstance(v, (int, float)) and not isinstance(v, bool) and v not in (0, 1) and all(t.probe.keywords.get(name) == v for t in trials):
+        if name.startswith("eps") or not isinstance(v, (int, float)) or isinstance(v, bool) or v in (0, 1):
+            continue  # an identity that holds for one ε explains nothing
+        if all(t.probe.keywords.get(name) == v for t in trials):
             for power, said in ((1, name), (-1, f"1 / {name}"), (2, f"{name}²"), (-2, f"1 / {name}²"), (0.5, f"√{name}"), (-0.5, f"1 / √{name}")):
                 if v > 0 and abs(abs(c) - float(v) ** power) < 1e-9:
                     missing = f": is {name} missing?" if power < 0 else f": is it there once too often, or is a division by {name} missing?"

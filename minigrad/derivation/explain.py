@@ -260,6 +260,14 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
     return Diagnosis(by_terms.code, message + (f"; or else {said([other], first, name)}" if other is not None else ""))
 
 
+def explained_edit(attempt: Attempt, name: str, wrong: Sequence[Trial]) -> Diagnosis | None:
+    """The edit alone that makes a line right, where its numbers are not finite; None if there is none."""
+    search = searched(attempt, name, wrong)
+    found = search.single() if search is not None else []
+    source = attempt.runner.source(name)
+    return Diagnosis(found[0].code, said(found[:1], source[1] if source is not None else 0, name)) if found else None
+
+
 def explained_shape(attempt: Attempt, name: str, trial: Trial) -> str | None:
     """What makes a line right that returns another shape; None if nothing was found."""
     search = searched(attempt, name, [trial])

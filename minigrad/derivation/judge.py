@@ -15,7 +15,7 @@ from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
-from .explain import explained, explained_error, explained_shape
+from .explain import explained, explained_edit, explained_error, explained_shape
 from .fixtures import MOVES
 from .flags import flags
 from .inputs import in_order, own_cases
@@ -304,6 +304,10 @@ def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: 
         found = explained(target, wrong, name, outcome.arguments, attempt)
         if found is not None:
             return found
+    else:  # the numbers tell nothing, but an edit of the line may
+        words = explained_edit(attempt, name, wrong)
+        if words is not None:
+            return Diagnosis(words.code, f"{unexplained(wrong).message.split(':')[0]}. {words.message}")
     return unexplained(wrong)
 
 
