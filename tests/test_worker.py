@@ -325,7 +325,20 @@ def d_var(d_xhat, var, xc, eps):
     v, d, x = np.longdouble(var), np.longdouble(d_xhat), np.longdouble(xc)
     return np.sum(d * (f(v + h, x, eps) - f(v - h, x, eps)) / (2 * h), 0, keepdims=True).astype(float)
 """
+HIDDEN = F + """
+def d_var(d_xhat, var, xc, eps):
+    h = 1 / len(range(8192))
+    up, down = f(var + h, xc, eps), f(var - h, xc, eps)
+    a = f(var + h, xc, eps)
+    b = f(var - h, xc, eps)
+    c = f(var + h / 2, xc, eps) - f(var - h / 2, xc, eps)
+    d = f(var + h / 4, xc, eps) - f(var - h / 4, xc, eps)
+    one, two, three = (a - b) / (2 * h), c / h, 2 * d / h
+    x, y = (4 * two - one) / 3, (4 * three - two) / 3
+    return np.sum(d_xhat * (16 * y - x) / 15, 0, keepdims=True)
+"""
 FLAGGED = {
+    "hidden step": (HIDDEN, "two neighbouring places"),
     "central difference": (CENTRAL, "numerical"), "Richardson": (RICHARDSON, "numerical"), "complex step": (COMPLEX, "complex"),
     "step from the machine": (MACHINE, "finfo, longdouble"), "text": ("def d_xhat(d_y, gamma):\n    return eval('d_y * gamma')", "it uses eval"),
     "another module": ("import statistics\n\n\ndef d_xhat(d_y, gamma):\n    return d_y * gamma * statistics.mean([1, 1])", "it uses statistics"),

@@ -94,12 +94,25 @@ def _names(seen: Sequence[ast.AST]) -> Iterator[str]:
     names = {n.id if isinstance(n, ast.Name) else n.attr for n in seen if isinstance(n, (ast.Name, ast.Attribute))}
     if names & COMPLEX or any(isinstance(n, ast.Constant) and isinstance(n.value, complex) for n in seen):
         yield "complex numbers: a complex step is no derivation"
-    if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub) and _is_step(n.left, n.right) for n in seen):
+    local: dict[str, ast.expr] = {}
+    for n in seen:
+        if isinstance(n, ast.Assign) and len(n.targets) == 1 and isinstance(n.targets[0], ast.Name):
+            local.setdefault(n.targets[0].id, n.value)
+    if any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Sub) and _is_step(_written_out(n.left, local), _written_out(n.right, local)) for n in seen):
         yield "numerical derivative: it subtracts the same expression at two neighbouring places"
     if names & STEPS:
         yield f"numerical derivative? It asks for {', '.join(sorted(names & STEPS))}, as one does for the size of a step"
     if names & FROM_TEXT:
         yield f"it uses {', '.join(sorted(names & FROM_TEXT))}"
+
+
+def _written_out(node: ast.expr, local: dict[str, ast.expr], depth: int = 3) -> ast.expr:
+    """An expression whose names are replaced by what was assigned to them first, some steps deep."""
+    class Put(ast.NodeTransformer):
+        def visit_Name(self, name: ast.Name) -> ast.AST:
+            found = local.get(name.id)
+            return name if found is None or not depth else _written_out(found, {k: v for k, v in local.items() if k != name.id}, depth - 1)
+    return Put().visit(copy.deepcopy(node))
 
 
 def _is_step(a: ast.AST, b: ast.AST, inside: bool = False) -> bool:
