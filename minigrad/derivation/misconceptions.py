@@ -133,7 +133,7 @@ def page() -> str:
     """docs/misconceptions.md."""
     rows = ["# What people get wrong", "",
             "The codes that the checker gives to mistakes, in its reports and in a class summary. Each example is a line of a homework",
-            "(`lectures/homework`) in which this has happened; what is said of it is tested.", ""]
+            "of former years (`tests/people/tasks`) in which this has happened; what is said of it is tested.", ""]
     for family, members in FAMILIES.items():
         rows += [f"## {family}", ""]
         for m in members:
