@@ -132,8 +132,8 @@ MISCONCEPTIONS: dict[str, Misconception] = {m.code: m for family in FAMILIES.val
 def page() -> str:
     """docs/misconceptions.md."""
     rows = ["# What people get wrong", "",
-            "The codes that the checker gives to mistakes, in its reports and in a class summary. Each example is a line of a homework",
-            "of former years (`tests/people/tasks`) in which this has happened; what is said of it is tested.", ""]
+            "The codes that the checker gives to mistakes, in its reports and in a class summary. Each example is a line of an earlier",
+            "version of the homework (`tests/people/tasks`) in which this has happened; what is said of it is tested.", ""]
     for family, members in FAMILIES.items():
         rows += [f"## {family}", ""]
         for m in members:
