@@ -358,6 +358,16 @@ def test_a_stranger_does_not_take_the_row_of_somebody_on_the_roster():
     assert sorted(p.student for p in found) == ["A1", "a1"] and unknown == ["A1"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_very_name_comes_first_and_of_two_other_spellings_neither_counts(order):
+    listed = [roster.Listed("bob", frozenset({"bob", "bobbobson"}))]
+    for spelling in ("Bob", "b.o.b", "Bob_Bobson"):
+        found, unknown = roster.matched([layouts.Person(spelling, late="thief"), layouts.Person("bob")][::order], listed)
+        assert [p.late for p in found if p.student == "bob"] == [""] and unknown == [spelling]
+    found, unknown = roster.matched([layouts.Person("b-o-b", late="thief"), layouts.Person("Bob", late="honest")][::order], listed)
+    assert [p.late for p in found if p.student == "bob"] == [""] and sorted(unknown) == ["Bob", "b-o-b"]
+
+
 @pytest.mark.parametrize("text, said", [("", "lists nobody"), ("student\n", "lists nobody"), ("student\nada\nada\n", "lists ada more than once"),
                                         ("\udcff\n", "save it as CSV in UTF-8")])
 def test_a_roster_that_is_none_is_refused(text, said, course, capsys):

@@ -338,7 +338,9 @@ def d_var(d_xhat, var, xc, eps):
     return np.sum(d_xhat * (16 * y - x) / 15, 0, keepdims=True)
 """
 FLAGGED = {
-    "hidden step": (HIDDEN, "two neighbouring places"),
+    "hidden step": (HIDDEN, "two neighbouring places"), "long": ("def d_xhat(d_y, gamma):\n    return d_y * gamma" + " + 0.001 - 0.001" * 300, "too long"),
+    "all names": ("from helper import *", "all names of helper"), "a name": ("from helper import d_xhat", "not in this file"),
+    "made from text": ("exec('def twice(x): return x + x')\n\n\ndef d_xhat(d_y, gamma):\n    return twice(d_y) * gamma / 2", "made from text"),
     "central difference": (CENTRAL, "numerical"), "Richardson": (RICHARDSON, "numerical"), "complex step": (COMPLEX, "complex"),
     "step from the machine": (MACHINE, "finfo, longdouble"), "text": ("def d_xhat(d_y, gamma):\n    return eval('d_y * gamma')", "it uses eval"),
     "another module": ("import statistics\n\n\ndef d_xhat(d_y, gamma):\n    return d_y * gamma * statistics.mean([1, 1])", "it uses statistics"),
@@ -349,7 +351,8 @@ FLAGGED = {
 @pytest.mark.parametrize("kind", FLAGGED)
 def test_what_is_no_derivation_is_flagged(kind, tmp_path):
     code, said = FLAGGED[kind]
-    name = code.partition("def d_")[2].partition("(")[0]
+    name = code.partition("def d_")[2].partition("(")[0] or "xhat"
+    (tmp_path / "helper.py").write_text("def d_xhat(d_y, gamma):\n    return d_y * gamma\n")
     if kind == "no arguments":
         probes = list(derivation.judge._probes(TASK, np.random.default_rng(0)))
         assert len({p.adjoints["beta"].shape for p in probes}) > 1  # no table fits all shapes, so the flag is read from the tree alone

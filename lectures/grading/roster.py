@@ -2,7 +2,8 @@
 
 A CSV file. Columns are known by their heading, in capital or small letters; without a known heading the first line is a student as well. The
 first of these columns gives the name in the table; all of them, and the full name made from its parts, are compared with what the platform
-calls a submission, without regard to capitals, accents, spaces and punctuation. A name that two students share matches nobody.
+calls a submission, without regard to capitals, accents, spaces and punctuation. The very name comes first; a name that two students share
+matches nobody, and of two submissions that could be one student's by other spellings neither takes the row.
 """
 
 from __future__ import annotations
@@ -83,15 +84,18 @@ def matched(people: Sequence[Person], roster: Sequence[Listed]) -> tuple[list[Pe
     """Everybody on the roster, under the roster's names, and the others as they are; and the names of the others."""
     count = Counter(k for listed in roster for k in listed.keys)
     owner = {k: listed.student for listed in roster for k in listed.keys if count[k] == 1}
-    found: dict[str, Person] = {}
+    names = {listed.student for listed in roster}
+    exact = {person.student for person in people if person.student in names}
+    claims: dict[str, list[Person]] = {}
     unknown: list[Person] = []
     for person in people:
-        whose = {owner[k] for k in map(plain, (person.student, *person.ids)) if k in owner}
-        name = whose.pop() if len(whose) == 1 else None
-        if name is None or name in found:
-            unknown.append(person)
+        whose = {person.student} if person.student in exact else {owner[k] for k in map(plain, (person.student, *person.ids)) if k in owner} - exact
+        if len(whose) == 1:
+            claims.setdefault(whose.pop(), []).append(person)
         else:
-            found[name] = person._replace(student=name)
+            unknown.append(person)
+    found = {name: claim[0]._replace(student=name) for name, claim in claims.items() if len(claim) == 1}
+    unknown += [person for claim in claims.values() if len(claim) > 1 for person in claim]  # nobody takes a row that another may have meant
     taken = {listed.student for listed in roster}
     unknown = [p._replace(student=f"{p.student} (not on the roster)") if p.student in taken else p for p in unknown]
     everybody = [found.get(listed.student, Person(listed.student)) for listed in roster]

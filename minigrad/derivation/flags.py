@@ -18,10 +18,13 @@ from ..core.backend import np
 from .attempt import Attempt
 from .changes import Trial
 
-PLAIN = frozenset({"__future__", "collections", "dataclasses", "functools", "itertools", "math", "numbers", "numpy", "operator", "typing"})
+PLAIN = frozenset({"__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "itertools", "logging", "math", "numbers",
+                   "numpy", "operator", "pprint", "re", "string", "sys", "textwrap", "time", "typing", "warnings"})
 COMPLEX = frozenset({"complex", "complex64", "complex128", "complex256", "csingle", "cdouble", "clongdouble", "imag"})
 STEPS = frozenset({"finfo", "spacing", "nextafter", "longdouble", "float128", "float96"})
 FROM_TEXT = frozenset({"exec", "eval", "compile", "__import__", "globals", "_getframe", "__globals__", "__code__", "__subclasses__", "f_back"})
+TOO_LONG = "too long to be looked through"
+MOST_NODES = 3000  # of the syntax tree of a line and its helpers
 SMALL, OTHERS = 0.05, (16.0, 1 / 4096)  # constants that may be steps, and times what: too large a step bends, too small a one loses digits
 OPERATIONS: dict[type[ast.operator], Any] = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
                                              ast.Pow: operator.pow}
@@ -34,14 +37,21 @@ def flags(attempt: Attempt, name: str, trial: Trial) -> list[str]:
     if found is None:
         return []
     try:
-        module = ast.parse(found[0])
+        return _flags(attempt, name, trial, ast.parse(found[0]))
     except (SyntaxError, ValueError):
         return []
+    except RecursionError:
+        return [TOO_LONG]
+
+
+def _flags(attempt: Attempt, name: str, trial: Trial, module: ast.Module) -> list[str]:
     nodes = reachable(module, name)
-    if not nodes:
-        return []
     seen = [n for node in nodes for n in ast.walk(node)]
-    said = [*_imports(module, seen, attempt.runner.absent), *_names(seen)]
+    if len(seen) > MOST_NODES:
+        return [TOO_LONG]
+    if not nodes and attempt.runner.file is not None:
+        return [*_hidden(module), "its text is not in this file"]
+    said = [*_hidden(module), *_imports(module, seen, attempt.runner.absent), *_names(seen)]
     line = next((n for n in nodes if isinstance(n, ast.FunctionDef)), None)
     if line is not None and line.name == name:
         given = {a.arg for a in (*line.args.posonlyargs, *line.args.args, *line.args.kwonlyargs)}
@@ -50,6 +60,17 @@ def flags(attempt: Attempt, name: str, trial: Trial) -> list[str]:
     if not any("step" in text for text in said) and _is_difference(attempt, name, trial, nodes):
         said.append("numerical derivative: with another step it is off")
     return said
+
+
+def _hidden(module: ast.Module) -> Iterator[str]:
+    """What hides the file's text from this look at it."""
+    for n in ast.walk(module):
+        if isinstance(n, ast.ImportFrom) and any(a.name == "*" for a in n.names) and (n.module or "").partition(".")[0] not in ("numpy", "math"):
+            yield f"it imports all names of {n.module or '.'}"
+    inside = {id(n) for f in ast.walk(module) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    called = {n.func.id for n in ast.walk(module) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and id(n) not in inside}
+    if called & {"exec", "eval", "compile", "__import__"}:
+        yield "the file runs code made from text"
 
 
 def reachable(module: ast.Module, name: str) -> list[ast.stmt]:
