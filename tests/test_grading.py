@@ -408,6 +408,7 @@ def test_a_judge_without_an_answer_costs_one_row(program, said, place, monkeypat
 
 @pytest.mark.slow
 def test_a_sandbox_that_is_not_there_is_an_error_before_anybody_is_judged(place, tmp_path, monkeypatch, capsys):
+    hand_in(place, "right", SOLUTION)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit):
         grade.main([str(place / "submissions"), "--csv", str(tmp_path / "g.csv"), "--sandbox", "bwrap"], below=place / "homework")
