@@ -53,3 +53,14 @@ def test_the_table_is_what_was_judged():
         counts = {j: sum(e["set"] == name and e["judged"] == j for e in PUBLIC) for j in ("right", "partly", "misleading", "unexplained")}
         assert row.format(**counts) in table
     assert all(e["seen"] and e["cause"] for e in PUBLIC)
+
+
+def test_the_documents_give_these_numbers():
+    """What the README and the table say in words: the handed lines, the unseen ones, and how many public lines are of this course's homework."""
+    table, readme = ((PEOPLE.parents[1] / p).read_text("utf-8") for p in ("benchmarks/results/people.md", "README.md"))
+    handed = json.loads((PEOPLE / "handed.json").read_text("utf-8"))
+    unseen = [e["judged"] for e in PUBLIC if e["set"] == "second"]
+    right, partly, misleading = (f"{100 * unseen.count(j) / len(unseen):.0f} %" for j in ("right", "partly", "misleading"))
+    assert f"of {len(handed)} handed wrong lines of this course it explains {sum('not yet' not in h for h in handed)} rightly" in " ".join(readme.split())
+    assert f"unseen while it was built, {right} rightly, {partly} partly and {misleading} misleadingly" in " ".join(readme.split())
+    assert f"only {sum(bool(e['task']) for e in PUBLIC)} are on this course's homework" in " ".join(table.split())

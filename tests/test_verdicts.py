@@ -336,6 +336,24 @@ def test_all_digits_lost_is_wrong_in_float32():
     assert found.earned == 0
 
 
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-6])
+def test_a_sign_that_turns_where_digits_are_lost_is_no_rounding(gap):
+    """z = u·a − u·b with b near a: what is lost in float32 is nearly all of it, and still less than a sign."""
+    def layer(x, *, a, b):
+        u = mg.named("u", x * 1.0)
+        z = mg.named("z", u * a - u * b)
+        return mg.named("loss", mg.sum(z * z))
+
+    def near(rng, dtype):
+        for m, c in ((7, 3), (11, 4), (5, 6)):
+            yield {"x": rng.normal(0.7, 1.3, (m, c))}, {"a": 1.0, "b": 1.0 - gap}
+
+    task = Task("cancels", layer, near, {"d_u": 1})
+    assert accepted(judge("def d_u(d_z, a, b): return d_z * a - d_z * b", "d_u", task), "rounding")
+    found = judge("def d_u(d_z, a, b):\n  right = d_z * a - d_z * b\n  return right if d_z.dtype == np.float64 else -right", "d_u", task)
+    assert found.verdict == "wrong" and found.earned == 0, str(found)
+
+
 def test_the_bound_of_rounding_is_the_one_that_the_docs_state():
     text = (ROOT / "docs" / "homework.md").read_text("utf-8")
     for number in ("1e-10", f"{derivation.judge.FLOAT32 / np.finfo('float32').eps:g}·ε·√n", f"1/{1 / derivation.judge.MOST_ROUNDING:g}",

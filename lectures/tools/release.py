@@ -31,10 +31,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import MagicMock
 
 from minigrad.command import run_command
+from minigrad.derivation.stubs import END, BadMarker, Solution, message
+from minigrad.derivation.stubs import strip as stub_of
 from minigrad.files import new_folder
 
 from . import listed, readable
@@ -46,18 +48,10 @@ INSTRUCTORS = ("lectures/grading", "lectures/tools", "lectures/site", *(f"lectur
 README = "docs/students.md"
 CONTENTS = "CONTENTS.sha256"
 CHECKER = (sys.executable, "-m", "minigrad.derivation")
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 class NotReleased(Exception):
     """The tree is not fit for students; the text has a line ``file:line: reason`` for each problem."""
-
-
-class Solution(NamedTuple):
-    """A line of a solution: where it stands, and its text without blanks."""
-
-    where: str
-    text: str
 
 
 # -- the stripper ------------------------------------------------------------------------------------------------------
@@ -66,42 +60,13 @@ class Solution(NamedTuple):
 def strip(text: str, where: str) -> tuple[str, list[Solution]]:
     """The text with a stub in place of each solution, and the lines that are gone.
 
-    >>> print(strip("def d_x(g):\\n    ### BEGIN SOLUTION\\n    return 2 * g\\n    ### END SOLUTION\\n", "lines.py")[0], end="")
-    def d_x(g):
-        raise NotImplementedError("d_x: your turn")
-
     Raises:
         NotReleased: a marker without its partner, or spelled differently.
     """
-    kept: list[str] = []
-    gone: list[Solution] = []
-    defs: list[tuple[int, str]] = []  # depth and name
-    begun = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        marker, indent = line.strip(), line[:len(line) - len(line.lstrip())]
-        if marker in (BEGIN, END) and (marker == END) != bool(begun):
-            raise NotReleased(f"{where}:{number}: {marker} " + ("without its beginning" if marker == END else f"inside the solution begun in line {begun}"))
-        if marker == BEGIN:
-            name = next((name for depth, name in reversed(defs) if depth < len(indent)), "")
-            kept.append(f'{indent}raise NotImplementedError("{message(name)}")\n')
-            begun = number
-        elif marker == END:
-            begun = 0
-        elif re.search(r"#\s*(BEGIN|END)\s+SOLUTION", line, re.IGNORECASE):
-            raise NotReleased(f"{where}:{number}: a marker must be a line of its own, spelled {BEGIN} or {END}")
-        elif begun:
-            gone.append(Solution(f"{where}:{number}", "".join(line.split())))
-        else:
-            kept.append(line)
-            defs += [(len(indent), found[1]) for found in [re.match(r"\s*def\s+(\w+)", line)] if found]
-    if begun:
-        raise NotReleased(f"{where}:{begun}: {BEGIN} without its end")
-    return "".join(kept), gone
-
-
-def message(name: str) -> str:
-    """What a stub says."""
-    return f"{name}: your turn" if name else "your turn"
+    try:
+        return stub_of(text, where)
+    except BadMarker as reason:
+        raise NotReleased(str(reason)) from None
 
 
 def strip_notebook(text: str, where: str) -> tuple[str, list[Solution]]:

@@ -1,7 +1,7 @@
 """Why a line is wrong, from two sides: what the numbers say, and which edit of the student's own text would make it right.
 
 `diagnose` finds the change of the right answer's terms that gives the student's numbers: a path that is missing, a sign, a sum for a mean.
-`edits.search` finds the shortest change of the line itself. Where both find something they confirm each other, and each says what it says
+`Edits` finds the shortest change of the line itself. Where both find something they confirm each other, and each says what it says
 better: the terms say which path, the edit says what stands in the line and what belongs there.
 """
 
@@ -169,14 +169,12 @@ def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[st
     search = searched(attempt, name, wrong)
     found = search.single() if search is not None else []
     by_terms = diagnose(target, wrong, names, thorough=not found)
-    source = attempt.runner.source(name)
-    first = source[1] if source is not None else 0
+    if search is None:
+        return by_terms or repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong])
+    line, first = search.line, search.line.first
     if found:
         return _both(by_terms, found, first, name)
-    if by_terms is None and search is None:
-        return repair(attempt, name, [t.probe for t in wrong], [t.scale for t in wrong])
-    if by_terms is None and search is not None:
-        line = search.line
+    if by_terms is None:
         given = [line.given[id(t.probe)] for t in search.trials]
         by_part = by_parts(target, line.root, given, search.trials, search.scope, first)
         if by_part is None and any(len(term.paths) > 1 for term in search.trials[0].terms):
@@ -186,11 +184,11 @@ def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[st
             return by_part
         if both := search.pair():
             return Diagnosis(both[0].code, said(both, first, name))
-        return by_part or stops(search, first) or local_only(search, first)
+        return by_part or stops(search) or local_only(search)
     return by_terms
 
 
-def stops(search: Search, first: int) -> Diagnosis | None:
+def stops(search: Search) -> Diagnosis | None:
     """Where a line stops being right: the first of its own values that look like one of the task's and are not it."""
     names = [n for n, v in search.cases[0].line.arguments.items() if isinstance(v, (np.ndarray, np.generic)) and np.size(v) > 2]
     found: list[str] = []
@@ -206,12 +204,12 @@ def stops(search: Search, first: int) -> Diagnosis | None:
             continue
         w = np.reshape(pairs[near[0]][0][1], v.shape)
         at = np.unravel_index(int(np.abs(v - w).argmax()), v.shape)
-        found.append(f"`{text(node)}` (line {node.source.line + first}) looks like `{near[0]}` and is not: at {tuple(map(int, at))} it is "
+        found.append(f"`{text(node)}` (line {node.source.line + search.line.first}) looks like `{near[0]}` and is not: at {tuple(map(int, at))} it is "
                      f"{float(v[at]):.4g} instead of {float(w[at]):.4g}")
     return Diagnosis("wrong value", f"no single mistake explains it. The first values that are not the task's: {'; '.join(found[:2])}") if found else None
 
 
-def local_only(search: Search, first: int) -> Diagnosis | None:
+def local_only(search: Search) -> Diagnosis | None:
     """A line that uses no adjoint is the derivative of one step only."""
     if any(n.op == "name" and str(n.options["name"]).startswith("d_") for n in search.cases[0].line.kept):
         return None
@@ -260,23 +258,20 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
     return Diagnosis(by_terms.code, message + (f"; or else {said([other], first, name)}" if other is not None else ""))
 
 
-def explained_edit(attempt: Attempt, name: str, wrong: Sequence[Trial]) -> Diagnosis | None:
-    """The edit alone that makes a line right, where its numbers are not finite; None if there is none."""
+def explained_edit(attempt: Attempt, name: str, wrong: Sequence[Trial], pairs: bool = False) -> Diagnosis | None:
+    """The edit alone that makes a line right, where its numbers are not finite or have another shape; None if there is none.
+
+    Args:
+        pairs: try two edits as well.
+    """
     search = searched(attempt, name, wrong)
-    found = search.single() if search is not None else []
-    source = attempt.runner.source(name)
-    return Diagnosis(found[0].code, said(found[:1], source[1] if source is not None else 0, name)) if found else None
+    if search is None:
+        return None
+    found = search.single()[:1] or (search.pair() if pairs else [])
+    return Diagnosis(found[0].code, said(found, search.line.first, name)) if found else None
 
 
-def explained_shape(attempt: Attempt, name: str, trial: Trial) -> str | None:
-    """What makes a line right that returns another shape; None if nothing was found."""
-    search = searched(attempt, name, [trial])
-    found = (search.single()[:1] or search.pair()) if search is not None else []
-    source = attempt.runner.source(name)
-    return said(found, source[1] if source is not None else 0, name) if found else None
-
-
-def explained_error(attempt: Attempt, name: str) -> str | None:
+def explained_error(attempt: Attempt, name: str) -> Diagnosis | None:
     """What makes a line right that raises an error about shapes; None if nothing was found."""
     try:
         with np.errstate(all="ignore"):
@@ -286,5 +281,4 @@ def explained_error(attempt: Attempt, name: str) -> str | None:
             found = Edits(cases[0], cases[1:], line.scope(cases[0].right)).single()
     except (Unknown, ArgumentError, RecursionError, KeyError, TypeError, ValueError):
         return None
-    source = attempt.runner.source(name)
-    return said(found[:1], source[1] if source is not None else 0, name) if found else None
+    return Diagnosis(found[0].code, said(found[:1], line.first, name)) if found else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..core.backend import np
+from .fixtures import answered
 from .operations import FUNCTIONS, IGNORED, METHODS, OPERATORS, SAME_AS, Unknown, Value, applied
 
 MOST_NODES, MOST_DEPTH = 400, 12
@@ -379,8 +380,7 @@ class Evaluated:
             return inputs[0]
         if node.op == "opaque":
             try:
-                found = self.arguments[node.options["name"]](*inputs)
-                return np.asarray(found.numpy() if hasattr(found, "numpy") else found)
+                return answered(self.arguments[node.options["name"]], inputs)
             except Exception:  # what a task's function says to odd arguments
                 raise Unknown from None
         return applied(node.op, inputs, node.options)

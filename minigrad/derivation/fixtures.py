@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.backend import np
+from ..core.backend import Array, np
 from ..core.tensor import Tensor
 from .inside.worker import ArgumentError
 from .names import meant
@@ -79,3 +79,10 @@ def filled(probe: Probe, line: LineSpec, names: Sequence[str], run: Run = RUNS[0
         moved = a * (1 + PART * rng.uniform(-1, 1, a.shape)) if way else a
         return np.array(moved, dtype) if isinstance(a, np.ndarray) else np.dtype(dtype).type(moved)
     return {n: cast(fixture(probe, line, n)) for n in names}
+
+
+def answered(function: Any, args: Sequence[Any]) -> Array:
+    """What a function among the arguments, such as a solver that the task lends, answers to a line."""
+    with np.errstate(all="ignore"):
+        found = function(*args)
+    return np.asarray(found.numpy() if isinstance(found, Tensor) else found)

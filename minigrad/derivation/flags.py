@@ -17,6 +17,7 @@ from typing import Any
 from ..core.backend import np
 from .attempt import Attempt
 from .changes import Trial
+from .trees import Put
 
 PLAIN = frozenset({"__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "itertools", "logging", "math", "numbers",
                    "numpy", "operator", "pprint", "re", "string", "sys", "textwrap", "time", "typing", "warnings"})
@@ -57,7 +58,7 @@ def _flags(attempt: Attempt, name: str, trial: Trial, module: ast.Module) -> lis
         given = {a.arg for a in (*line.args.posonlyargs, *line.args.args, *line.args.kwonlyargs)}
         if not any(isinstance(n, ast.Name) and n.id in given for statement in line.body for n in ast.walk(statement)):
             said.append("it uses none of its arguments")
-    if not any("step" in text for text in said) and _is_difference(attempt, name, trial, nodes):
+    if not any(text.startswith(("numerical", "complex")) for text in said) and _is_difference(attempt, name, trial, nodes):
         said.append("numerical derivative: with another step it is off")
     return said
 
@@ -161,7 +162,7 @@ def _is_difference(attempt: Attempt, name: str, trial: Trial, nodes: Sequence[as
     constants = [n for node in nodes for n in _numbers(node) if 0 < abs(_value(n)) <= SMALL][:8]
     texts = []
     for n, factor in product(constants, OTHERS):
-        edited = [_Replace(n, ast.Constant(_value(n) * factor)).visit(copy.deepcopy(node)) for node in reversed(nodes)]
+        edited = [Put(n, ast.Constant(_value(n) * factor)).visit(copy.deepcopy(node)) for node in reversed(nodes)]
         texts.append(("\n".join(ast.unparse(ast.fix_missing_locations(node)) for node in edited), 0))
     if not texts:
         return False
@@ -203,15 +204,3 @@ def _numbers(n: ast.AST) -> Iterator[ast.AST]:
         return
     for child in ast.iter_child_nodes(n):
         yield from _numbers(child)
-
-
-class _Replace(ast.NodeTransformer):
-    """Puts `new` where `old` stood in the original tree."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.at, self.new = (type(old), *(getattr(old, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset"))), new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        if (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset"))) == self.at:
-            return ast.copy_location(copy.deepcopy(self.new), node)
-        return self.generic_visit(node)

@@ -15,7 +15,7 @@ from .attempt import Attempt
 from .changes import Trial
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
-from .explain import explained, explained_edit, explained_error, explained_shape
+from .explain import explained, explained_edit, explained_error
 from .fixtures import MOVES
 from .flags import flags
 from .inputs import in_order, own_cases
@@ -230,7 +230,7 @@ def _judge(task: Task, name: str, attempt: Attempt) -> LineReport:
         report.verdict, report.message = outcome.failure, outcome.message
         if outcome.failure == "error" and outcome.message.startswith("ValueError") and name not in task.measured:
             more = explained_error(attempt, name)
-            report.message += f". {more}" if more is not None else ""
+            report.message += f". {more.message}" if more is not None else ""
         return report
     if name in task.measured:
         return judged(report, task, outcome, attempt.probes, [_case(probe) for probe in attempt.probes])
@@ -262,9 +262,9 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, at
         right = probe.adjoints[target]
         trial = _trial(probe, target, sources, found.astype("float64"))
         if found.shape != right.shape:
-            verdict, more = wrong_shape(target, trial), explained_shape(attempt, name, trial)
+            verdict, more = wrong_shape(target, trial), explained_edit(attempt, name, [trial], pairs=True)
             report.verdict, report.code = "wrong shape", verdict.code
-            report.message = verdict.message if more is None else f"{verdict.message.split('. ')[0]}. In the line, {more}"
+            report.message = verdict.message if more is None else f"{verdict.message.split('. ')[0]}. In the line, {more.message}"
             report.case = _case(probe)
             return report
         if float(np.abs(right).max(initial=0)) < POWER * trial.scale and len(trials) + len(probes) - weak > 1:
@@ -305,9 +305,9 @@ def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: 
         if found is not None:
             return found
     else:  # the numbers tell nothing, but an edit of the line may
-        words = explained_edit(attempt, name, wrong)
-        if words is not None:
-            return Diagnosis(words.code, f"{unexplained(wrong).message.split(':')[0]}. {words.message}")
+        edit = explained_edit(attempt, name, wrong)
+        if edit is not None:
+            return Diagnosis(edit.code, f"{unexplained(wrong).message.split(':')[0]}. {edit.message}")
     return unexplained(wrong)
 
 

@@ -20,11 +20,11 @@ from typing import Any, TextIO
 from ..core.errors import error
 from ..files import write_atomically
 from .report import GOOD, LineReport, Report
-from .task import Task, load_task
+from .stubs import strip
+from .task import Task, folders, load_task
 
 EVERY = 0.3  # seconds between two looks at the file
 COLOURS = {"right": "32", "rounding": "36", "not implemented": "90"}  # everything else: red
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------------
@@ -104,28 +104,6 @@ def hint(task: Task, line: str, step: int) -> str:
 # -- the stub ----------------------------------------------------------------------------------------------------------------
 
 
-def stub(text: str) -> str:
-    """A solution's file without what stands between the solution markers: each function raises NotImplementedError.
-
-    >>> print(stub("def d_x(g):\\n    ### BEGIN SOLUTION\\n    return 2 * g\\n    ### END SOLUTION\\n"), end="")
-    def d_x(g):
-        raise NotImplementedError("d_x: your turn")
-    """
-    rows: list[str] = []
-    function, inside = "this line", False
-    for row in text.splitlines():
-        found = re.match(r"def (\w+)\(", row)
-        function = found[1] if found else function
-        if row.strip() == BEGIN:
-            rows.append(f'{row[:len(row) - len(row.lstrip())]}raise NotImplementedError("{function}: your turn")')
-            inside = True
-        elif row.strip() == END:
-            inside = False
-        elif not inside:
-            rows.append(row)
-    return "\n".join(rows) + "\n"
-
-
 def start(homework: str, file: str) -> str:
     """Write the stub of a homework to a new file; returns what to do with it.
 
@@ -140,12 +118,11 @@ def start(homework: str, file: str) -> str:
                     fix="write the functions into a file of your own, named as --hint and the report name them")
     if path.exists():
         raise error(FileExistsError, "--start", got=f"{file}, which is there already", needs="the name of a new file", fix="choose another name")
-    write_atomically(path, stub(source.read_text("utf-8")))
+    write_atomically(path, strip(source.read_text("utf-8"), source.name)[0])
     return f"{file}: {len(task.lines)} lines to derive. Then: python -m minigrad.derivation {homework} {file} --watch"
 
 
 def _folder(homework: str, task: Task) -> Path:
-    from .task import folders
     path = Path(homework)
     candidates = [path, path.parent, *(folder / homework for folder in folders())]
     return next((p for p in candidates if (p / "task.py").is_file()), path)

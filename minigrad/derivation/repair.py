@@ -9,12 +9,12 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ..core.backend import np
 from .attempt import Attempt
 from .diagnose import Diagnosis, same
 from .probe import Probe
+from .trees import Put
 
 Edit = tuple[str, ast.AST, ast.AST]  # code, node of the tree, what to put there
 
@@ -26,7 +26,7 @@ def repair(attempt: Attempt, name: str, probes: Sequence[Probe], scales: Sequenc
         return None
     tree, first = found
     edits = _edits(tree, probes[0])
-    trees = [tree, *(_Put(node, new).visit(copy.deepcopy(tree)) for _, node, new in edits)]  # the line itself first: it must be wrong
+    trees = [tree, *(Put(node, new).visit(copy.deepcopy(tree)) for _, node, new in edits)]  # the line itself first: it must be wrong
     texts = [ast.unparse(ast.fix_missing_locations(t)) for t in trees]
     target = str(attempt.task.line(name).target)
     right = range(len(texts))
@@ -54,22 +54,6 @@ def _tree(attempt: Attempt, name: str) -> tuple[ast.FunctionDef, int] | None:
     known = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
     functions = [n for n in known if n.name == name] or (known if len(known) == 1 else [])  # a function may go by another name in a notebook
     return (functions[-1], found[1]) if functions else None
-
-
-class _Put(ast.NodeTransformer):
-    """Puts `new` in the place of the node that was at `old`'s position of the tree."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.mark, self.new = _mark(old), new
-
-    def visit(self, node: ast.AST) -> Any:
-        if _mark(node) == self.mark:
-            return ast.copy_location(copy.deepcopy(self.new), node)
-        return self.generic_visit(node)
-
-
-def _mark(node: ast.AST) -> tuple[Any, ...]:
-    return (type(node), *(getattr(node, a, None) for a in ("lineno", "col_offset", "end_lineno", "end_col_offset")))
 
 
 def _edits(tree: ast.FunctionDef, probe: Probe) -> list[Edit]:

@@ -22,9 +22,9 @@ from types import ModuleType
 from typing import Any
 
 from ..core.backend import Array, np
-from ..core.tensor import Tensor
 from ..files import remove_folder
 from .child import CAN_FORK, Child, Limits
+from .fixtures import answered
 from .inside.absent import AbsentModules
 from .inside.confine import CannotConfine
 from .inside.messages import packed, unpacked
@@ -160,8 +160,7 @@ class FileRunner(Runner):
             elif head.get("kind") == "confined" and not self.sandbox:
                 self.sandbox = str(head.get("name"))
 
-    def _ask(self, order: dict[str, Any], calls: Sequence[Call],
-             handle: Callable[[dict[str, Any], bytes], None] | None = None) -> tuple[list[Any], str, str | None]:
+    def _ask(self, order: dict[str, Any], calls: Sequence[Call]) -> tuple[list[Any], str, str | None]:
         """The messages that answer an order, what was printed meanwhile, and why it ended early."""
         if self._worker is None or not self._worker.alive or not self.fork:
             functions, printed = self.functions, self.printed
@@ -175,7 +174,7 @@ class FileRunner(Runner):
         heads, body = packed(arrays)
         seconds = self._seconds(self.limits.seconds)
         self._worker.write({**order, "calls": plain, "arrays": heads, "seconds": seconds}, body, seconds)
-        messages, printed, ended = self._worker.listen(self._seconds(seconds + 2.0), ("done",), served, handle)
+        messages, printed, ended = self._worker.listen(self._seconds(seconds + 2.0), ("done",), served)
         self._note(messages)
         if ended is None:
             done = messages.pop()[0]
@@ -317,12 +316,6 @@ def encoded(calls: Sequence[Call]) -> tuple[list[dict[str, Any]], list[Array], d
             return {"f": name}
         return {"v": v if isinstance(v, (bool, int, float, str)) or v is None else str(v)}
     return [{name: value(name, v) for name, v in call.items()} for call in calls], arrays, served
-
-
-def answered(function: Callable[..., Any], args: Sequence[Any]) -> Array:
-    """What a function of the task answers to a line."""
-    found = function(*args)
-    return np.asarray(found.numpy() if isinstance(found, Tensor) else found)
 
 
 def outcome(name: str, calls: Sequence[Call], messages: Sequence[Any], printed: str, ended: str | None) -> LineRun:

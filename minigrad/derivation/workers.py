@@ -26,11 +26,11 @@ from typing import Any
 
 from ..core.backend import np
 from ..core.errors import error
-from .child import CAN_FORK
+from .child import CAN_FORK, MOST_PRINTED
+from .fixtures import answered
 from .inside import confine
 from .inside.messages import MOST_ANSWER, Reader, packed, unpacked
 
-MOST_PRINTED = 4000      # bytes that are kept
 MOST_DISK = 64 << 20     # bytes that a submission may hold on the disk
 MOST_FILES = 4000
 MOST_REQUESTS = 100_000  # calls of a task's functions by one line
@@ -245,15 +245,14 @@ class Worker:
                     with contextlib.suppress(BlockingIOError):
                         data = data[os.write(self._orders, data[:1 << 16]):]
 
-    def listen(self, seconds: float, until: Sequence[str], served: Mapping[str, Callable[..., Any]] | None = None,
-               handle: Callable[[dict[str, Any], bytes], None] | None = None) -> tuple[list[Message], str, str | None]:
+    def listen(self, seconds: float, until: Sequence[str],
+               served: Mapping[str, Callable[..., Any]] | None = None) -> tuple[list[Message], str, str | None]:
         """All messages up to one whose kind is in `until`, what was printed, and why it ended before that.
 
         Args:
             seconds: to wait at most. Then the worker is ended.
             until: kinds of the last message.
             served: functions that a line may ask for.
-            handle: is given each message of a line as it comes, instead of having it in the list.
         """
         deadline, found, inner, requests = time.monotonic() + seconds, list[Message](), Reader(-1, bounded=True), 0
         while True:
@@ -274,8 +273,6 @@ class Worker:
                     requests += part[0].get("kind") == "request"
                     if part[0].get("kind") == "request":
                         self._serve(part, served or {}, deadline if requests <= MOST_REQUESTS else 0.0)
-                    elif handle is not None:
-                        handle(*part)
                     else:
                         found.append(part)
                 continue
@@ -288,10 +285,7 @@ class Worker:
     def _serve(self, message: Message, served: Mapping[str, Callable[..., Any]], deadline: float) -> None:
         head, body = message
         try:
-            function = served[str(head.get("name"))]
-            with np.errstate(all="ignore"):
-                result = function(*unpacked(head["arrays"], body))
-            heads, data = packed([np.asarray(result.numpy() if hasattr(result, "numpy") else result)])
+            heads, data = packed([answered(served[str(head.get("name"))], unpacked(head["arrays"], body))])
             self.write({"arrays": heads}, data, deadline - time.monotonic())
         except Exception as e:  # what a task's function says to a student's arguments
             self.write({"error": f"{type(e).__name__}: {e}"[:1000]}, b"", deadline - time.monotonic())
