@@ -1,8 +1,8 @@
 """The finished runs of an experiment, one JSON object per line: what is here is never run again.
 
-A line is on the disk before the next run ends: written without a buffer, and synchronized. A process that is killed leaves at most a torn
-last line, which is reported, and cut off before the next one is written. Where the disk is full, what was written of the line is taken
-back, and the error has the line in it: it can be appended by hand.
+A line is on the disk before the next run ends. A process that is killed leaves at most a torn last line, which is reported, and cut off before
+the next one is written. Where the disk is full, what was written of the line is taken back, and the error has the line in it: it can be
+appended by hand.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from minigrad.files import LineFile
 from scripts.lock import locked
 
 from .registry import ExperimentError, Run
@@ -38,16 +38,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path, self.runs, self.remarks = path, dict[str, Run](), list[str]()
-        self._size = 0  # of the whole lines, in bytes
         try:
-            content = path.read_bytes() if path.exists() else b""
+            self._file = LineFile(path)
         except OSError as e:
             raise ExperimentError(f"cannot read {path}: {e.strerror or e}. Nothing was run; check its permissions, or --out another folder") from e
-        self._size = content.rfind(b"\n") + 1
-        for i, line in enumerate(content[:self._size].splitlines(), 1):
+        for i, line in enumerate(self._file.lines, 1):
             if line.strip():
                 self._read(i, line)
-        if self._size < len(content):
+        if self._file.torn:
             self.remarks.append(f"{path}: the last line is torn (a process was killed while it wrote): that run is done again")
 
     def _read(self, i: int, line: bytes) -> None:
@@ -72,24 +70,11 @@ class Journal:
         """
         line = json.dumps(_plain({"settings": run.settings, "result": run.result, "seconds": round(run.seconds, 3), "machine": machine or {}}),
                           ensure_ascii=False, allow_nan=False)
-        content = (line + "\n").encode()
         try:
-            with open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0) as file:
-                file.truncate(self._size)
-                file.seek(self._size)
-                try:
-                    rest = memoryview(content)
-                    while rest:
-                        rest = rest[file.write(rest):]
-                    os.fsync(file.fileno())
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        file.truncate(self._size)
-                    raise
+            self._file.append(line.encode())
         except OSError as e:
             raise ExperimentError(f"cannot write {self.path}: {e.strerror or e}. Its {len(self.runs)} finished runs are whole. Make room and start again: only "
                                   f"what is not there is run. The run that could not be written (append this line to keep it):\n{line}") from e
-        self._size += len(content)
         self.runs[key(run.settings)] = Run(_restored(json.loads(key(run.settings))), _restored(json.loads(line))["result"], run.seconds)
 
 

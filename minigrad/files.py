@@ -5,6 +5,8 @@
     with new_folder("build/site") as folder:
         (folder / "index.html").write_text(page)
 
+A file that grows line by line, such as a journal of finished work, is a `LineFile`.
+
 Whatever happens on the way (an exception, a full disk, a power cut), a reader finds the old content or the new one. Only a program that is
 killed leaves its unfinished file behind, under a hidden name that ends in ``.tmp``; `remove_leftovers` deletes it.
 """
@@ -96,6 +98,51 @@ def new_folder(dest: StrPath) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
+class LineFile:
+    """A file that grows by whole lines, each of which is on the disk when `append` returns.
+
+    A program that is killed leaves at most a torn last line, which the next `append` overwrites.
+
+    Attributes:
+        lines: the whole lines that the file had, without their ends.
+        torn: what stood behind them.
+
+    Raises:
+        OSError: the file is there and cannot be read.
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self.path = Path(path)
+        content = self.path.read_bytes() if self.path.exists() else b""
+        self.size = content.rfind(b"\n") + 1  # of the whole lines, in bytes
+        self.lines, self.torn = content[:self.size].splitlines(), content[self.size:]
+
+    def append(self, *lines: bytes) -> None:
+        """Add lines, given without their ends: all of them, or after an error none.
+
+        Raises:
+            OSError: they cannot be written; the earlier lines are all there.
+        """
+        content = b"".join(line + b"\n" for line in lines)
+        with open(self.path, "r+b", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666)) as file:
+            file.truncate(self.size)
+            file.seek(self.size)
+            try:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[file.write(rest):]
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(self.size)
+                raise
+        self.size += len(content)
+
+    def restart(self) -> None:
+        """Let the next `append` begin the file anew."""
+        self.size, self.lines, self.torn = 0, [], b""
+
+
 def remove_leftovers(path: StrPath) -> list[Path]:
     """Delete the unfinished files that killed programs left beside `path`, and return their names.
 
@@ -185,4 +232,4 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-__all__ = ["new_folder", "remove_folder", "remove_leftovers", "write_atomically"]
+__all__ = ["LineFile", "new_folder", "remove_folder", "remove_leftovers", "write_atomically"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minigrad.files import new_folder, remove_leftovers, write_atomically
+from minigrad.files import LineFile, new_folder, remove_leftovers, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -207,6 +207,41 @@ def test_a_link_to_a_folder_stays(link):
     with new_folder(link) as tree:
         (tree / "new").write_text("new")
     assert link.is_symlink() and content(link) == {"new": "new"} and os.listdir(link.parent) == ["a"]
+
+
+# -- files that grow ---------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_there_for_the_next_who_opens_the_file(tmp_path):
+    LineFile(tmp_path / "a").append(b"one", "zw\u00f6lf".encode())
+    again = LineFile(tmp_path / "a")
+    assert again.lines == [b"one", "zw\u00f6lf".encode()] and again.torn == b""
+    again.append(b"three")
+    assert (tmp_path / "a").read_text("utf-8") == "one\nzw\u00f6lf\nthree\n"
+    again.restart()
+    assert (tmp_path / "a").stat().st_size > 0  # until there is something else
+    again.append(b"new")
+    assert LineFile(tmp_path / "a").lines == [b"new"]
+
+
+@pytest.mark.parametrize("torn", [b"tw", b"t" * 100_000])
+def test_a_torn_line_is_said_and_overwritten(tmp_path, torn):
+    (tmp_path / "a").write_bytes(b"one\n" + torn)
+    file = LineFile(tmp_path / "a")
+    assert file.lines == [b"one"] and file.torn == torn
+    file.append(b"2")
+    assert (tmp_path / "a").read_bytes() == b"one\n2\n"
+
+
+def test_a_full_disk_leaves_the_earlier_lines_and_the_next_attempt_works(tmp_path, monkeypatch):
+    file = LineFile(tmp_path / "a")
+    file.append(b"one")
+    fail(monkeypatch, "fsync")
+    with pytest.raises(OSError, match="No space"):
+        file.append(b"two", b"three")
+    assert (tmp_path / "a").read_bytes() == b"one\n"
+    file.append(b"four")
+    assert (tmp_path / "a").read_bytes() == b"one\nfour\n"
 
 
 # -- nobody else does it -----------------------------------------------------------------------------------------------

@@ -249,11 +249,12 @@ def test_a_damaged_line_is_named_with_the_fix(course, damage, capsys):
     assert len(course.grade("--homework", "01_toy")) == 3
 
 
-def test_another_programs_jsonl_is_not_overwritten(course, capsys):
-    (course.base / "grades.jsonl").write_text('{"loss": 1}\n')
+@pytest.mark.parametrize("text", ['{"loss": 1}\n', '{"loss": 1}', "[1,\n2]", '{"journey": 1}'])
+def test_another_programs_jsonl_is_not_overwritten(text, course, capsys):
+    (course.base / "grades.jsonl").write_text(text)
     with pytest.raises(SystemExit):
         course.grade("--homework", "01_toy")
-    assert "is no journal" in capsys.readouterr().err and (course.base / "grades.jsonl").read_text() == '{"loss": 1}\n'
+    assert "is no journal" in capsys.readouterr().err and (course.base / "grades.jsonl").read_text() == text
 
 
 def test_a_full_disk_ends_the_grading_with_whole_rows(course, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import minigrad
+from minigrad.files import LineFile
 
 from .gradebook import GradebookRow
 
@@ -27,6 +28,7 @@ except ImportError:  # Windows: two gradings into one table at a time are not no
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
+HEAD = b'{"journal"'  # how each begins
 
 
 class JournalError(ValueError):
@@ -61,16 +63,17 @@ class GradingJournal:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path, self.header, self.finished, self.remarks = path, dict(header), dict[tuple[str, str], Finished](), list[str]()
-        self._lock, self._size = threading.Lock(), 0
-        content = path.read_bytes() if path.exists() else b""
-        self._size = content.rfind(b"\n") + 1
-        lines = content[:self._size].splitlines()
-        if self._size < len(content):
-            self.remarks.append(f"the last line of {path.name} is torn (a grading was killed while it wrote): its row is done again")
-        if lines:
+        self._lock, self._file = threading.Lock(), LineFile(path)
+        lines, torn = self._file.lines, self._file.torn
+        first = next(iter(lines), torn)
+        ours = first.startswith(HEAD[:len(first)])
+        if ours and lines:
             self.header = self._parsed(1, lines[0])
-            if self.header.get("journal") != FORMAT:
-                raise JournalError(f"{path} is no journal of this grader's; move it away, or give --csv another name")
+            ours = self.header.get("journal") == FORMAT
+        if not ours:
+            raise JournalError(f"{path} is no journal of this grader's; move it away, or give --csv another name")
+        if torn:
+            self.remarks.append(f"the last line of {path.name} is torn (a grading was killed while it wrote): its row is done again")
         for i, line in enumerate(lines[1:], 2):
             entry = self._parsed(i, line)
             try:
@@ -88,11 +91,12 @@ class GradingJournal:
     @property
     def begun(self) -> bool:
         """Whether there was a grading before this one."""
-        return self._size > 0
+        return self._file.size > 0
 
     def restart(self, header: Mapping[str, Any]) -> None:
         """Forget all rows, and begin with another header."""
-        self.header, self._size, self.finished = dict(header), 0, {}
+        self.header, self.finished = dict(header), {}
+        self._file.restart()
 
     def append(self, done: Finished) -> None:
         """A finished row, on the disk when this returns. From any thread.
@@ -102,28 +106,8 @@ class GradingJournal:
         """
         line = {"row": done.row._asdict(), "digest": done.digest, "report": done.report}
         with self._lock:
-            content = b"" if self._size else self._line(self.header)
-            self._write(content + self._line(line))
+            self._file.append(*(json.dumps(entry).encode() for entry in ([line] if self.begun else [self.header, line])))
             self.finished[done.row.student, done.row.homework] = done
-
-    @staticmethod
-    def _line(value: Mapping[str, Any]) -> bytes:
-        return json.dumps(value).encode() + b"\n"
-
-    def _write(self, content: bytes) -> None:
-        with open(self.path, "r+b", buffering=0) as file:
-            file.truncate(self._size)
-            file.seek(self._size)
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[file.write(rest):]
-                os.fsync(file.fileno())
-            except OSError:
-                with contextlib.suppress(OSError):
-                    file.truncate(self._size)
-                raise
-        self._size += len(content)
 
     def rows(self) -> list[GradebookRow]:
         """All rows, by student and homework."""
