@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -385,7 +386,43 @@ def test_the_metadata_say_whose_and_when_and_students_texts_in_it_change_nothing
     found = metadata.gradescope_metadata(EXPORT)
     assert found["submission_1001"] == ("2026-03-01 12:00:00.123456000 Z", [("Ada Lovelace", "1815", "ada@example.org")])
     assert [name for name, *_ in found["submission_1002"][1]] == ["Zoë O'Neil", "Bob 'B' Ray"] and len(found) == 4
-    assert metadata.gradescope_metadata("") == {} and metadata.gradescope_metadata("\x00: [\n  - ::\n") == {}
+    assert metadata.gradescope_metadata("") == {} == metadata.gradescope_metadata("- a\n- b\n")
+
+
+def test_what_else_yaml_allows_is_read():
+    """Names that go on in the next line, anchors for a text that stands twice, Ruby's objects, submitters that are none."""
+    found = metadata.gradescope_metadata("""submission_1:
+  :submitters:
+  - :name: &1 Ada
+      Lovelace
+    :sid: null
+  - nobody
+  :created_at: &2 2026-03-01 12:00:00 Z
+  :results: !ruby/hash:ActiveSupport::HashWithIndifferentAccess {output: !!python/object/apply:os.system [ls]}
+"submission_2": {":submitters": [{":name": *1, ":email": ada@example.org}], ":created_at": *2}
+submission_3: ~
+other: 7
+""")
+    assert found == {"submission_1": ("2026-03-01 12:00:00 Z", [("Ada Lovelace", "", "")]),
+                     "submission_2": ("2026-03-01 12:00:00 Z", [("Ada Lovelace", "", "ada@example.org")]), "submission_3": ("", [])}
+
+
+@pytest.mark.parametrize("text", ["\x00: [\n  - ::\n", "a: [", "a: *b", "a: " + "[" * 100_000])
+def test_metadata_that_are_no_yaml_are_said(text, course, capsys):
+    course.hand_in("submission_metadata.yml", text)
+    course.hand_in("submission_1/lines.py", TOY)
+    with pytest.raises(SystemExit):
+        course.grade("--homework", "01_toy")
+    assert "submission_metadata.yml cannot be read" in (said := capsys.readouterr().err) and "--layout folders" in said
+    assert list(course.grade("--homework", "01_toy", "--layout", "folders")) == [("submission_1", "01_toy")]
+
+
+def test_without_pyyaml_the_fix_is_said(monkeypatch, course, capsys):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    course.hand_in("submission_metadata.yml", EXPORT)
+    with pytest.raises(SystemExit):
+        course.grade("--homework", "01_toy")
+    assert "pip install pyyaml" in capsys.readouterr().err
 
 
 # -- the documents -----------------------------------------------------------------------------------------------------

@@ -1,76 +1,56 @@
 """`submission_metadata.yml` of a Gradescope export: when each submission came, and whose it is.
 
-The part of YAML that Gradescope writes, and no more: blocks by indentation, plain and quoted texts. What follows in a submission (results,
-history) may hold anything, also texts of students, and is passed over by its indentation.
-
     submission_123456:
       :submitters:
       - :name: Ada Lovelace
         :sid: '1815'
         :email: ada@example.org
       :created_at: 2026-03-01 12:00:00.000000000 Z
+
+Everything is read as text: no date becomes an object, and no tag makes one.
 """
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Mapping
+from typing import Any
 
 Submitter = tuple[str, str, str]  # name, sid, email
-TOP = re.compile(r"(?P<quote>['\"]?)(?P<folder>submission_[\w-]+)(?P=quote):\s*")
-ENTRY = re.compile(r"(?P<dash>- )?:?(?P<key>\w+):(?:\s+(?P<value>.*))?")
+
+
+class UnreadableMetadata(ValueError):
+    """The file is no YAML, or nothing here can read YAML."""
 
 
 def gradescope_metadata(text: str) -> dict[str, tuple[str, list[Submitter]]]:
-    """From the folder of a submission to when it was made (a text that sorts by time) and who made it."""
-    found: dict[str, tuple[str, list[Submitter]]] = {}
-    folder, listing = "", False
-    people: list[dict[str, str]] = []
-    created = ""
+    """From the folder of a submission to when it was made (a text that sorts by time) and who made it.
 
-    def close() -> None:
-        if folder:
-            found[folder] = created, [(p.get("name", ""), p.get("sid", ""), p.get("email", "")) for p in people if any(p.values())]
-
-    for line in text.splitlines():
-        bare = line.strip()
-        level = len(line) - len(line.lstrip(" "))
-        if not bare or bare.startswith("#") or bare == "---":
-            continue
-        if level == 0:
-            close()
-            top = TOP.fullmatch(line)
-            folder, listing, people, created = top["folder"] if top else "", False, [], ""
-            continue
-        entry = ENTRY.fullmatch(bare)
-        if not folder or entry is None:
-            continue
-        if level == 2 and not entry["dash"]:
-            listing = entry["key"] == "submitters"
-            if entry["key"] == "created_at":
-                created = scalar(entry["value"] or "")
-        elif listing and (level in (2, 4) if entry["dash"] else level in (4, 6) and bool(people)):
-            if entry["dash"]:
-                people.append({})
-            people[-1][entry["key"]] = scalar(entry["value"] or "")
-        elif level == 2:
-            listing = False
-    close()
+    Raises:
+        UnreadableMetadata: see there; the text says what to do.
+    """
+    try:
+        import yaml
+    except ImportError as e:
+        raise UnreadableMetadata("submission_metadata.yml is YAML, and PyYAML is not installed: pip install pyyaml") from e
+    try:
+        loaded = yaml.load(text, getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # of texts, lists and mappings only
+    except (yaml.YAMLError, RecursionError, ValueError) as e:
+        raise UnreadableMetadata(f"submission_metadata.yml cannot be read ({' '.join(str(e).split())[:200]}): export the submissions again, or "
+                                 "say --layout folders, which takes each folder's name for the student's") from e
+    found = {}
+    for folder, about in _items(loaded):
+        if folder.startswith("submission_"):
+            of = dict(_items(about))
+            people = [dict(_items(person)) for person in of.get("submitters") or () if isinstance(person, Mapping)]
+            submitters = [(_text(p.get("name")), _text(p.get("sid")), _text(p.get("email"))) for p in people]
+            found[folder] = _text(of.get("created_at")), [s for s in submitters if any(s)]
     return found
 
 
-def scalar(text: str) -> str:
-    """A plain or quoted text of YAML.
+def _items(value: Any) -> list[tuple[str, Any]]:
+    """The entries of a mapping; Ruby writes a colon before its names."""
+    return [(key.removeprefix(":"), v) for key, v in value.items() if isinstance(key, str)] if isinstance(value, Mapping) else []
 
-    >>> scalar("'it''s'"), scalar('"Zo\\\\u00eb"'), scalar(" 1815 "), scalar("~")
-    ("it's", 'Zoë', '1815', '')
-    """
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == "'":
-        return text[1:-1].replace("''", "'")
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        try:
-            return str(json.loads(re.sub(r"\\x([0-9a-fA-F]{2})", r"\\u00\1", text)))
-        except ValueError:
-            return text[1:-1]
-    return "" if text in ("~", "null") else text
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value not in ("~", "null") else ""
