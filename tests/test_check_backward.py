@@ -290,7 +290,7 @@ def test_what_cannot_be_called_says_why(backward, says):
 
 
 def test_a_truth_that_is_nan_is_the_forwards_fault():
-    with pytest.raises(TaskError, match="derivative d_x that is"):
+    with pytest.raises(TaskError, match="check_backward: got a forward whose derivative d_x is Inf at x"):
         check_backward(lambda x: mg.named("y", mg.sqrt(x)), lambda dy, x: dy, inputs={"x": np.array([0.0, 1.0])})
 
 

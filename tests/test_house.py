@@ -70,6 +70,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/check/quotients.py": "compares on the host, in float64",
     "minigrad/check/verdict.py": "compares on the host, in float64",
     "minigrad/derivation/backward.py": "compares on the host, in float64",
+    "minigrad/derivation/bounds.py": "compares on the host, in float64",
     "minigrad/derivation/attempt.py": "students write NumPy",
     "minigrad/derivation/changes.py": "compares on the host, in float64",
     "minigrad/derivation/diagnose.py": "compares on the host, in float64",

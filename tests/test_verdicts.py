@@ -356,10 +356,10 @@ def test_a_sign_that_turns_where_digits_are_lost_is_no_rounding(gap):
 
 def test_the_bound_of_rounding_is_the_one_that_the_docs_state():
     text = (ROOT / "docs" / "homework.md").read_text("utf-8")
-    for number in ("1e-10", f"{derivation.judge.FLOAT32 / np.finfo('float32').eps:g}·ε·√n", f"1/{1 / derivation.judge.MOST_ROUNDING:g}",
-                   f"{derivation.judge.SAFETY:g} times", "3 %"):
+    for number in ("1e-10", f"{derivation.bounds.FLOAT32 / np.finfo('float32').eps:g}·ε·√n", f"1/{1 / derivation.bounds.MOST_ROUNDING:g}",
+                   f"{derivation.bounds.SAFETY:g} times", "3 %"):
         assert number in text, number
-    assert derivation.judge.RIGHT == 1e-10 and round(100 * derivation.fixtures.PART) == 3
+    assert derivation.bounds.RIGHT == 1e-10 and round(100 * derivation.fixtures.PART) == 3
 
 
 def test_numbers_that_do_not_fit_into_float32_are_not_held_against_the_line():

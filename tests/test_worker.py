@@ -357,7 +357,7 @@ def test_what_is_no_derivation_is_flagged(kind, tmp_path):
         probes = list(derivation.judge._probes(TASK, np.random.default_rng(0)))
         assert len({p.adjoints["beta"].shape for p in probes}) > 1  # no table fits all shapes, so the flag is read from the tree alone
         lines = runner.LiveRunner({"d_beta": lambda d_y: 0}, Limits(), text=code)
-        trial = derivation.judge._trial(probes[0], "beta", ["y"], probes[0].adjoints["beta"])
+        trial = derivation.changes.Trial.of(probes[0], "beta", ["y"], probes[0].adjoints["beta"])
         assert derivation.flags.flags(derivation.attempt.Attempt(lines, TASK, probes), "d_beta", trial) == ["it uses none of its arguments"]
         return
     found = in_a_file(tmp_path, f"import numpy as np\n\n\n{code}\n", lines=["d_" + name]).lines[0]

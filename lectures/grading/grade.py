@@ -52,8 +52,8 @@ class Grader:
     """Checks submissions of some homeworks.
 
     Args:
-        root: the folder of submissions.
         homeworks: from a homework's name to its folder.
+        seed: from which each student's is drawn.
         limits: of each submission.
         box: the sandbox, one of `lectures.grading.sandbox.SANDBOXES`.
         others: the names of homeworks that are not graded now.

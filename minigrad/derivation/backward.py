@@ -16,13 +16,13 @@ from typing import Any
 
 from ..core.backend import np
 from ..core.errors import error
+from .bounds import RIGHT
 from .gradient import Gradient, bound_of, narrowest
 from .inputs import in_order, on_host, own_cases
-from .judge import RIGHT, _case, _finite_at, _odd
 from .kernel import Kernel, KernelRun, run_kernel
-from .probe import Probe
+from .probe import Probe, finite_at
 from .report import LineReport, Report, shown
-from .task import Task, TaskError, is_judged
+from .task import Task, is_judged
 
 
 def check_backward(forward: Callable[..., Any], backward: Any, *, inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -130,18 +130,11 @@ def check_backward_file(file: str, *, seed: int | None = 0) -> Report:
 def _probes(task: Task, inputs: Mapping[str, Any], keywords: Mapping[str, Any], rng: Any) -> Iterator[Probe]:
     """The given inputs, and fresh ones beside them."""
     host = {n: on_host(a) for n, a in inputs.items()}
-    cases = own_cases(host, keywords, lambda case: _finite_at(task, case))
+    cases = own_cases(host, keywords, lambda case: finite_at(task, case))
     with np.errstate(all="ignore"):
         for case in cases(rng, "float64"):
             probe = Probe(task, case, rng)
-            odd = next((n for n in host if n in probe.adjoints and not np.isfinite(probe.adjoints[n]).all()), None)
-            if odd is not None:
-                raise error(TaskError, f"forward {task.name}", got=f"a derivative d_{odd} that is {_odd(probe.adjoints[odd])} at {_case(probe)}",
-                            needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
-            if probe.undefined is not None:
-                raise error(TaskError, f"forward {task.name}", got=f"a value {probe.undefined} that is NaN at {_case(probe)}",
-                            needs="inputs at which it is defined",
-                            fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
+            probe.refuse_undefined([n for n in host if n in probe.adjoints], op="check_backward")
             yield probe
 
 
@@ -183,7 +176,7 @@ def _outputs(probe: Probe, runs: Mapping[str, Sequence[KernelRun]]) -> list[Line
             bound = RIGHT if narrowest(value) == "float64" else bound_of(run.probe, narrowest(value), value.value.size)
             if not off <= bound and line.verdict == "right":
                 shape = f"it has the shape {value.value.shape}, and the composed forward {right.shape}"
-                line.verdict, line.code, line.error, line.bound, line.case = "wrong", "forward", off, bound, _case(run.probe)
+                line.verdict, line.code, line.error, line.bound, line.case = "wrong", "forward", off, bound, run.probe.where
                 line.message = shape if value.value.shape != right.shape else f"its forward is another function: it is off by {off:.2g} of the largest element"
         found.append(line)
     return found

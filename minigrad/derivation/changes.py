@@ -15,6 +15,7 @@ from ..core.backend import Array, np
 from ..core.tensor import Line
 from .probe import ELEMENTWISE, Edge, Probe, Term
 
+MOST_TRIALS = 3  # on which a wrong line is explained
 NOTHING = np.zeros((0,))  # of a shape that no answer has
 
 
@@ -26,6 +27,30 @@ class Trial(NamedTuple):
     right: Array
     terms: list[Term]
     scale: float  # of rounding: the size of the terms together
+
+    @classmethod
+    def of(cls, probe: Probe, target: str, sources: Sequence[str], found: Array) -> Trial:
+        """A result beside the adjoint of `target`, cut at the adjoints `sources` that the line uses."""
+        terms = probe.terms(target, sources) if target != probe.output else []
+        right = probe.adjoints[target]
+        scale = max([float(np.abs(t.value).max(initial=0)) for t in terms], default=0.0)
+        if not 0 < scale < float("inf"):
+            scale = float(np.abs(right).max(initial=0)) or 1.0
+        return cls(probe, found, right, terms, scale)
+
+    def off(self, found: Array) -> float:
+        """How far a result is off, of the size of the terms; infinite, where it is not finite or has another shape."""
+        off = float(np.abs(found.astype("float64") - self.right).max(initial=0)) / self.scale if found.shape == self.right.shape else float("inf")
+        return off if np.isfinite(off) else float("inf")
+
+
+def different(trials: Sequence[Trial]) -> list[Trial]:
+    """At most MOST_TRIALS, of different cases as far as there are."""
+    chosen: list[Trial] = []
+    for t in trials:
+        if len(chosen) < MOST_TRIALS and t.probe.where not in [c.probe.where for c in chosen]:
+            chosen.append(t)
+    return chosen or list(trials[:1])
 
 
 class Change(NamedTuple):

@@ -19,12 +19,12 @@ from ..core.tensor import Tensor
 from ..show import record
 from .judge import check, fit_to_judge
 from .probe import Probe
+from .stubs import BEGIN, END
 from .task import Task, TaskError, nearest
 from .validate import fill_given, mistakes, run, wrong
 
 SEEDS = (0, 1, 2)
 CASES = 3  # shapes that are asked of one call
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 def examine(task: Task, file: Path | None = None) -> list[str]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core.backend import np
-from .changes import Trial
+from .bounds import MOST_ROUNDING, RIGHT, SAFETY, bound32
+from .changes import Trial, different
 from .diagnose import CLOSE, Diagnosis, diagnose, unexplained, wrong_shape
-from .judge import MOST_ROUNDING, RIGHT, SAFETY, _bound32, _case, _different, _error, _odd, _trial
 from .kernel import HALF, UNITS, Found, Kernel, KernelRun, run_kernel
-from .probe import Probe
+from .probe import Probe, odd
 from .report import LineReport
 
 MOVES, PART = 4, 1 / 32  # ways to move the inputs, and how far: up to this part of each value
@@ -41,7 +41,7 @@ def narrowest(found: Found) -> str:
 
 def bound_of(probe: Probe, dtype: str, size: int) -> float:
     """How far a right gradient (or output) of this size may be off, of the size of its terms, when its sums are made in float32 or better."""
-    return {"float64": RIGHT, "float32": _bound32(probe)}.get(dtype, (SUM_UNITS if _terms(probe, size) >= MANY else FEW_UNITS) * UNITS[dtype])
+    return {"float64": RIGHT, "float32": bound32(probe)}.get(dtype, (SUM_UNITS if _terms(probe, size) >= MANY else FEW_UNITS) * UNITS[dtype])
 
 
 def _terms(probe: Probe, size: int) -> int:
@@ -69,7 +69,7 @@ class Gradient:
         """What was found beside what is right; None: no gradient was returned."""
         found = run.call.gradients.get(self.name)
         if self.name in run.probe.adjoints:
-            return None if found is None else _trial(run.probe, self.name, [], found.value)
+            return None if found is None else Trial.of(run.probe, self.name, [], found.value)
         zero = np.zeros(run.probe.arrays[self.name].shape)  # the output does not depend on it
         return Trial(run.probe, zero if found is None else found.value, zero, [], 1.0)
 
@@ -83,21 +83,21 @@ class Gradient:
                 return
             if t.found.shape != t.right.shape:
                 why = wrong_shape(self.name, t)
-                report.verdict, report.code, report.message, report.case = "wrong shape", why.code, why.message, _case(t.probe)
+                report.verdict, report.code, report.message, report.case = "wrong shape", why.code, why.message, t.probe.where
                 return
             trials.append(t)
         digits = [self._digits_of(run) for run in rows]
         bounds = [bound_of(t.probe, d if UNITS[d] > UNITS[dtype] and d not in HALF else dtype, t.right.size) for t, d in zip(trials, digits, strict=True)]
-        errors = [_error(t.found, t) for t in trials]
+        errors = [t.off(t.found) for t in trials]
         worst = int(np.argmax([e / b for e, b in zip(errors, bounds, strict=True)]))
         if report.error is None or errors[worst] / bounds[worst] > report.error / (report.bound or 1):
-            report.error, report.bound, report.case = errors[worst], bounds[worst], _case(trials[worst].probe)
+            report.error, report.bound, report.case = errors[worst], bounds[worst], trials[worst].probe.where
         if errors[worst] <= bounds[worst]:
             if bounds[worst] > RIGHT and (dtype == "float64" or not self._exact):
                 report.verdict = "rounding"
                 report.message = report.message or f"right to {errors[worst]:.1g}; the bound of {digits[worst]} is {bounds[worst]:.1g}"
             return
-        report.error, report.bound, report.case = errors[worst], bounds[worst], _case(trials[worst].probe)
+        report.error, report.bound, report.case = errors[worst], bounds[worst], trials[worst].probe.where
         self._wrong(dtype, [t for t, e, b in zip(trials, errors, bounds, strict=True) if e > b], rows[worst], trials[worst], digits[worst],
                     [t for t, e, b in zip(trials, errors, bounds, strict=True) if e <= b])
 
@@ -112,11 +112,11 @@ class Gradient:
 
     def _wrong(self, dtype: str, wrong: list[Trial], run: KernelRun, worst: Trial, digits: str, right: Sequence[Trial]) -> None:
         """A wrong formula has a term that is wrong; too few bits have errors that change erratically, or that more bits do not have."""
-        report, off = self.report, _error(worst.found, worst)
+        report, off = self.report, worst.off(worst.found)
         finite = all(np.isfinite(t.found).all() for t in wrong)
         first = dtype == min(self.runs, key=lambda d: UNITS[d])
         noise = CLOSE if dtype == digits == "float64" else NOISY  # with which the terms of a result can be told apart
-        coarse = [t._replace(scale=t.scale * noise / CLOSE) for t in _different(wrong)]
+        coarse = [t._replace(scale=t.scale * noise / CLOSE) for t in different(wrong)]
         why = diagnose(self.name, coarse, self._names(worst.probe)) if finite and first else None
         if why is None and finite and ((dtype in HALF and not first) or (off <= MOST_ROUNDING and self._noise(run, worst) * SAFETY >= off)):
             self._few_digits(dtype, off, run, worst, digits)
@@ -124,7 +124,7 @@ class Gradient:
         report.verdict = "wrong"
         if why is None and not first:
             what = (f"it is off by {off:.2g} of the size of its terms, and rounding explains {report.bound:.1g}" if finite else
-                    f"it is {_odd(worst.found)} where the derivative is finite")
+                    f"it is {odd(worst.found)} where the derivative is finite")
             why = Diagnosis(dtype, f"right in {' and '.join(d for d in self.runs if UNITS[d] < UNITS[dtype])}, but in {dtype} {what}")
         report.code, report.message = why or unexplained(wrong)
         for said, meant in (("the whole line", f"d_{self.name} as a whole"), ("; the line asks for", " in the place of")):
@@ -137,7 +137,7 @@ class Gradient:
 
     def _few_digits(self, dtype: str, off: float, run: KernelRun, worst: Trial, digits: str) -> None:
         """The formula is right, and the numbers lose their digits: by cancellation in float32, or because something is done in too few bits."""
-        report, probe, single = self.report, worst.probe, _bound32(worst.probe)
+        report, probe, single = self.report, worst.probe, bound32(worst.probe)
         terms = _terms(probe, worst.right.size)
         sums = terms > 1 and self._single_terms(run) <= off / 2
         if dtype == "float64" and off <= single:
@@ -169,7 +169,7 @@ class Gradient:
             cotangent[at] = probe.adjoints[probe.output][at]
             t = self._trial(run_kernel(self.kernel, Probe(probe.task, (probe.arrays, probe.keywords), None, cotangent), run.dtype))
             if t is not None:
-                errors.append(_error(t.found, t))
+                errors.append(t.off(t.found))
         return max(errors)
 
     def _noise(self, run: KernelRun, worst: Trial) -> float:
@@ -213,7 +213,7 @@ def _only(wrong: Sequence[Trial], right: Sequence[Trial]) -> str:
             long, short = ({t.probe.arrays[n].shape[axis] for t in trials} for trials in (wrong, right))
             if (long == {1}) != (short == {1}) and not long & short:
                 return f". It is wrong only where {n} has {'one element' if long == {1} else 'more than one element'} along axis {axis}"
-    return f". At {_case(right[0].probe)} it is right" if right and _case(right[0].probe) != _case(wrong[0].probe) else ""
+    return f". At {right[0].probe.where} it is right" if right and right[0].probe.where != wrong[0].probe.where else ""
 
 
 def _either(numbers: set[int]) -> str:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..core.backend import Array, np
+from ..core.backend import np
 from ..core.errors import error
-from ..core.tensor import Tensor
 from .attempt import Attempt
-from .changes import Trial
+from .bounds import MOST_ROUNDING, RIGHT, SAFETY, bound32
+from .changes import Trial, different
 from .child import Limits
 from .diagnose import CLOSE, Diagnosis, not_exact, unexplained, wrong_shape
 from .explain import explained, explained_edit, explained_error
@@ -21,21 +21,15 @@ from .flags import flags
 from .inputs import in_order, own_cases
 from .names import OTHERS, with_targets
 from .predict import judged, measured
-from .probe import Probe
+from .probe import Probe, finite_at, odd
 from .report import LineReport, Report
 from .runner import LineRun, Runner, runner, syntax_of
 from .runner import functions as names_of
-from .task import Case, LineSpec, Task, TaskError, is_judged, nearest
+from .task import LineSpec, Task, TaskError, is_judged, nearest
 from .validate import fill_given, validate
 
-PROBES, TRIES = 3, 12  # probes wanted, and cases drawn at most to find them
+TRIES = 12  # cases that are drawn
 POWER = 1e-3  # of the size of the terms: a probe whose answer nearly vanishes tells nothing
-
-# Errors, all of the size of the terms. Equivalent formulas agree far better than these in float64, wrong ones do not.
-RIGHT = 1e-10
-FLOAT32 = 64 * float(np.finfo("float32").eps)  # times √n, as n roundings add up: "right" in float32
-MOST_ROUNDING = 1 / 16  # above it a float32 result is wrong whatever the reason: a factor n/(n − 1) is told from rounding up to n = 16
-SAFETY = 4.0  # times what the error changes by when the arguments are moved a little: rounding changes, a mistake stays what it is
 
 
 def check(task: Task | Callable[..., Any], functions: Any, *, inputs: Mapping[str, Any] | None = None, cases: Any = None,
@@ -158,18 +152,8 @@ def _bare_task(forward: Callable[..., Any], functions: Mapping[str, Any], inputs
                     fix="def d_x(d_y, x): ...")
     bare = Task(getattr(forward, "__name__", "function"), forward, cases, dict.fromkeys(lines or found, 1))
     if inputs is not None:
-        bare = replace(bare, cases=own_cases(in_order(forward, inputs), keywords, lambda case: _finite_at(bare, case)))
+        bare = replace(bare, cases=own_cases(in_order(forward, inputs), keywords, lambda case: finite_at(bare, case)))
     return with_targets(bare)
-
-
-def _finite_at(task: Task, case: Case) -> bool:
-    """Whether the forward pass takes this case, and all its values have finite adjoints there."""
-    try:
-        with np.errstate(all="ignore"):
-            probe = Probe(task, case, np.random.default_rng(0))
-        return probe.undefined is None and all(np.isfinite(a).all() for a in probe.adjoints.values())
-    except Exception:  # whatever a forward raises for what does not suit it
-        return False
 
 
 def _probes(task: Task, rng: Any) -> Iterator[Probe]:
@@ -195,13 +179,7 @@ def fit_to_judge(task: Task, name: str, probes: Sequence[Probe]) -> None:
             raise error(TaskError, f"task {task.name}",
                         got=f"the line {name}, but no value called {target}{nearest(target, probe.adjoints)} on which the result depends",
                         needs=f"one of {', '.join(probe.adjoints)}", fix=f"call mg.named({target!r}, ...) in the forward")
-        if not np.isfinite(probe.adjoints[target]).all():
-            raise error(TaskError, f"task {task.name}", got=f"a forward whose derivative d_{target} is {_odd(probe.adjoints[target])} at {_case(probe)}",
-                        needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
-        if probe.undefined is not None:
-            raise error(TaskError, f"task {task.name}", got=f"a forward whose value {probe.undefined} is NaN at {_case(probe)}",
-                        needs="inputs at which it is defined",
-                        fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
+        probe.refuse_undefined([target])
     if name in task.measured:
         for probe in probes:
             measured(task, name, probe)
@@ -218,10 +196,6 @@ def _vanishes(probe: Probe, target: str) -> bool:
     return all(size[target] < 1e-9 * max(size.values()) or not size[target] for size in (sizes, in_units))
 
 
-def _odd(a: Array) -> str:
-    return "NaN" if np.isnan(a).any() else "Inf"
-
-
 def _judge(task: Task, name: str, attempt: Attempt) -> LineReport:
     line = task.line(name)
     outcome = attempt.run(name, range(len(attempt.probes)))
@@ -233,22 +207,8 @@ def _judge(task: Task, name: str, attempt: Attempt) -> LineReport:
             report.message += f". {more.message}" if more is not None else ""
         return report
     if name in task.measured:
-        return judged(report, task, outcome, attempt.probes, [_case(probe) for probe in attempt.probes])
+        return judged(report, task, outcome, attempt.probes, [probe.where for probe in attempt.probes])
     return _compare(report, name, line, outcome, attempt)
-
-
-def _trial(probe: Probe, target: str, sources: Sequence[str], found: Array) -> Trial:
-    terms = probe.terms(target, sources) if target != probe.output else []
-    right = probe.adjoints[target]
-    scale = max([float(np.abs(t.value).max(initial=0)) for t in terms], default=0.0)
-    if not 0 < scale < float("inf"):
-        scale = float(np.abs(right).max(initial=0)) or 1.0
-    return Trial(probe, found, right, terms, scale)
-
-
-def _bound32(probe: Probe) -> float:
-    """How far a right line may be off in float32, of the size of its terms."""
-    return min(MOST_ROUNDING, FLOAT32 * max(1, max((a.size for a in probe.arrays.values()), default=1)) ** 0.5)
 
 
 def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, attempt: Attempt) -> LineReport:
@@ -260,25 +220,25 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, at
     for probe, results in zip(probes, outcome.results, strict=True):
         found = np.asarray(results["float64", 0])
         right = probe.adjoints[target]
-        trial = _trial(probe, target, sources, found.astype("float64"))
+        trial = Trial.of(probe, target, sources, found.astype("float64"))
         if found.shape != right.shape:
             verdict, more = wrong_shape(target, trial), explained_edit(attempt, name, [trial], pairs=True)
             report.verdict, report.code = "wrong shape", verdict.code
             report.message = verdict.message if more is None else f"{verdict.message.split('. ')[0]}. In the line, {more.message}"
-            report.case = _case(probe)
+            report.case = probe.where
             return report
         if float(np.abs(right).max(initial=0)) < POWER * trial.scale and len(trials) + len(probes) - weak > 1:
             weak += 1
         trials.append(trial)
         few_digits = found.dtype.kind == "f" and found.dtype.itemsize < 8
-        bounds.append(_bound32(probe) if few_digits else RIGHT)
+        bounds.append(bound32(probe) if few_digits else RIGHT)
     strong = [t for t in trials if float(np.abs(t.right).max(initial=0)) >= POWER * t.scale] or trials
-    errors = [_error(t.found, t) for t in trials]
+    errors = [t.off(t.found) for t in trials]
     worst = int(np.argmax([e / b for e, b in zip(errors, bounds, strict=True)]))
-    report.error, report.bound, report.case = errors[worst], bounds[worst], _case(trials[worst].probe)
+    report.error, report.bound, report.case = errors[worst], bounds[worst], trials[worst].probe.where
     if errors[worst] > bounds[worst]:
         wrong = [t for t, e, b in zip(trials, errors, bounds, strict=True) if e > b and t in strong] or [trials[worst]]
-        why = _why(target, _different(wrong), name, outcome, attempt)
+        why = _why(target, different(wrong), name, outcome, attempt)
         report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
         report.code, report.message = why
         return report
@@ -291,15 +251,9 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, at
     return report
 
 
-def _error(found: Array, t: Trial) -> float:
-    """Of the size of the terms; infinite, where what was found is not finite or has another shape."""
-    off = float(np.abs(found.astype("float64") - t.right).max(initial=0)) / t.scale if found.shape == t.right.shape else float("inf")
-    return off if np.isfinite(off) else float("inf")
-
-
 def _why(target: str, wrong: list[Trial], name: str, outcome: LineRun, attempt: Attempt) -> Diagnosis:
     if all(np.isfinite(t.found).all() for t in wrong):
-        if all(_error(t.found, t) <= CLOSE for t in wrong):  # as near as any explanation could come
+        if all(t.off(t.found) <= CLOSE for t in wrong):  # as near as any explanation could come
             return not_exact(wrong)
         found = explained(target, wrong, name, outcome.arguments, attempt)
         if found is not None:
@@ -320,40 +274,23 @@ def _other_dtype(outcome: LineRun) -> str:
     return ""
 
 
-def _different(trials: list[Trial]) -> list[Trial]:
-    """At most PROBES trials, of different shapes as far as there are."""
-    chosen: list[Trial] = []
-    for t in trials:
-        if len(chosen) < PROBES and _case(t.probe) not in [_case(c.probe) for c in chosen]:
-            chosen.append(t)
-    return chosen or trials[:1]
-
-
-def _case(probe: Probe) -> str:
-    """Shapes of arrays, and the values of other keywords."""
-    everything = {**probe.arrays, **{k: v for k, v in probe.keywords.items() if isinstance(v, (np.ndarray, Tensor))}}
-    shapes = ", ".join(f"{k} {a.shape}" for k, a in everything.items())
-    keywords = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in probe.keywords.items() if k not in everything)
-    return f"{shapes}{'; ' if keywords else ''}{keywords}"
-
-
 def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, trials: Sequence[Trial], attempt: Attempt) -> None:
     """Right in float64. Is it in float32? If it is off by more than a right line may be, is that rounding, or a mistake?"""
     doubtful = [(i, e) for i, (t, results) in enumerate(zip(trials, outcome.results, strict=True))
-                if (e := _error(np.asarray(results["float32", 0]), t)) > _bound32(t.probe)]
+                if (e := t.off(np.asarray(results["float32", 0]))) > bound32(t.probe)]
     telling = [(i, e) for i, e in doubtful if _holds_in_float32(trials[i], target)]
     if not telling:
         if doubtful:
             report.message = "right, judged in float64 only: in float32 the forward pass itself loses its digits"
         return
     worst, off = max(telling, key=lambda found: found[1])
-    report.error, report.case = off, _case(trials[worst].probe)
+    report.error, report.case = off, trials[worst].probe.where
     noise = _noise(name, worst, trials[worst], attempt) if off <= MOST_ROUNDING else MOST_ROUNDING
-    report.bound = max(min(MOST_ROUNDING, SAFETY * noise), _bound32(trials[worst].probe))
+    report.bound = max(min(MOST_ROUNDING, SAFETY * noise), bound32(trials[worst].probe))
     if off > report.bound:
         result = np.asarray(outcome.results[worst]["float32", 0])
         what = (f"it returns the shape {result.shape}" if result.shape != trials[worst].right.shape else
-                f"it returns {_odd(result)} where the derivative is finite" if not np.isfinite(result).all() else
+                f"it returns {odd(result)} where the derivative is finite" if not np.isfinite(result).all() else
                 f"it is off by {off:.2g} of the size of its terms, and rounding explains {report.bound:.1g}")
         report.verdict, report.code, report.message = "wrong", "float32", f"right in float64, but in float32 {what}"
         return
@@ -364,7 +301,7 @@ def _in_float32(report: LineReport, name: str, target: str, outcome: LineRun, tr
 def _holds_in_float32(t: Trial, target: str) -> bool:
     """Whether the tape itself has a derivative in float32 at this probe; what does not fit into it is not the student's fault."""
     truth = t.probe.in_float32(target)
-    return truth is None or _error(truth, t) <= MOST_ROUNDING
+    return truth is None or t.off(truth) <= MOST_ROUNDING
 
 
 def _noise(name: str, worst: int, t: Trial, attempt: Attempt) -> float:

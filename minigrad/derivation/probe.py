@@ -17,7 +17,7 @@ from ..core.errors import error
 from ..core.tensor import Line, Tensor
 from ..show import record
 from .outputs import joined
-from .task import Task, TaskError
+from .task import Case, Task, TaskError
 
 MOST_PATHS = 400
 MOST_ELEMENTS = 150  # of a Jacobian whose diagonal is wanted
@@ -193,6 +193,33 @@ class Probe:
         """A value of the forward pass that is NaN; None if there is none. (Inf may be meant, as in a mask.)"""
         return next((n for n, a in self.values.items() if n not in self.arrays and np.asarray(a).dtype.kind == "f" and np.isnan(a).any()), None)
 
+    @property
+    def where(self) -> str:
+        """The case in words: shapes of arrays, and the values of other keywords."""
+        everything = {**self.arrays, **{k: v for k, v in self.keywords.items() if isinstance(v, (np.ndarray, Tensor))}}
+        shapes = ", ".join(f"{k} {a.shape}" for k, a in everything.items())
+        keywords = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.keywords.items() if k not in everything)
+        return f"{shapes}{'; ' if keywords else ''}{keywords}"
+
+    def refuse_undefined(self, names: Sequence[str], op: str = "") -> None:
+        """A case at which no derivative can be judged.
+
+        Args:
+            names: of values whose adjoints are wanted.
+            op: what the error says it comes from; the task, if nothing is given.
+
+        Raises:
+            TaskError: one of these adjoints is NaN or Inf, or any value of the forward pass is NaN.
+        """
+        for name in names:
+            if not np.isfinite(self.adjoints[name]).all():
+                raise error(TaskError, op or f"task {self.task.name}", got=f"a forward whose derivative d_{name} is {odd(self.adjoints[name])} at {self.where}",
+                            needs="inputs at which it is finite", fix="keep them away from roots and logarithms of 0 or less, and from divisions by 0")
+        if self.undefined is not None:
+            raise error(TaskError, op or f"task {self.task.name}", got=f"a forward whose value {self.undefined} is NaN at {self.where}",
+                        needs="inputs at which it is defined",
+                        fix="keep them away from roots and logarithms of what is negative, and from 0/0; an array of zeros stands for normal numbers")
+
     @cached_property
     def given(self) -> dict[str, Any]:
         """The task's further arguments."""
@@ -271,3 +298,18 @@ class Probe:
         for edge in path:
             g = edge.pull(g, swap.get(edge.line) if swap else None)
         return np.asarray(g)
+
+
+def finite_at(task: Task, case: Case) -> bool:
+    """Whether the forward pass takes this case, and all its values have finite adjoints there."""
+    try:
+        with np.errstate(all="ignore"):
+            probe = Probe(task, case, np.random.default_rng(0))
+        return probe.undefined is None and all(np.isfinite(a).all() for a in probe.adjoints.values())
+    except Exception:  # whatever a forward raises for what does not suit it
+        return False
+
+
+def odd(a: Array) -> str:
+    """What an array has that is not finite."""
+    return "NaN" if np.isnan(a).any() else "Inf"

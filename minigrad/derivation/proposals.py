@@ -28,7 +28,7 @@ def edits(line: Evaluated, scope: Scope) -> Iterator[Edit]:
             yield from _key(n)
             continue
         if not isinstance(v, (np.ndarray, np.generic, int, float)) or isinstance(v, bool):
-            if n.op in ("where",):
+            if n.op == "where":
                 yield from _where(n)
             continue
         yield from _operators(n, values, scope, standing)
@@ -122,7 +122,7 @@ def _operators(n: Expr, values: Mapping[int, Any], scope: Scope, standing: Stand
         yield one("extra operand", f"the factor `{text(b)}` is too many in `{text(n)}`", n, a, 1.0)
     if n.op in ("T", "mT"):
         yield one("transposed", f"`{text(n)}` should not be transposed", n, n.inputs[0], 0.7)
-    if n.op in ("/", "*") and n.inputs[0].op == "**" and n.inputs[0].inputs[1].op == "constant" and n.inputs[1].op == "constant" and n.op == "/":
+    if n.op == "/" and n.inputs[0].op == "**" and n.inputs[0].inputs[1].op == "constant" and n.inputs[1].op == "constant":
         power, by = n.inputs[0].inputs[1].options["value"], n.inputs[1].options["value"]
         if by:
             new = Expr("**", [n.inputs[0].inputs[0], constant(power / by)])
