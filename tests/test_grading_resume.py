@@ -262,7 +262,7 @@ def test_a_full_disk_ends_the_grading_with_whole_rows(course, monkeypatch, capsy
 
     def full(handle):
         calls.append(handle)
-        if len(calls) == 2:
+        if len(calls) > 1:
             raise OSError(28, "No space left on device")
         real(handle)
 

@@ -152,7 +152,11 @@ class Grader:
             done = self.judge(person, homework, looked)
             if self._stop.is_set():  # it was ended, not judged
                 return ""
-            journal.append(done)
+            try:
+                journal.append(done)
+            except OSError:
+                self._stop.set()  # before this thread takes the next row
+                raise
             if before is None or before.digest == looked.digest:
                 return ""
             what = "handed in again" if before.digest[:16] == looked.digest[:16] else "the homework changed"
