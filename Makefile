@@ -11,6 +11,8 @@ PYTEST_ARGS ?=
 CUDA ?=
 # A copy of MathJax for make docs and make site: es5/tex-svg.js of the npm package mathjax, instead of downloading it.
 MATHJAX ?=
+# For make site and make browser-test: a folder with Pyodide and its NumPy, or another version of it, instead of the tested one from the network.
+PYODIDE ?=
 # 1: make bench PEERS=1 installs PyTorch and others first, to compare with.
 PEERS ?=
 # 1: make test-matrix SMOKE=1 runs a few test files on each interpreter instead of the whole fast tier.
@@ -25,7 +27,7 @@ PYTEST := MPLBACKEND=Agg OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} $(PY) 
 SETUP := $(VENV)/.created setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-more test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site release study clean
+.PHONY: help demo test test-more test-slow test-matrix lectures bench lint gpu-test cuda-check torch-oracle fuzz docs site site-serve browser-test release study clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -79,8 +81,18 @@ fuzz: $(VENV)/.test  ## random programs against what must hold for any program; 
 docs: $(VENV)/.docs  ## the documentation as web pages in build/site/docs; every link and name in it is checked
 	@$(PY) -m lectures.site.docs $(if $(MATHJAX),--mathjax "$(MATHJAX)")
 
-site: $(VENV)/.site  ## the executed lectures and the documentation as web pages in build/site; MATHJAX=tex-svg.js where nothing can be downloaded
-	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)")
+site: $(VENV)/.site  ## the executed lectures, the documentation and the homework in the browser, in build/site; MATHJAX=, PYODIDE= without a network
+	@$(PY) -m lectures.site $(if $(MATHJAX),--mathjax "$(MATHJAX)") $(if $(PYODIDE),--pyodide "$(PYODIDE)")
+
+site-serve: $(VENV)/.demo  ## serve build/site on this machine: the homework pages need a server
+	@$(PY) -m lectures.site.serve
+
+browser-test: $(VENV)/.browser  ## type into the homework pages in Chromium: make browser-test PYODIDE=folder
+	@for program in chromium chromedriver; do command -v $$program >/dev/null || \
+		{ echo "make browser-test needs $$program: install Debian's packages chromium and chromium-driver, or your system's."; exit 1; }; done
+	@[ -f "$(PYODIDE)/pyodide-lock.json" ] || \
+		{ echo "make browser-test needs a folder with Pyodide and its NumPy: make browser-test PYODIDE=folder (a release of Pyodide, unpacked)."; exit 1; }
+	@PYODIDE="$$(cd "$(PYODIDE)" && pwd)" $(if $(MATHJAX),MATHJAX="$$(realpath "$(MATHJAX)")") $(PYTEST) $(PYTEST_ARGS) -m browser tests/test_browser.py
 
 release: $(VENV)/.demo  ## make the students' tree, without solutions, in build/release
 	@$(PY) -m lectures.release
@@ -113,6 +125,10 @@ $(VENV)/.demo: $(SETUP)
 
 $(VENV)/.test: $(SETUP)
 	@$(call install,.[test])
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.browser: $(SETUP)
+	@$(call install,.[browser])
 	@touch $(VENV)/.demo $@
 
 $(VENV)/.lint: $(SETUP)

@@ -30,7 +30,7 @@ fake_cuda.TWINS.update(TWINS)  # in the place of minigrad's CUDA kernels
 BACKENDS = ("numpy", "fake", "cupy")
 SELECTED = pytest.StashKey[dict]()  # backend name -> why it is left out, or None
 LEFT = pytest.StashKey[Counter]()  # tier -> tests that were found and belong to it, when another tier runs
-TIERS = {"torch_oracle": "torch-oracle", "notebook": "lectures", "slow": "test-slow", "more": "test-more"}  # marker -> make target
+TIERS = {"torch_oracle": "torch-oracle", "browser": "browser-test", "notebook": "lectures", "slow": "test-slow", "more": "test-more"}  # marker -> make target
 
 # Derandomized: the same examples in every run. Fixtures are made once for all examples of a test, so draw a seed from
 # Hypothesis where the data should vary; `rng` alone would carry its state from one example to the next.

@@ -1,0 +1,126 @@
+"""What the browser's worker calls: the text of a file goes in, verdicts come out as JSON, with the way of each through the tape.
+
+Student and judge share one interpreter here: this is for practice. Nothing in here needs a browser, so the tests run it as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import linecache
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import minigrad as mg
+from minigrad.core.backend import np
+from minigrad.derivation import Report, Task, TaskError, check, load_task
+from minigrad.derivation.report import GOOD
+from minigrad.show import way
+
+Working = Callable[[str], Any]
+PLAYGROUND = "playground.py"
+WIDTHS = {"wide": 1180, "narrow": 330}  # of a drawing, in pixels: for a desk and for a telephone
+
+
+def homework(folder: str, text: str, working: Working, seed: int = 0) -> str:
+    """Judge the text of a lines.py; `folder` holds the task.py.
+
+    Args:
+        working: is called with the name of each line before it is judged, so that whoever waits knows which one does not end.
+    """
+    task = load_task(folder)
+    file = Path(folder) / "lines.py"
+    file.write_text(text, "utf-8")
+    report = check(task, str(file), seed=seed, working=lambda name, line: working(name) if line is None else None)
+    return answer(report, text, recorded(task))
+
+
+def playground(text: str, working: Working, seed: int = 0) -> str:
+    """Judge a file that brings its own composed function: ``forward``, ``inputs``, perhaps ``keywords``, and lines ``d_<name>``."""
+    linecache.cache[PLAYGROUND] = len(text), None, text.splitlines(keepends=True), PLAYGROUND
+    names: dict[str, Any] = {"__name__": "playground"}
+    try:
+        exec(compile(text, PLAYGROUND, "exec"), names)  # their own text, on their own machine
+        forward, inputs = (needed(names, name) for name in ("forward", "inputs"))
+        keywords = names.get("keywords", {})
+        lines = {n: f for n, f in names.items() if n.startswith("d_") and callable(f)}
+        tape = recorded_once(forward, inputs, keywords)
+        if not lines:
+            return json.dumps({"status": "blank", "message": "no line yet: write d_<name> for a value that the forward names", "lines": [],
+                               "drawing": drawing(tape)})
+        report = check(forward, lines, inputs=inputs, keywords=keywords, seed=seed, working=lambda name, line: working(name) if line is None else None)
+    except BaseException as e:  # whatever somebody's text raises is theirs to read
+        return json.dumps({"status": "error", "lines": [], **where(e)})
+    return answer(report, text, tape, drawing(tape))
+
+
+def needed(names: dict[str, Any], name: str) -> Any:
+    """What the text must define.
+
+    Raises:
+        NameError: it does not.
+    """
+    if name not in names:
+        what = "def forward(x, ...), with mg.named(...) around the values that get a line" if name == "forward" else 'inputs = {"x": ...}'
+        raise NameError(f"{name} is missing: write {what}")
+    return names[name]
+
+
+def where(e: BaseException) -> dict[str, Any]:
+    """An error in words, with the last place in the playground's text."""
+    lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == PLAYGROUND]
+    line = e.lineno if isinstance(e, SyntaxError) else lines[-1] if lines else None
+    text = e.msg if isinstance(e, SyntaxError) else e.args[0] if isinstance(e, (NameError, TaskError)) and e.args else f"{type(e).__name__}: {e}"
+    return {"message": str(text) + (f" (line {line})" if line else ""), "at": {"line": line} if line else None}
+
+
+def recorded(task: Task) -> Any:
+    """The tape of a task's forward, in its first case."""
+    arrays, keywords = next(iter(task.cases(np.random.default_rng(0), "float64")))
+    return recorded_once(task.forward, arrays, keywords)
+
+
+def recorded_once(forward: Callable[..., Any], inputs: Any, keywords: Any) -> Any:
+    """The tape of a function of arrays; floats are its variables, with the names of the arguments."""
+    given = {name: mg.tensor(value) if not isinstance(value, mg.Tensor) else value for name, value in inputs.items()}
+    variables = {name: mg.named(name, mg.tensor(t.numpy(), requires_grad=True)) if t.dtype.kind == "f" else t for name, t in given.items()}
+    found = forward(*variables.values(), **keywords)
+    outputs = list(found.values()) if isinstance(found, dict) else list(found) if isinstance(found, (tuple, list)) else [found]
+    return mg.tape(*outputs)
+
+
+def drawing(tape: Any) -> str:
+    """The tape as SVG, once for each width; the page's style sheet shows one of them."""
+    return "".join(f'<div class="{name}">{tape.svg(width=width, ident=name)}</div>' for name, width in WIDTHS.items())
+
+
+def answer(report: Report, text: str, tape: Any, picture: str | None = None) -> str:
+    """A report as JSON: with each line's whole text, and where the routes that it names lie in the drawing."""
+    found = json.loads(report.json())
+    for line, said in zip(found["lines"], report.lines, strict=True):
+        line |= {"text": said.text(), "good": said.verdict in GOOD, "ways": [ways(tape, *route) for route in said.routes],
+                 "at": line["at"] if (line["at"] or {}).get("line") else placed(text, said.line, said.message)}
+    return json.dumps({**found, "printed": report.printed, "drawing": picture})
+
+
+def placed(text: str, name: str, message: str) -> dict[str, Any] | None:
+    """Where a line stands in the text: the line that the message names, else the last return of its function, else its def."""
+    said = re.search(r"\(line (\d+)[,)]", message)
+    if said:
+        return {"line": int(said[1])}
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    functions = [f for f in module.body if isinstance(f, ast.FunctionDef) and f.name == name]
+    returns = [node.lineno for f in functions[-1:] for node in ast.walk(f) if isinstance(node, ast.Return)]
+    return {"line": max(returns) if returns else functions[-1].lineno} if functions else None
+
+
+def ways(tape: Any, names: Sequence[str], kind: str) -> dict[str, Any]:
+    """A route as the numbers of boxes and arrows."""
+    found = way(tape, names)
+    return {"kind": kind, "lines": found.lines, "edges": found.edges}

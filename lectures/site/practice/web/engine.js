@@ -1,0 +1,110 @@
+// The worker as the page sees it: started, asked, and ended when something in it does not end.
+
+const SECONDS = 10; // for one line; the slowest right line takes a fiftieth of this
+const ADDRESS = new URL("worker.js", import.meta.url).href;
+
+export class Engine {
+  /**
+   * @param settings  where Pyodide and our zip are, and the memory: {pyodide, engine, megabytes}
+   * @param listen    called with (state, words): "loading", "ready", "busy", "stopped", "unavailable"
+   */
+  constructor(settings, listen) {
+    const address = (name) => new URL(name, document.baseURI).href; // a worker from a blob knows no folder
+    this.settings = { ...settings, pyodide: address(settings.pyodide), engine: address(settings.engine) };
+    this.listen = listen;
+    this.count = 0;
+    this.wanted = null; // the newest order, which waits
+    this.asked = null; // the order that is judged now
+  }
+
+  /** Begin to load; also again after it was unavailable. */
+  start() {
+    this.ready = false;
+    this.listen("loading", "Python is on its way");
+    // From a blob, a worker has the page's own policy: nothing in it can reach a machine that the page may not reach.
+    const code = URL.createObjectURL(new Blob([`import ${JSON.stringify(ADDRESS)};`], { type: "text/javascript" }));
+    this.worker = new Worker(code, { type: "module" });
+    this.worker.onmessage = ({ data }) => this.hear(data);
+    this.worker.onerror = (e) => { e.preventDefault(); this.fail(e.message || "the worker could not be started"); };
+    this.worker.postMessage({ order: "start", ...this.settings });
+  }
+
+  /** Judge a text. The promise ends with a report, with {stopped: line}, or with null where a newer order took its place. */
+  check(page, text, seed = 0) {
+    return new Promise((resolve) => {
+      this.wanted?.resolve(null);
+      this.wanted = { id: ++this.count, page, text, seed, resolve, printed: [] };
+      this.next();
+    });
+  }
+
+  next() {
+    if (!this.ready || this.asked || !this.wanted) return;
+    this.asked = this.wanted;
+    this.wanted = null;
+    const { id, page, text, seed } = this.asked;
+    this.worker.postMessage({ order: "check", id, page, text, seed });
+    this.begin(null);
+  }
+
+  begin(line) {
+    this.line = line;
+    this.listen("busy", line ? `Checking ${line}` : "Checking");
+    clearTimeout(this.clock);
+    this.clock = setTimeout(() => this.stop(), SECONDS * 1000);
+  }
+
+  /** End what does not end; a new worker is on its way at once. */
+  stop() {
+    this.worker.terminate();
+    clearTimeout(this.clock);
+    const { asked, line } = this;
+    this.asked = null;
+    asked?.resolve({ stopped: line ?? "", seconds: SECONDS });
+    this.start();
+  }
+
+  fail(text) {
+    this.worker.terminate();
+    this.ready = false;
+    this.listen("unavailable", text);
+  }
+
+  hear(said) {
+    if (said.kind === "loading") this.listen("loading", `Loading ${said.what}`);
+    if (said.kind === "unavailable") this.fail(said.text);
+    if (said.kind === "ready") {
+      this.ready = true;
+      this.listen("ready", "Ready to check");
+      this.next();
+    }
+    if (!this.asked) return;
+    if (said.kind === "printed" && this.asked.printed.length < 50) this.asked.printed.push(said.text);
+    if (said.id !== this.asked.id) return;
+    if (said.kind === "working") this.begin(said.line);
+    if (said.kind === "checked" || said.kind === "failed") {
+      clearTimeout(this.clock);
+      const asked = this.asked;
+      this.asked = null;
+      const report = said.kind === "checked" ? said.report : { status: "error", message: `the checker itself failed: ${said.text}`, lines: [] };
+      asked.resolve({ ...report, printed: [report.printed, ...asked.printed].filter(Boolean).join("\n") });
+      this.listen("ready", "Ready to check");
+      this.next();
+    }
+  }
+}
+
+/** Wait until the service worker serves this page, so that all that is fetched from now on is there without a network, too. */
+export async function kept() {
+  if (!("serviceWorker" in navigator)) return;
+  try {
+    await navigator.serviceWorker.register("sw.js");
+    if (navigator.serviceWorker.controller) return;
+    await Promise.race([
+      new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true })),
+      new Promise((resolve) => setTimeout(resolve, 5000)),
+    ]);
+  } catch {
+    // a private window, or a server without https: everything works but the second visit without a network
+  }
+}

@@ -1,0 +1,14 @@
+# Empty: your own function
+
+import minigrad as mg
+import numpy as np
+
+inputs = {"x": np.zeros((4, 3))}
+
+
+def forward(x):
+    return mg.named("y", mg.sigmoid(x))
+
+
+def d_x(d_y, y):
+    raise NotImplementedError

@@ -1,0 +1,57 @@
+// The verdicts as a table, in words as well as in colours, and the tape with what they say.
+
+const MARKS = { right: "✓", rounding: "✓", "not implemented": "·" };
+
+/** An element with attributes and children; text is never read as HTML. */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) name.startsWith("on") ? made.addEventListener(name.slice(2), value) : made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/**
+ * @param table   the element that holds the verdicts
+ * @param report  from the checker
+ * @param go      leads to a line of the text
+ * @param show    shows a line's route on the tape; null where there is none to show
+ */
+export function tabulate(table, report, { go, show }) {
+  const rows = report.lines.map((line) => {
+    const mark = MARKS[line.verdict] ?? "✗", kind = line.good ? "right" : line.verdict === "not implemented" ? "open" : "wrong";
+    const name = element("th", { scope: "row" }, line.at?.line ? element("button", { type: "button", class: "link", onclick: () => go(line.at.line) }, line.line) : line.line);
+    const verdict = element("td", { class: `verdict ${kind}` }, element("span", { "aria-hidden": "true" }, `${mark} `), kind === "open" ? "not written" : line.verdict,
+      ...(line.code && kind !== "open" ? [element("small", {}, line.code)] : []));
+    const said = element("td", { class: "said" }, kind === "open" && /is not written yet|your turn/.test(line.text) ? "" : line.text);
+    if (line.ways?.length && !line.good) said.append(" ", element("button", { type: "button", class: "link route", onclick: () => show(line) }, "show it on the tape"));
+    return element("tr", { class: kind, "data-line": line.line }, name, verdict, element("td", { class: "points" }, `${line.earned}/${line.points}`), said);
+  });
+  table.replaceChildren(...rows);
+}
+
+/** One sentence for those who hear the page. */
+export function summary(report) {
+  if (report.lines.length === 0 || report.status !== "ok" && report.status !== "blank") return report.message ?? "";
+  const wrong = report.lines.filter((line) => !line.good && line.verdict !== "not implemented");
+  const right = report.lines.filter((line) => line.good).length;
+  const first = wrong[0];
+  return `${right} of ${report.lines.length} lines are right, ${report.earned} of ${report.points} points.` + (first ? ` ${first.line} is ${first.verdict}: ${first.text}` : "");
+}
+
+const KINDS = ["mg-missing", "mg-wrong", "mg-right", "mg-end"];
+
+/** Show on the tape what a report says: the verdict on each value that has a line, and the ways of one line; `line` null: of none. */
+export function light(tape, report, targets, line) {
+  for (const part of tape.querySelectorAll(".mg-box, .mg-edge")) part.classList.remove(...KINDS);
+  for (const svg of tape.querySelectorAll(".mg-tape")) svg.classList.toggle("mg-lit", Boolean(line?.ways?.length));
+  const all = (selector, ...names) => { for (const part of tape.querySelectorAll(selector)) part.classList.add(...names); };
+  for (const { line: name, verdict, good } of report.lines) {
+    const target = targets[name] ?? name.replace(/^d_/, "");
+    if (verdict !== "not implemented") all(`.mg-box[data-name="${CSS.escape(target)}"]`, good ? "mg-right" : "mg-wrong");
+  }
+  for (const { kind, lines, edges } of line?.ways ?? []) {
+    for (const box of lines) for (const part of tape.querySelectorAll(`.mg-box[data-line="${box}"]`)) part.classList.remove(...KINDS);
+    lines.forEach((box, k) => all(`.mg-box[data-line="${box}"]`, `mg-${kind}`, ...(k === 0 || k === lines.length - 1 ? ["mg-end"] : [])));
+    for (const [a, b] of edges) all(`.mg-edge[data-from="${a}"][data-to="${b}"]`, `mg-${kind}`);
+  }
+}
