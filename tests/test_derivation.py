@@ -209,7 +209,7 @@ def test_a_report_is_a_table_html_and_json():
     assert "<table" in report._repr_html_() and "wrong shape" in report._repr_html_()
     data = json.loads(report.json())
     assert data["seed"] == 3 and data["points"] == 2 and data["earned"] == 1 and data["lines"][1]["code"] == "not reduced"
-    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case", "flags"}
+    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case", "flags", "routes"}
 
 
 def test_seeds_change_the_probes_and_are_reproducible():
