@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 
 COLUMN_GAP, NODE_GAP, BEND_GAP, ROW_GAP = 0.36, 0.17, 0.11, 0.30
 TRACK, HEAD = 0.11, 0.11  # distance of parallel ways back to the next row; straight piece under an arrow's head
@@ -285,11 +286,17 @@ def _rounded(points: list[Point], codes: list[int], corners: Sequence[Point], ra
     codes.append(2)
 
 
-def best_layout(nodes: Sequence[Node], width: float, height: float) -> tuple[Layout, float]:
-    """The layout, over all numbers of rows, that can be shown largest in `width` × `height`, and its scale there."""
-    def scale(layout: Layout) -> float:
-        return min(width / layout.width, height / layout.height)
+def best_layout(nodes: Sequence[Node], width: float, height: float, largest: float = inf, rows: int = MOST_ROWS) -> tuple[Layout, float]:
+    """The layout, over all numbers of rows up to `rows`, that can be shown largest in `width` × `height`, and its scale there.
 
-    rows = max(range(1, MOST_ROWS + 1), key=lambda r: scale(Layout(nodes, r)))
-    layout = Layout(nodes, rows)  # once more: the nodes carry the places of the last layout made
-    return layout, scale(layout)
+    Among those that can be shown at the scale `largest` or above it is the one with the fewest rows.
+    """
+    best, chosen = 0.0, 0
+    for count in range(1, rows + 1):
+        layout = Layout(nodes, count)
+        scale = min(width / layout.width, height / layout.height)
+        if scale > best:
+            best, chosen = scale, count
+        if scale >= largest:
+            break
+    return layout if chosen == count else Layout(nodes, chosen), best  # once more: the nodes carry the places of the last layout made

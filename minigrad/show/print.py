@@ -16,9 +16,10 @@ from ..core.engine import reachable
 from ..core.errors import TapeError, describe, error
 from ..core.plan import is_output
 from ..core.tensor import Line, Tensor
-from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
+from .draw import draw_lines
 from .tables import _called, _count, _shown, _table
 from .values import Record
+from .words import constant_text, kept_of_kind, op_name, shape_text
 
 CALL_WIDTH = 56
 SQUARE = {"axis", "stride", "padding", "dilation", "kernel"}  # keywords whose (n,) or (n, n) is printed as n
