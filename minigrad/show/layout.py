@@ -165,7 +165,7 @@ def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[fl
     """y as near to `wanted` (weighted squares) as order and distances allow: the pool-adjacent-violators algorithm."""
     offsets = [0.0]
     for a, b in pairwise(layer):
-        offsets.append(offsets[-1] + (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP))
+        offsets.append(offsets[-1] + _distance(a, b))
     pools: list[tuple[float, float, int]] = []  # level, weight, number of items
     for want, weight, offset in zip(wanted, weights, offsets, strict=True):
         pools.append((want - offset, weight, 1))
@@ -175,6 +175,11 @@ def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[fl
     levels = [level for level, _, count in pools for _ in range(count)]
     for item, level, offset in zip(layer, levels, offsets, strict=True):
         item.y = level + offset
+
+
+def _distance(a: Item, b: Item) -> float:
+    """How far apart two neighbours of a layer are at least, from middle to middle."""
+    return (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP)
 
 
 def _find_heights(row: Sequence[list[Item]]) -> None:
@@ -215,6 +220,7 @@ class Layout:
         for first, end in pairwise(starts):
             self._place_row(table[first:end], returns=first > 0, continues=end < len(table))
         self._ports = {n: self._ports_of(n) for n in nodes}
+        self._straighten(nodes, table)
 
     def _place_row(self, row: list[list[Item]], returns: bool, continues: bool) -> None:
         _find_heights(row)
@@ -251,6 +257,21 @@ class Layout:
         count = len(target.inputs)
         order = sorted(range(count), key=lambda k: (self._way(target, k)[-1].y, k))
         return [(order.index(k) - (count - 1) / 2) * 0.6 * target.height / max(count, 2) for k in range(count)]
+
+    def _straighten(self, nodes: Sequence[Node], table: Sequence[Sequence[Item]]) -> None:
+        """Let the last bends of an arrow, which it shares with no other, stand at the height at which it arrives, where there is room."""
+        beside: dict[Item, tuple[Item | None, Item | None]] = {}
+        for layer in table:
+            beside.update({item: (a, b) for a, item, b in zip([None, *layer], layer, [*layer[1:], None], strict=False)})
+        for target in nodes:
+            for position, port in enumerate(self._ports[target]):
+                y = target.y + port
+                for bend in reversed(self._way(target, position)[1:]):
+                    above, below = beside[bend]
+                    if (len(bend.right) > 1 or bend in self._ways_back or (above is not None and y - above.y < _distance(above, bend))
+                            or (below is not None and below.y - y < _distance(bend, below))):
+                        break
+                    bend.y = y
 
     def route(self, target: Node, position: int) -> tuple[list[Point], list[int]]:
         """The arrow to input number `position` of `target`: points, and matplotlib's codes for them.
