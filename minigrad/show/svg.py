@@ -257,24 +257,24 @@ def _drawn(box: Box, ident: str, lit: str) -> str:
     line = box.line
     if box.kind == "constant":
         dot = f'<circle cx="{_n(box.x * UNIT)}" cy="{_n(box.y * UNIT)}" r="{_n(DOT)}"/>'
-        return f'<g id="{ident}_{box.key.replace(".", "-")}" class="mg-constant" data-constant="{box.key}">{dot}{"".join(_texts(box))}</g>'
+        return f'<g id="{ident}--{box.key.replace(".", "-")}" class="mg-constant" data-constant="{box.key}">{dot}{"".join(_texts(box))}</g>'
     name = f' data-name="{escape(shortened(line.name, 10_000))}"' if line.name else ""
     inner = _rectangle(box, 3.0, ' class="mg-inner"') if box.kind == "output" else ""
     at = f'x="{_n((box.x + box.width / 2) * UNIT - 3)}" y="{_n((box.y - box.height / 2) * UNIT + 2)}"'
-    signs = "".join(f'<use class="mg-if-{kind}" href="#{ident}_{kind}" {at}/>' for kind in SIGNS)
-    return (f'<g id="{ident}_{box.key}" class="mg-box mg-{box.kind}{lit}" data-line="{box.key}"{name} data-op="{escape(op_name(line))}">'
+    signs = "".join(f'<use class="mg-if-{kind}" href="#{ident}--{kind}" {at}/>' for kind in SIGNS)
+    return (f'<g id="{ident}--{box.key}" class="mg-box mg-{box.kind}{lit}" data-line="{box.key}"{name} data-op="{escape(op_name(line))}">'
             f'<title>{escape(_of_box(box))}</title>{_rectangle(box)}{inner}{"".join(_texts(box))}{signs}</g>')
 
 
 def _definitions(ident: str) -> str:
     """Arrowheads, and the signs of lighted boxes."""
-    signs = (f'<g id="{ident}_{kind}" class="mg-sign mg-sign-{kind}"><circle r="7"/><path d="{path}"/></g>' for kind, path in SIGNS.items())
+    signs = (f'<g id="{ident}--{kind}" class="mg-sign mg-sign-{kind}"><circle r="7"/><path d="{path}"/></g>' for kind, path in SIGNS.items())
     return f'<defs>{"".join(_marker(ident, kind) for kind in ("", *SIGNS))}{"".join(signs)}</defs>'
 
 
 def _marker(ident: str, kind: str) -> str:
     more, width = ("", 9) if not kind else (f" mg-head-{kind}", 12)
-    return (f'<marker id="{ident}_arrow{"-" + kind if kind else ""}" markerUnits="userSpaceOnUse" markerWidth="{HEAD + 1:g}" markerHeight="{width}" '
+    return (f'<marker id="{ident}--arrow{"-" + kind if kind else ""}" markerUnits="userSpaceOnUse" markerWidth="{HEAD + 1:g}" markerHeight="{width}" '
             f'refX="0.5" refY="{width / 2:g}" orient="auto"><path class="mg-head{more}" d="M0 0L{HEAD + 0.5:g} {width / 2:g}L0 {width}z"/></marker>')
 
 
@@ -282,8 +282,8 @@ def _style(ident: str) -> str:
     """The rules: the same for every picture, and those that name this one's arrowheads."""
     def colours(table: dict[str, str]) -> str:
         return " ".join(f"--mg-{name}: {value};" for name, value in table.items())
-    heads = [f"#{ident} .mg-edge{{ marker-end: url(#{ident}_arrow); }}",
-             *(f"#{ident} .mg-edge.mg-{kind} {{ marker-end: url(#{ident}_arrow-{kind}); }}" for kind in SIGNS)]
+    heads = [f"#{ident} .mg-edge{{ marker-end: url(#{ident}--arrow); }}",
+             *(f"#{ident} .mg-edge.mg-{kind} {{ marker-end: url(#{ident}--arrow-{kind}); }}" for kind in SIGNS)]
     return (f"<style>\n:where(.mg-tape) {{ --mg-font: {FONT}; {colours(LIGHT)} }}\n"
             f"@media (prefers-color-scheme: dark) {{ :where(.mg-tape) {{ {colours(DARK)} }} }}{STYLE}{chr(10).join(heads)}\n</style>")
 
@@ -302,7 +302,7 @@ class _Key:
             if x > MARGIN and x + wide > width:
                 x, y = MARGIN, y + 20
             self.text += [f'<path class="mg-edge mg-{word}" d="M{_n(x)} {_n(y)}h18"/>',
-                          f'<use href="#{ident}_{word}" x="{_n(x + 38)}" y="{_n(y)}"/>' if sign else "",
+                          f'<use href="#{ident}--{word}" x="{_n(x + 38)}" y="{_n(y)}"/>' if sign else "",
                           f'<text class="mg-soft mg-words" font-size="{_n(SHAPE)}" x="{_n(x + start)}" y="{_n(y + 4)}">{word}</text>']
             x += wide
         if words:
@@ -311,8 +311,8 @@ class _Key:
 
 def draw_svg(tape: Tape, width: float, ident: str, title: str | None, highlight: Iterable[tuple[Sequence[str], str]], fold: bool) -> str:
     """What `Tape.svg` says."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", ident):
-        raise error(ValueError, "svg", got=f"ident={ident!r}", needs="a letter, then letters, digits and -", fix="ident='tape-1'")
+    if not re.fullmatch(r"[A-Za-z]\w*(-\w+)*", ident, re.ASCII):
+        raise error(ValueError, "svg", got=f"ident={ident!r}", needs="a letter, then letters, digits, _ and single hyphens", fix="ident='tape-1'")
     roots: set[Line | None] = {y._line for y in tape.ys}
     boxes = _boxes(tape, roots, fold)
     if len(boxes) > MOST_BOXES:
@@ -328,7 +328,7 @@ def draw_svg(tape: Tape, width: float, ident: str, title: str | None, highlight:
             lit = lit_edges.get((source.key, box.key), "")
             style = f'mg-edge{" mg-broadcast" if dashed else ""}{f" mg-{lit}" if lit else ""}'
             dashes |= dashed
-            edges.append((lit, f'<path id="{ident}_{source.key.replace(".", "-")}-to-{box.key}-{position}" class="{style}" data-from="{source.key}" '
+            edges.append((lit, f'<path id="{ident}--{source.key.replace(".", "-")}-to-{box.key}-{position}" class="{style}" data-from="{source.key}" '
                                f'data-to="{box.key}" d="{paths[box.key, position]}"/>'))
     used = [kind for kind in SIGNS if kind in {*lit_edges.values()}]
     wide, bottom = max(across + 2 * MARGIN, 160.0), height + 2 * MARGIN
@@ -339,9 +339,9 @@ def draw_svg(tape: Tape, width: float, ident: str, title: str | None, highlight:
     words = _words(tape, roots) + "".join(f". {kind}: {', '.join(names)}" for names, kind in said)
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" id="{ident}" class="mg-tape{" mg-lit" if used else ""}" role="img" '
-        f'aria-labelledby="{ident}_title {ident}_desc" viewBox="0 0 {_n(wide)} {_n(high)}" width="{_n(wide)}" height="{_n(high)}">',
-        f'<title id="{ident}_title">{escape(shortened(f"tape of {name}", 200))}</title>',
-        f'<desc id="{ident}_desc">{escape(shortened(words, 10_000))}</desc>',
+        f'aria-labelledby="{ident}--title {ident}--desc" viewBox="0 0 {_n(wide)} {_n(high)}" width="{_n(wide)}" height="{_n(high)}">',
+        f'<title id="{ident}--title">{escape(shortened(f"tape of {name}", 200))}</title>',
+        f'<desc id="{ident}--desc">{escape(shortened(words, 10_000))}</desc>',
         _style(ident),
         _definitions(ident),
         f'<rect class="mg-paper" width="{_n(wide)}" height="{_n(high)}" rx="10"/>',
