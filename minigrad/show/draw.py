@@ -16,7 +16,7 @@ from ..core.engine import grad, reachable
 from ..core.errors import describe, error
 from ..core.tensor import Line, Tensor
 from .layout import Node, best_layout
-from .words import places, short_shape, symbol
+from .words import short_shape, symbol, vertices
 
 INK, GREY, BLUE, GREEN, PURPLE, VERMILION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
 FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc"}
@@ -132,7 +132,7 @@ class Box(Node):
 def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: Mapping[Any, Any] | None,
            gradients: Sequence[tuple[Mapping[Any, Any], str]]) -> list[Box]:
     boxes: dict[str, Box] = {}
-    for key, line, arrows, constant in places(lines, roots, fold):
+    for key, line, arrows, constant in vertices(lines, roots, fold):
         if constant is not None:
             boxes[key] = Box(f"%{key}", "constant", [(constant, GREY, 7.5, "normal")] if constant != "·" else [])
             continue

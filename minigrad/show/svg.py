@@ -17,7 +17,7 @@ from ..core.tensor import Line
 from .layout import Layout, Node, best_layout
 from .ways import way
 from .widths import shortened, text_width
-from .words import op_name, places, shape_text, short_shape, symbol
+from .words import op_name, shape_text, short_shape, symbol, vertices
 
 if TYPE_CHECKING:
     from .print import Tape
@@ -76,7 +76,7 @@ STYLE = """
 """
 
 
-class Row(NamedTuple):
+class SvgRow(NamedTuple):
     """A row of text in a box, in one or two pieces: (text, size, class)."""
 
     pieces: tuple[tuple[str, float, str], ...]
@@ -92,10 +92,10 @@ class Row(NamedTuple):
         return sum(text_width(text, size, style == "mg-name") for text, size, style in self.pieces) + GAP * (len(self.pieces) - 1)
 
 
-class Box(Node):
+class SvgBox(Node):
     """A line, or a constant that it uses, with its text and its size."""
 
-    def __init__(self, key: str, line: Line, kind: str, rows: Sequence[Row], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
+    def __init__(self, key: str, line: Line, kind: str, rows: Sequence[SvgRow], inputs: Sequence[tuple[Node, bool]] = ()) -> None:
         super().__init__(inputs, PULL.get(kind, 1.0))
         self.key, self.line, self.kind, self.rows = key, line, kind, list(rows)
         text = max((row.width for row in rows), default=0.0)
@@ -135,29 +135,29 @@ def _kind(line: Line, roots: set[Line | None]) -> str:
     return "variable" if line.is_leaf else "output" if line in roots else "named" if line.name else "op"
 
 
-def _rows(line: Line, key: str, kind: str) -> list[Row]:
+def _rows(line: Line, key: str, kind: str) -> list[SvgRow]:
     """The name above the op and the shape; without a name the op, and the shape where it is another than that of every input."""
     shape = short_shape(line)
     if kind == "variable":
-        return [Row(((shortened(line.name or f"%{key}", LONGEST_NAME), NAME, "mg-name"),)), *([Row(((shape, SHAPE, "mg-soft"),))] if shape else [])]
+        return [SvgRow(((shortened(line.name or f"%{key}", LONGEST_NAME), NAME, "mg-name"),)), *([SvgRow(((shape, SHAPE, "mg-soft"),))] if shape else [])]
     what = symbol(line)
     if line.name:
         below = [(what, SMALL, "mg-symbol"), *([(shape, SHAPE, "mg-soft")] if shape else [])]
-        return [Row(((shortened(line.name, LONGEST_NAME), NAME, "mg-name"),)), Row(tuple(below))]
-    rows = [Row(((what, SYMBOL if len(what) < 3 else WORD, "mg-symbol"),))]
+        return [SvgRow(((shortened(line.name, LONGEST_NAME), NAME, "mg-name"),)), SvgRow(tuple(below))]
+    rows = [SvgRow(((what, SYMBOL if len(what) < 3 else WORD, "mg-symbol"),))]
     told = kind == "op" and any(parent.shape == line.shape for parent in line.inputs)
-    return [*rows, Row(((shape, SHAPE, "mg-soft"),))] if shape and not told else rows
+    return [*rows, SvgRow(((shape, SHAPE, "mg-soft"),))] if shape and not told else rows
 
 
-def _boxes(tape: Tape, roots: set[Line | None], fold: bool) -> dict[str, Box]:
-    boxes: dict[str, Box] = {}
-    for key, line, arrows, constant in places(tape.lines, roots, fold):
+def _boxes(tape: Tape, roots: set[Line | None], fold: bool) -> dict[str, SvgBox]:
+    boxes: dict[str, SvgBox] = {}
+    for key, line, arrows, constant in vertices(tape.lines, roots, fold):
         if constant is not None:
-            rows = [Row(((constant, NUMBER, "mg-soft"),))] if constant != "·" else []
-            boxes[key] = Box(key, line, "constant", rows)
+            rows = [SvgRow(((constant, NUMBER, "mg-soft"),))] if constant != "·" else []
+            boxes[key] = SvgBox(key, line, "constant", rows)
             continue
         kind = _kind(line, roots)
-        boxes[key] = Box(key, line, kind, _rows(line, key, kind), [(boxes[source], dashed) for source, dashed in arrows])
+        boxes[key] = SvgBox(key, line, kind, _rows(line, key, kind), [(boxes[source], dashed) for source, dashed in arrows])
     return boxes
 
 
@@ -180,10 +180,14 @@ def _words(tape: Tape, roots: set[Line | None]) -> str:
     return "; ".join(said) or ", ".join(name for line in tape for name in close[line])
 
 
-def _of_box(box: Box) -> str:
+def _op(line: Line) -> str:
+    return "variable" if line.is_leaf else op_name(line)
+
+
+def _of_box(box: SvgBox) -> str:
     """The text that a pointer on a box shows: ``xhat: divide, shape (8, 4), line %12``."""
     line = box.line
-    return f"{shortened(line.name, 200) + ': ' if line.name else ''}{'variable' if line.is_leaf else op_name(line)}, shape {shape_text(line)}, line %{box.key}"
+    return f"{shortened(line.name, 200) + ': ' if line.name else ''}{_op(line)}, shape {shape_text(line)}, line %{box.key}"
 
 
 # -- on the page -------------------------------------------------------------------------------------------------------
@@ -193,7 +197,7 @@ def _n(x: float) -> str:
     return f"{round(x, 1) + 0.0:.1f}".removesuffix(".0")
 
 
-def _placed(boxes: Sequence[Box], width: float) -> tuple[float, float, dict[tuple[str, int], str]]:
+def _placed(boxes: Sequence[SvgBox], width: float) -> tuple[float, float, dict[tuple[str, int], str]]:
     """Give every box its place: how wide and high the whole is, and the paths of the arrows, by box and position."""
     def in_rows(most: int) -> tuple[Layout, float]:
         return best_layout(boxes, width / UNIT, inf, largest=1.0, rows=most)
@@ -219,7 +223,7 @@ def _placed(boxes: Sequence[Box], width: float) -> tuple[float, float, dict[tupl
     return (high, wide, paths) if down else (wide, high, paths)
 
 
-def _path(layout: Layout, box: Box, position: int, down: bool) -> str:
+def _path(layout: Layout, box: SvgBox, position: int, down: bool) -> str:
     """The arrow to one input, up to where its head begins."""
     points, codes = layout.route(box, position)
     x, y = points[-1]
@@ -234,7 +238,7 @@ def _path(layout: Layout, box: Box, position: int, down: bool) -> str:
     return "".join(text)
 
 
-def _texts(box: Box) -> Iterable[str]:
+def _texts(box: SvgBox) -> Iterable[str]:
     x, y = box.x * UNIT, box.y * UNIT - box.text_height / 2
     if box.kind == "constant":
         y += (DOT + box.text_height / 2) * (-1 if box.turned else 1)
@@ -246,13 +250,13 @@ def _texts(box: Box) -> Iterable[str]:
         y += height
 
 
-def _rectangle(box: Box, inset: float = 0.0, more: str = "") -> str:
+def _rectangle(box: SvgBox, inset: float = 0.0, more: str = "") -> str:
     x, y, width, height = (box.x - box.width / 2) * UNIT + inset, (box.y - box.height / 2) * UNIT + inset, box.width * UNIT, box.height * UNIT
     radius = {"variable": 3.0, "op": min(height, 30.0) / 2}.get(box.kind, 8.0) - inset
     return (f'<rect{more} x="{_n(x)}" y="{_n(y)}" width="{_n(width - 2 * inset)}" height="{_n(height - 2 * inset)}" rx="{_n(radius)}"/>')
 
 
-def _drawn(box: Box, ident: str, lit: str) -> str:
+def _drawn(box: SvgBox, ident: str, lit: str) -> str:
     """A box, or the dot of a constant."""
     line = box.line
     if box.kind == "constant":
@@ -262,7 +266,7 @@ def _drawn(box: Box, ident: str, lit: str) -> str:
     inner = _rectangle(box, 3.0, ' class="mg-inner"') if box.kind == "output" else ""
     at = f'x="{_n((box.x + box.width / 2) * UNIT - 3)}" y="{_n((box.y - box.height / 2) * UNIT + 2)}"'
     signs = "".join(f'<use class="mg-if-{kind}" href="#{ident}--{kind}" {at}/>' for kind in SIGNS)
-    return (f'<g id="{ident}--{box.key}" class="mg-box mg-{box.kind}{lit}" data-line="{box.key}"{name} data-op="{escape(op_name(line))}">'
+    return (f'<g id="{ident}--{box.key}" class="mg-box mg-{box.kind}{lit}" data-line="{box.key}"{name} data-op="{escape(_op(line))}">'
             f'<title>{escape(_of_box(box))}</title>{_rectangle(box)}{inner}{"".join(_texts(box))}{signs}</g>')
 
 
@@ -324,7 +328,7 @@ def draw_svg(tape: Tape, width: float, ident: str, title: str | None, highlight:
     dashes = False
     for box in boxes.values():
         for position, (source, dashed) in enumerate(box.inputs):
-            assert isinstance(source, Box)
+            assert isinstance(source, SvgBox)
             lit = lit_edges.get((source.key, box.key), "")
             style = f'mg-edge{" mg-broadcast" if dashed else ""}{f" mg-{lit}" if lit else ""}'
             dashes |= dashed

@@ -64,11 +64,11 @@ def has_rule(line: Line, position: int) -> bool:
 # -- the graph ---------------------------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+class Vertex(NamedTuple):
     """What gets a place in a picture: a line, or a constant that one uses.
 
     `key` is the line's number, "12"; of a constant "12.1", with the position at which line 12 takes it. `arrows` are the
-    places it is computed from, by key, each with "through a broadcast or not". `constant` is a constant's text.
+    vertices it is computed from, by key, each with "through a broadcast or not". `constant` is a constant's text.
     """
 
     key: str
@@ -82,7 +82,7 @@ def is_folded(line: Line, roots: Collection[Line | None]) -> bool:
     return line.op == "broadcast_to" and line.name is None and line not in roots
 
 
-def places(lines: Sequence[Line], roots: Collection[Line | None], fold: bool) -> Iterator[Place]:
+def vertices(lines: Sequence[Line], roots: Collection[Line | None], fold: bool) -> Iterator[Vertex]:
     """The tape as a graph, inputs before users; constants to which no gradient could flow are left out."""
     sources: dict[Line, tuple[str, bool]] = {}
     for number, line in enumerate(lines):
@@ -95,7 +95,7 @@ def places(lines: Sequence[Line], roots: Collection[Line | None], fold: bool) ->
                 arrows.append(sources[parent])
             elif has_rule(line, position):
                 key = f"{number}.{position}"
-                yield Place(key, line, [], constant_text(line, position))
+                yield Vertex(key, line, [], constant_text(line, position))
                 arrows.append((key, False))
-        yield Place(str(number), line, arrows)
+        yield Vertex(str(number), line, arrows)
         sources[line] = str(number), False
