@@ -429,6 +429,15 @@ def test_the_path_that_a_whole_backward_forgets_has_a_route():
     assert [line.routes for line in lines] == [((("x", "ms", "y"), "missing"),), ()]
 
 
+def test_the_page_on_homework_shows_a_path(capsys):
+    page = (HOMEWORK[0].parents[2] / "docs" / "homework.md").read_text("utf-8")
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if ".svg(" in b)
+    names = {"__name__": "page"}
+    exec(compile(block, "homework.md", "exec"), names)
+    (said,) = capsys.readouterr().out.splitlines()
+    assert f"# {said}" in block and Read(names["picture"]).lit_edges("missing") == {(0, 1), (1, 3), (3, 4)}
+
+
 def test_no_drawing_library_is_needed(rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert_well_drawn(batch_norm(rng).svg())
