@@ -1,6 +1,7 @@
 """The derivation checker: right lines are accepted, wrong ones are refused with the term that is wrong, and nothing reaches the checker."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,8 @@ import pytest
 
 import minigrad as mg
 from minigrad import derivation
-from minigrad.derivation import Limits, LineSpec, Task
+from minigrad.derivation import Limits, LineSpec, Route, Task
+from minigrad.show import way
 
 HOMEWORK = Path(__file__).resolve().parents[1] / "lectures" / "homework"
 
@@ -35,6 +37,8 @@ def cases(rng, dtype):
 TASK = Task("toy", forward, cases, {
     "d_gamma": 1, "d_xhat": 1, "d_var": LineSpec(points=2, adjoints=("xhat",)), "d_x": LineSpec(points=2, adjoints=("xhat", "var", "mu")),
     "d_x_one_line": LineSpec(target="x", points=3, adjoints=("y",), hints=("weak", "strong"))}, given={"m": lambda values: len(values["x"])})
+
+TAPE = derivation.tape_of(TASK)
 
 RIGHT = {
     "d_gamma": "def d_gamma(d_y, xhat): return np.sum(d_y * xhat, axis=0)",
@@ -90,11 +94,15 @@ def test_a_wrong_line_is_told_which_term_is_wrong(line, body, arguments, code, w
     found = judge(f"def {line}({arguments}): {body}", line)
     assert found.verdict in ("wrong", "wrong shape", "not the derivative asked for") and found.earned == 0
     assert found.code == code and words in found.message, str(found)
+    for route in found.routes:  # what the message names can be shown in a picture
+        assert all(f" {n}" in f" {found.message}" for n in route.names if "every path" not in found.message) and way(TAPE, route.names).edges, route
+    assert found.routes or not re.search(r"\bpath from", found.message)
 
 
 def test_two_terms_may_be_wrong_at_once():
     found = judge("def d_x(d_xhat, d_var, d_mu, rstd, xc, m): return -d_xhat * rstd + d_var * xc / m + d_mu / m", "d_x")
     assert "has the wrong sign" in found.message and "1/2 times" in found.message
+    assert found.routes == (Route(("x", "xc", "xhat"), "wrong"), Route(("x", "xc", "var"), "wrong"))
 
 
 def test_what_nothing_explains_is_said_to_be_unexplained():
@@ -209,7 +217,7 @@ def test_a_report_is_a_table_html_and_json():
     assert "<table" in report._repr_html_() and "wrong shape" in report._repr_html_()
     data = json.loads(report.json())
     assert data["seed"] == 3 and data["points"] == 2 and data["earned"] == 1 and data["lines"][1]["code"] == "not reduced"
-    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case", "flags"}
+    assert set(data["lines"][0]) == {"line", "verdict", "points", "earned", "code", "message", "at", "error", "bound", "case", "flags", "routes"}
 
 
 def test_seeds_change_the_probes_and_are_reproducible():

@@ -17,9 +17,10 @@ f: 0 of 1 points
 from .backward import check_backward
 from .child import Limits
 from .judge import check
-from .report import LineReport, Report
+from .probe import tape_of
+from .report import LineReport, Report, Route
 from .sizes import random_sizes
 from .task import Line, LineSpec, Task, TaskError, available, load_task
 
-__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Task", "TaskError", "available", "check", "check_backward", "load_task",
-           "random_sizes"]
+__all__ = ["Limits", "Line", "LineReport", "LineSpec", "Report", "Route", "Task", "TaskError", "available", "check", "check_backward", "load_task",
+           "random_sizes", "tape_of"]

@@ -15,7 +15,7 @@ Nothing here knows a particular layer: the candidates come from the tape.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from math import prod
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from ..core.backend import Array, np
 from .changes import NOTHING, Change, Trial, axes_text, changes
 from .probe import Term
+from .report import Route
 
 CLOSE = 1e-8  # relative: far above rounding in float64, far below any change that means something
 SECONDS = 0.5  # of processor time, for what may have happened inside of terms
@@ -33,10 +34,11 @@ NICE = (-1.0, 2.0, 0.5, -2.0, -0.5, 3.0, 1 / 3, 4.0, 0.25, 1.5, 2 / 3)
 
 
 class Diagnosis(NamedTuple):
-    """A misconception's code, and what to tell the student."""
+    """A misconception's code, what to tell the student, and the routes that this names."""
 
     code: str
     message: str
+    routes: tuple[Route, ...] = ()
 
 
 def same(a: Array, b: Array, scale: float) -> bool:
@@ -45,6 +47,16 @@ def same(a: Array, b: Array, scale: float) -> bool:
 
 
 # -- words --------------------------------------------------------------------------------------------------------------
+
+
+def routes(terms: Iterable[Term], target: str, kind: str) -> tuple[Route, ...]:
+    """The routes of terms, each once: what `route` says, as data."""
+    return tuple(dict.fromkeys(Route((target, *term.through), kind) for term in terms))
+
+
+def kind_of(code: str) -> str:
+    """What a route is that a message with this code names: missing, or there and wrong."""
+    return "missing" if code == "missing path" else "wrong"
 
 
 def route(term: Term, target: str) -> str:
@@ -259,9 +271,9 @@ def _constant_statistics(target: str, trials: Sequence[Trial], names: Sequence[s
     small = {n for term in missing for n in term.through[:-1] if sizes.get(n, trials[0].right.size) < trials[0].right.size}
     shared = [n for n in missing[0].through[:-1] if n in small and all(n in term.through[:-1] for term in missing)]
     if shared:
-        return Diagnosis("missing path", f"every path from {target} through {shared[0]} is missing")
+        return Diagnosis("missing path", f"every path from {target} through {shared[0]} is missing", routes(missing, target, "missing"))
     return Diagnosis("eval formula", f"every path through {', '.join(sorted(small))} is missing: they are treated as constants, as at inference, "
-                     f"but here they depend on {target}")
+                     f"but here they depend on {target}", routes(missing, target, "missing"))
 
 
 def _fit(trials: Sequence[Trial], rest: Callable[[Trial], Array], part: Callable[[Trial], Array]) -> list[float] | None:
@@ -292,12 +304,12 @@ def _coefficients(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
     whole = _fit(trials, partial(_rest, -1), lambda t: t.right)
     if whole is not None and (named := law(whole, trials)):
         if named[0] == "missing path":
-            return Diagnosis("missing path", f"it returns zeros, but every path from {target} counts")
+            return Diagnosis("missing path", f"it returns zeros, but every path from {target} counts", routes(terms, target, "missing"))
         return Diagnosis(named[0], f"the whole line {named[1]}")
     for k, term in enumerate(terms):
         part = _fit(trials, partial(_rest, k), partial(lambda k, t: t.terms[k].value, k))
         if part is not None and (named := law(part, trials)):
-            return Diagnosis(named[0], f"{route(term, target)} {named[1]}")
+            return Diagnosis(named[0], f"{route(term, target)} {named[1]}", routes([term], target, kind_of(named[0])))
     return None
 
 
@@ -326,7 +338,8 @@ def _pairs(target: str, trials: Sequence[Trial], names: Sequence[str], only: str
         wrong.append((named, term))
     if not wrong:
         return None
-    return Diagnosis(wrong[0][0][0], "; and ".join(f"{route(term, target)} {named[1]}" for named, term in wrong))
+    named_routes = [r for named, term in wrong for r in routes([term], target, kind_of(named[0]))]
+    return Diagnosis(wrong[0][0][0], "; and ".join(f"{route(term, target)} {named[1]}" for named, term in wrong), tuple(dict.fromkeys(named_routes)))
 
 
 def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagnosis | None:
@@ -349,17 +362,24 @@ def _inside_terms(target: str, trials: Sequence[Trial], names: Sequence[str]) ->
             if all(np.abs(x * change.value(t) - _whole_or_term(k, t)).max() <= SAME * t.scale for x, t in zip(c, trials, strict=True)):
                 continue  # with this factor it changes nothing, so it explains nothing
             if all(abs(x - 1) < 1e-6 for x in c):
-                where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
-                return Diagnosis(change.code, where + change.words)
+                where, at = _where(terms, k, target)
+                return Diagnosis(change.code, where + change.words, at)
             candidates.append((change, c, k))
     if candidates and (missing := _pairs(target, trials, names, only="missing path")):
         return missing  # simpler than a change with a factor: the rest of a path may cancel another one
     for change, c, k in candidates:
         named = law(c, trials)
         if named is not None:
-            where = f"in {route(terms[k], target)}, " if k >= 0 and len(terms) > 1 else ""
-            return Diagnosis(change.code, f"{where}{change.words}, and it {named[1]}")
+            where, at = _where(terms, k, target)
+            return Diagnosis(change.code, f"{where}{change.words}, and it {named[1]}", at)
     return None
+
+
+def _where(terms: Sequence[Term], k: int, target: str) -> tuple[str, tuple[Route, ...]]:
+    """'in the path through var, ' and its route, where there are several terms to tell apart."""
+    if k < 0 or len(terms) < 2:
+        return "", ()
+    return f"in {route(terms[k], target)}, ", routes([terms[k]], target, "wrong")
 
 
 def not_exact(trials: Sequence[Trial]) -> Diagnosis:

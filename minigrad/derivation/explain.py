@@ -245,9 +245,9 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
     if by_terms.code == "other derivative":
         return by_terms
     if best.code == "hard-coded":
-        return Diagnosis("hard-coded", f"{words}; so {by_terms.message}")
+        return Diagnosis("hard-coded", f"{words}; so {by_terms.message}", by_terms.routes)
     if by_terms.code in ("mean for sum", "sum for mean") and best.code == "extra operand":
-        return Diagnosis(by_terms.code, f"{by_terms.message}: {words}")
+        return Diagnosis(by_terms.code, f"{by_terms.message}: {words}", by_terms.routes)
     whole = "whole line" in by_terms.message and by_terms.code == "sign"  # where the minus belongs is anybody's guess
     same = next((e for e in (best, *close) if e.code == by_terms.code and e.code != "factor" and not (whole and not e.words.startswith("the minus of"))), None)
     if by_terms.code == "epsilon misplaced" and same is not None:
@@ -255,7 +255,7 @@ def _both(by_terms: Diagnosis | None, found: Sequence[Edit], first: int, name: s
     number = not whole and best.code == "factor" and best.at[0].op == "constant"
     message = by_terms.message + (f": {said([same], first, name)}" if same is not None else f": {words}" if number else "")
     other = next((e for e in (best, *close) if e.code in FORM and e.code != by_terms.code and (e.code != "transposed" or "d_" in text(e.at[0]))), None)
-    return Diagnosis(by_terms.code, message + (f"; or else {said([other], first, name)}" if other is not None else ""))
+    return Diagnosis(by_terms.code, message + (f"; or else {said([other], first, name)}" if other is not None else ""), by_terms.routes)
 
 
 def explained_edit(attempt: Attempt, name: str, wrong: Sequence[Trial], pairs: bool = False) -> Diagnosis | None:

@@ -126,7 +126,7 @@ class Gradient:
             what = (f"it is off by {off:.2g} of the size of its terms, and rounding explains {report.bound:.1g}" if finite else
                     f"it is {odd(worst.found)} where the derivative is finite")
             why = Diagnosis(dtype, f"right in {' and '.join(d for d in self.runs if UNITS[d] < UNITS[dtype])}, but in {dtype} {what}")
-        report.code, report.message = why or unexplained(wrong)
+        report.code, report.message, report.routes = why or unexplained(wrong)
         for said, meant in (("the whole line", f"d_{self.name} as a whole"), ("; the line asks for", " in the place of")):
             report.message = report.message.replace(said, meant)
         if why is None and finite and dtype in HALF:

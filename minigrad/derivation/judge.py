@@ -240,7 +240,7 @@ def _compare(report: LineReport, name: str, line: LineSpec, outcome: LineRun, at
         wrong = [t for t, e, b in zip(trials, errors, bounds, strict=True) if e > b and t in strong] or [trials[worst]]
         why = _why(target, different(wrong), name, outcome, attempt)
         report.verdict = "not the derivative asked for" if why.code == "other derivative" else "wrong"
-        report.code, report.message = why
+        report.code, report.message, report.routes = why
         return report
     _in_float32(report, name, target, outcome, trials, attempt)
     if report.verdict == "right" and max(bounds) > RIGHT:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..core.backend import Array, np
 from .changes import Trial
-from .diagnose import Diagnosis, route, same
+from .diagnose import Diagnosis, route, routes, same
 from .edit import Edit, Scope, base
 from .edits import EditCase, Edits
 from .expression import Evaluated, Expr, text
@@ -100,12 +100,13 @@ def by_parts(target: str, root: Expr, given: Sequence[dict[str, object]], trials
                 return Diagnosis(edits[0].code, "; and ".join(f"{e.words} (line {e.line + first})" for e in edits))
     if len(left) == len(found) or len(left) > 2:
         return None
-    routes = [route(trials[0].terms[k], target) for k in right]
+    others = [trials[0].terms[k] for k in right]
+    said = [route(term, target) for term in others]
     if not left:
-        return Diagnosis("missing path", f"{'; and '.join(routes)} {'is' if len(routes) == 1 else 'are'} missing")
+        return Diagnosis("missing path", f"{'; and '.join(said)} {'is' if len(said) == 1 else 'are'} missing", routes(others, target, "missing"))
     names = list(dict.fromkeys(f"`{_said(found[i], first)}" for i in left))
-    return Diagnosis("wrong term", "; ".join(names) + f" {'is' if len(names) == 1 else 'are'} not right: {' and '.join(routes)} "
-                     f"{'belongs' if len(routes) == 1 else 'belong'} there. The other terms are right")
+    return Diagnosis("wrong term", "; ".join(names) + f" {'is' if len(names) == 1 else 'are'} not right: {' and '.join(said)} "
+                     f"{'belongs' if len(said) == 1 else 'belong'} there. The other terms are right", routes(others, target, "wrong"))
 
 
 def _sum(values: Sequence[Array]) -> Array:

@@ -15,7 +15,8 @@ from ..core import engine
 from ..core.backend import Array, np
 from ..core.errors import error
 from ..core.tensor import Line, Tensor
-from ..show import record
+from ..show import record, tape
+from ..show.print import Tape
 from .outputs import joined
 from .task import Case, Task, TaskError
 
@@ -121,6 +122,13 @@ class Probe:
         self.adjoints[self.output] = cotangent
         self.twins: dict[Any, list[Term] | None] = {}  # terms of the same function with another ε
         self._alive = (y, seen)
+
+    def tape(self) -> Tape:
+        """The tape of this run. Arguments and the output have a name on it, too: the one that messages and routes use."""
+        for name, line in self.lines.items():
+            if line.name is None:
+                line.note("name", name)
+        return tape(self._alive[0])
 
     def in_float32(self, target: str) -> Array | None:
         """The adjoint of `target` by the tape in float32; None where the forward pass does not run in it."""
@@ -298,6 +306,18 @@ class Probe:
         for edge in path:
             g = edge.pull(g, swap.get(edge.line) if swap else None)
         return np.asarray(g)
+
+
+def tape_of(task: Task, seed: int = 0) -> Tape:
+    """The tape of a task's composed form at one of its cases, with the names that reports use: for a picture of it.
+
+    >>> from minigrad import derivation
+    >>> task = derivation.load_task("02_batch_norm")
+    >>> [line.name for line in derivation.tape_of(task) if line.name]
+    ['x', 'share', 'gamma', 'beta', 'mu', 'xc', 'var', 'rstd', 'xhat', 'y']
+    """
+    rng = np.random.default_rng(seed)
+    return Probe(task, next(iter(task.cases(rng, "float64"))), rng).tape()
 
 
 def finite_at(task: Task, case: Case) -> bool:

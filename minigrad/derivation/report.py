@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 GOOD = ("right", "rounding")
 STATUSES = ("ok", "blank", "syntax error", "import error", "stopped", "not graded", "not checked")  # docs/instructors.md says what they mean
@@ -23,6 +23,17 @@ def shown(text: str, keep: str = "", most: int = 2000) -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text[:most]) + end
 
 
+class Route(NamedTuple):
+    """A path through the composed form that a line's message names, as data for a picture.
+
+    `names` run from the target of the line to the value whose adjoint it uses, with every named value in between; `kind` is "missing" or
+    "wrong". `minigrad.show.way` finds the boxes and arrows.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+
+
 @dataclass
 class LineReport:
     """The verdict on one line."""
@@ -38,6 +49,7 @@ class LineReport:
     case: str = ""
     printed: str = ""
     flags: list[str] = field(default_factory=list)  # why a right line may be no derivation
+    routes: tuple[Route, ...] = ()  # the paths that the message names
 
     @property
     def earned(self) -> int:
@@ -106,7 +118,8 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain data."""
         lines = [{"line": x.line, "verdict": x.verdict, "points": x.points, "earned": x.earned, "code": x.code, "message": x.message, "at": x.at,
-                  "error": x.error, "bound": x.bound, "case": x.case, "flags": x.flags} for x in self.lines]
+                  "error": x.error, "bound": x.bound, "case": x.case, "flags": x.flags,
+                  "routes": [{"names": list(r.names), "kind": r.kind} for r in x.routes]} for x in self.lines]
         return {"task": self.task, "file": self.file, "seed": self.seed, "status": self.status, "message": self.message, "points": self.points,
                 "earned": self.earned, "sandbox": self.sandbox, "refused": self.refused, "lines": lines}
 

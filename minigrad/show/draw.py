@@ -14,9 +14,9 @@ from ..core import backend
 from ..core.backend import NAMESPACES, Array
 from ..core.engine import grad, reachable
 from ..core.errors import describe, error
-from ..core.plan import is_output
 from ..core.tensor import Line, Tensor
 from .layout import Node, best_layout
+from .words import short_shape, symbol, vertices
 
 INK, GREY, BLUE, GREEN, PURPLE, VERMILION = "#222222", "#6b6b6b", "#0072B2", "#00735c", "#8a4f7d", "#D55E00"
 FILL = {"variable": "#d6ecf9", "op": "#f6f6f6", "output": "#fdf0cc"}
@@ -27,53 +27,6 @@ SIZE = (8.0, 4.0)  # inches of a new figure; it grows where the scale would fall
 SMALLEST, LARGEST = 0.75, 1.8
 MARGIN, LEGEND, DOT, LEADING = 0.12, 0.28, 0.09, 1.3 / 72
 MOST_BOXES = 400
-
-SYMBOLS = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "negative": "−a", "square": "a²", "sqrt": "√",
-           "abs": "|a|", "log": "ln", "sigmoid": "σ", "sum": "Σ", "matmul": "@", "transpose": "aᵀ", "getitem": "a[i]",
-           "identity": "=", "leaky_relu": "leaky relu", "log_softmax": "log softmax"}
-
-
-# -- words for a line (show uses them too) -----------------------------------------------------------------------------
-
-
-def op_name(line: Line) -> str:
-    """The op as its user knows it: public functions that check their arguments call a primitive with an underscore."""
-    return line.op.lstrip("_")
-
-
-def shape_text(line: Line) -> str:
-    """``(64, 32)``; of an op with several outputs all their shapes."""
-    shapes = [line.shape] if line.dtype is not None else [shape for shape, _ in line.shape]
-    return " and ".join(str(tuple(shape)) for shape in shapes)
-
-
-def kept_of_kind(line: Line, kind: str) -> dict[Any, Any]:
-    """Rule parameters that a live line keeps: of kind "array" by input position, of kind "meta" by keyword."""
-    if line.is_leaf or line.freed:
-        return {}
-    return {key: value for (_, k, key), value in zip(line.plan.slots, line.saved, strict=True) if k == kind}
-
-
-def constant_text(line: Line, position: int) -> str:
-    """The Python number at an input position, if the line keeps it; else a dot."""
-    value = kept_of_kind(line, "array").get(position)
-    return f"{value:g}" if type(value) in (float, int) else "·"
-
-
-def _symbol(line: Line) -> str:
-    if is_output(line):
-        return f"[{line.plan.position}]"
-    op = op_name(line)
-    if op == "power_number":
-        exponent = kept_of_kind(line, "meta").get("exponent", "n")  # a freed line no longer knows it
-        return f"a{'⁰¹²³⁴⁵⁶⁷⁸⁹'[int(exponent)]}" if exponent in range(10) else f"a^{exponent}"
-    return SYMBOLS.get(op, op)
-
-
-def _has_rule(line: Line, position: int) -> bool:
-    """Could a gradient flow to this input if it were not a constant? (Not to indices and masks.)"""
-    p = line.plan.primitive
-    return p.joint is not None or (p.inputs[position] if position < len(p.inputs) else p.variadic) in p.rules
 
 
 # -- gradients and values ----------------------------------------------------------------------------------------------
@@ -178,24 +131,14 @@ class Box(Node):
 
 def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: Mapping[Any, Any] | None,
            gradients: Sequence[tuple[Mapping[Any, Any], str]]) -> list[Box]:
-    boxes: list[Box] = []
-    sources: dict[Line, tuple[Node, bool]] = {}
-    for number, line in enumerate(lines):
-        if fold and line.op == "broadcast_to" and line.name is None and line not in roots:
-            sources[line] = sources[line.inputs[0]][0], True
+    boxes: dict[str, Box] = {}
+    for key, line, arrows, constant in vertices(lines, roots, fold):
+        if constant is not None:
+            boxes[key] = Box(f"%{key}", "constant", [(constant, GREY, 7.5, "normal")] if constant != "·" else [])
             continue
-        inputs: list[tuple[Node, bool]] = []
-        for position, parent in enumerate(line.parents):
-            if parent is not None:
-                inputs.append(sources[parent])
-            elif _has_rule(line, position):
-                text = constant_text(line, position)
-                rows: list[TextRow] = [(text, GREY, 7.5, "normal")] if text != "·" else []
-                boxes.append(Box(f"%{number}.{position}", "constant", rows))
-                inputs.append((boxes[-1], False))
         shown = [(g, colour) for table, colour in gradients if (g := _at(table, line)) is not None]
         alarm = any(_differ(shown[0][0], g) for g, _ in shown[1:])
-        rows = _title(line, number)
+        rows = _title(line, key)
         if values is not None:
             value = _at(values, line)
             variable = line.saved() if line.is_leaf else None
@@ -206,23 +149,20 @@ def _boxes(lines: Sequence[Line], roots: set[Line | None], fold: bool, values: M
         rows += [(("≠ " if alarm and k else "") + _size_text("∂", "‖∂‖", g), colour, 8.0, "normal")
                  for k, (g, colour) in enumerate(shown)]
         kind = "variable" if line.is_leaf else "output" if line in roots else "op"
-        box = Box(f"%{number}", kind, rows, inputs)
+        box = boxes[key] = Box(f"%{key}", kind, rows, [(boxes[source], dashed) for source, dashed in arrows])
         box.alarm = alarm
-        boxes.append(box)
-        sources[line] = box, False
-    return boxes
+    return list(boxes.values())
 
 
-def _title(line: Line, number: int) -> list[TextRow]:
+def _title(line: Line, number: str) -> list[TextRow]:
     if line.is_leaf:
         rows: list[TextRow] = [(line.name or f"%{number}", INK, 10.0, "bold")]
     else:
-        symbol = _symbol(line)
-        rows = [(symbol, INK, 11.0 if len(symbol) < 3 else 9.5, "normal")]
+        what = symbol(line)
+        rows = [(what, INK, 11.0 if len(what) < 3 else 9.5, "normal")]
         if line.name:
             rows.append((line.name, INK, 9.0, "bold"))
-    if line.shape:
-        text = shape_text(line).replace(" ", "") if line.dtype is not None else f"{len(line.shape)} outputs"
+    if text := short_shape(line):
         rows.append((text, GREY, 7.5, "normal"))
     return rows
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 
 COLUMN_GAP, NODE_GAP, BEND_GAP, ROW_GAP = 0.36, 0.17, 0.11, 0.30
 TRACK, HEAD = 0.11, 0.11  # distance of parallel ways back to the next row; straight piece under an arrow's head
@@ -164,7 +165,7 @@ def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[fl
     """y as near to `wanted` (weighted squares) as order and distances allow: the pool-adjacent-violators algorithm."""
     offsets = [0.0]
     for a, b in pairwise(layer):
-        offsets.append(offsets[-1] + (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP))
+        offsets.append(offsets[-1] + _distance(a, b))
     pools: list[tuple[float, float, int]] = []  # level, weight, number of items
     for want, weight, offset in zip(wanted, weights, offsets, strict=True):
         pools.append((want - offset, weight, 1))
@@ -174,6 +175,11 @@ def _settle(layer: Sequence[Item], wanted: Sequence[float], weights: Sequence[fl
     levels = [level for level, _, count in pools for _ in range(count)]
     for item, level, offset in zip(layer, levels, offsets, strict=True):
         item.y = level + offset
+
+
+def _distance(a: Item, b: Item) -> float:
+    """How far apart two neighbours of a layer are at least, from middle to middle."""
+    return (a.height + b.height) / 2 + (NODE_GAP if a.height and b.height else BEND_GAP)
 
 
 def _find_heights(row: Sequence[list[Item]]) -> None:
@@ -214,6 +220,7 @@ class Layout:
         for first, end in pairwise(starts):
             self._place_row(table[first:end], returns=first > 0, continues=end < len(table))
         self._ports = {n: self._ports_of(n) for n in nodes}
+        self._straighten(nodes, table)
 
     def _place_row(self, row: list[list[Item]], returns: bool, continues: bool) -> None:
         _find_heights(row)
@@ -251,6 +258,21 @@ class Layout:
         order = sorted(range(count), key=lambda k: (self._way(target, k)[-1].y, k))
         return [(order.index(k) - (count - 1) / 2) * 0.6 * target.height / max(count, 2) for k in range(count)]
 
+    def _straighten(self, nodes: Sequence[Node], table: Sequence[Sequence[Item]]) -> None:
+        """Let the last bends of an arrow, which it shares with no other, stand at the height at which it arrives, where there is room."""
+        beside: dict[Item, tuple[Item | None, Item | None]] = {}
+        for layer in table:
+            beside.update({item: (a, b) for a, item, b in zip([None, *layer], layer, [*layer[1:], None], strict=False)})
+        for target in nodes:
+            for position, port in enumerate(self._ports[target]):
+                y = target.y + port
+                for bend in reversed(self._way(target, position)[1:]):
+                    above, below = beside[bend]
+                    if (len(bend.right) > 1 or bend in self._ways_back or (above is not None and y - above.y < _distance(above, bend))
+                            or (below is not None and below.y - y < _distance(bend, below))):
+                        break
+                    bend.y = y
+
     def route(self, target: Node, position: int) -> tuple[list[Point], list[int]]:
         """The arrow to input number `position` of `target`: points, and matplotlib's codes for them.
 
@@ -285,11 +307,17 @@ def _rounded(points: list[Point], codes: list[int], corners: Sequence[Point], ra
     codes.append(2)
 
 
-def best_layout(nodes: Sequence[Node], width: float, height: float) -> tuple[Layout, float]:
-    """The layout, over all numbers of rows, that can be shown largest in `width` × `height`, and its scale there."""
-    def scale(layout: Layout) -> float:
-        return min(width / layout.width, height / layout.height)
+def best_layout(nodes: Sequence[Node], width: float, height: float, largest: float = inf, rows: int = MOST_ROWS) -> tuple[Layout, float]:
+    """The layout, over all numbers of rows up to `rows`, that can be shown largest in `width` × `height`, and its scale there.
 
-    rows = max(range(1, MOST_ROWS + 1), key=lambda r: scale(Layout(nodes, r)))
-    layout = Layout(nodes, rows)  # once more: the nodes carry the places of the last layout made
-    return layout, scale(layout)
+    Among those that can be shown at the scale `largest` or above it is the one with the fewest rows.
+    """
+    best, chosen = 0.0, 0
+    for count in range(1, rows + 1):
+        layout = Layout(nodes, count)
+        scale = min(width / layout.width, height / layout.height)
+        if scale > best:
+            best, chosen = scale, count
+        if scale >= largest:
+            break
+    return layout if chosen == count else Layout(nodes, chosen), best  # once more: the nodes carry the places of the last layout made

@@ -1,13 +1,13 @@
 """Print the tape: which ops ran on what, and what each line keeps for its backward.
 
-    t = mg.tape(loss)              the lines that lead to `loss`: print(t), t["xhat"], t.kept_bytes, t.draw(), t.dot()
+    t = mg.tape(loss)              the lines that lead to `loss`: print(t), t["xhat"], t.kept_bytes, t.draw(), t.svg(), t.dot()
 
 Printing looks at shapes and names only: it never waits for a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
 from ..core import backend
@@ -16,9 +16,11 @@ from ..core.engine import reachable
 from ..core.errors import TapeError, describe, error
 from ..core.plan import is_output
 from ..core.tensor import Line, Tensor
-from .draw import constant_text, draw_lines, kept_of_kind, op_name, shape_text
+from .draw import draw_lines
+from .svg import draw_svg
 from .tables import _called, _count, _shown, _table
 from .values import Record
+from .words import constant_text, kept_of_kind, op_name, shape_text
 
 CALL_WIDTH = 56
 SQUARE = {"axis", "stride", "padding", "dilation", "kernel"}  # keywords whose (n,) or (n, n) is printed as n
@@ -202,6 +204,36 @@ class Tape:
         if isinstance(values, Record):
             values = {key: e.value for e in values for key in (e.line, e.name) if key is not None}
         return draw_lines(self.lines, self.ys, ax, gradients, values, fold)
+
+    def svg(self, *, width: float = 760, ident: str = "mg-tape", title: str | None = None,
+            highlight: Iterable[tuple[Sequence[str], str]] = (), fold: bool = True) -> str:
+        """The tape as an SVG for a web page, as text: no library draws it, and it follows the page into dark mode.
+
+        Boxes have the class ``mg-box`` and ``data-line``, the number of their line, arrows ``mg-edge`` with ``data-from`` and
+        ``data-to``. A class ``mg-missing``, ``mg-wrong`` or ``mg-right`` lights them up. Colours are custom properties such as
+        ``--mg-ink``, which a page may set for ``.mg-tape``.
+
+        Args:
+            width: pixels that it should fit in; a narrow one, as of a telephone, takes more rows.
+            ident: begins all ids, so that several on one page are kept apart.
+            title: what it is the tape of; default: the names of its outputs.
+            highlight: routes to show, each as the names along it and a kind: (["x", "var", "xhat"], "missing"), "wrong" or
+                "right". The routes of a derivation's `LineReport` are such pairs.
+            fold: draw a broadcast as a dashed arrow instead of a box.
+
+        Raises:
+            ValueError: hundreds of lines, an `ident` that is none, or a route that is not on this tape.
+            UnknownNameError: a route through a name that no line has. (It is a KeyError.)
+
+        >>> import minigrad as mg
+        >>> x = mg.named("x", mg.tensor([1.0, 2.0], requires_grad=True))
+        >>> picture = mg.tape(mg.named("y", mg.exp(x) * x)).svg(highlight=[(["x", "y"], "right")])
+        >>> picture[:86]
+        '<svg xmlns="http://www.w3.org/2000/svg" id="mg-tape" class="mg-tape mg-lit" role="img"'
+        >>> picture.count('class="mg-box '), picture.count('class="mg-edge mg-right" data-from="0" data-to="2"')
+        (3, 1)
+        """
+        return draw_svg(self, width, ident, title, highlight, fold)
 
 
 def _charged(holdings: dict[Line, list[Held]]) -> tuple[int, int]:
