@@ -16,7 +16,7 @@ from typing import Any
 
 import minigrad as mg
 from minigrad.core.backend import np
-from minigrad.derivation import Report, Task, TaskError, check, load_task
+from minigrad.derivation import Report, Task, TaskError, check, load_task, tape_of
 from minigrad.derivation.report import GOOD
 from minigrad.show import way
 
@@ -35,7 +35,7 @@ def homework(folder: str, text: str, working: Working, seed: int = 0) -> str:
     file = Path(folder) / "lines.py"
     file.write_text(text, "utf-8")
     report = check(task, str(file), seed=seed, working=lambda name, line: working(name) if line is None else None)
-    return answer(report, text, recorded(task))
+    return answer(report, text, tape_of(task))
 
 
 def playground(text: str, working: Working, seed: int = 0) -> str:
@@ -47,7 +47,8 @@ def playground(text: str, working: Working, seed: int = 0) -> str:
         forward, inputs = (needed(names, name) for name in ("forward", "inputs"))
         keywords = names.get("keywords", {})
         lines = {n: f for n, f in names.items() if n.startswith("d_") and callable(f)}
-        tape = recorded_once(forward, inputs, keywords)
+        given = {name: value.numpy() if isinstance(value, mg.Tensor) else np.asarray(value) for name, value in inputs.items()}
+        tape = tape_of(Task("playground", forward, lambda rng, dtype: iter([(given, keywords)]), {}))
         if not lines:
             return json.dumps({"status": "blank", "message": "no line yet: write d_<name> for a value that the forward names", "lines": [],
                                "drawing": drawing(tape)})
@@ -75,21 +76,6 @@ def where(e: BaseException) -> dict[str, Any]:
     line = e.lineno if isinstance(e, SyntaxError) else lines[-1] if lines else None
     text = e.msg if isinstance(e, SyntaxError) else e.args[0] if isinstance(e, (NameError, TaskError)) and e.args else f"{type(e).__name__}: {e}"
     return {"message": str(text) + (f" (line {line})" if line else ""), "at": {"line": line} if line else None}
-
-
-def recorded(task: Task) -> Any:
-    """The tape of a task's forward, in its first case."""
-    arrays, keywords = next(iter(task.cases(np.random.default_rng(0), "float64")))
-    return recorded_once(task.forward, arrays, keywords)
-
-
-def recorded_once(forward: Callable[..., Any], inputs: Any, keywords: Any) -> Any:
-    """The tape of a function of arrays; floats are its variables, with the names of the arguments."""
-    given = {name: mg.tensor(value) if not isinstance(value, mg.Tensor) else value for name, value in inputs.items()}
-    variables = {name: mg.named(name, mg.tensor(t.numpy(), requires_grad=True)) if t.dtype.kind == "f" else t for name, t in given.items()}
-    found = forward(*variables.values(), **keywords)
-    outputs = list(found.values()) if isinstance(found, dict) else list(found) if isinstance(found, (tuple, list)) else [found]
-    return mg.tape(*outputs)
 
 
 def drawing(tape: Any) -> str:
@@ -122,5 +108,4 @@ def placed(text: str, name: str, message: str) -> dict[str, Any] | None:
 
 def ways(tape: Any, names: Sequence[str], kind: str) -> dict[str, Any]:
     """A route as the numbers of boxes and arrows."""
-    found = way(tape, names)
-    return {"kind": kind, "lines": found.lines, "edges": found.edges}
+    return {"kind": kind, **way(tape, names)._asdict()}

@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from lectures.site.story import rendered, story
 from lectures.tools.build import HERE as LECTURES
-from minigrad.derivation import Task, load_task
+from minigrad.derivation import Task, load_task, tape_of
 from minigrad.derivation.stubs import strip
 
 from . import engine
-from .bridge import drawing, recorded
+from .bridge import drawing
 from .editor import Bundle
 from .pyodide import Source
 
@@ -99,7 +99,7 @@ def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectu
              "playground.html": environment.get_template("playground.html.j2").render(examples=data(examples()), **shared)}
     for h in course:
         pages[f"{h.name}.html"] = environment.get_template("homework.html.j2").render(
-            name=h.name, title=h.title, points=h.points, story=Markup(h.story), svg=Markup(drawing(recorded(h.task))), task=data(described(h)),
+            name=h.name, title=h.title, points=h.points, story=Markup(h.story), svg=Markup(drawing(tape_of(h.task))), task=data(described(h)),
             lecture=next((name for name in lectures if name[:2] == h.name[:2]), None), **shared)
     for name, text in pages.items():
         (dest / name).write_text(re.sub(r"[ \t]+\n", "\n", text) + "\n", "utf-8", newline="\n")

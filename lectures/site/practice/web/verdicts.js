@@ -38,7 +38,7 @@ export function summary(report) {
   return `${right} of ${report.lines.length} lines are right, ${report.earned} of ${report.points} points.` + (first ? ` ${first.line} is ${first.verdict}: ${first.text}` : "");
 }
 
-const KINDS = ["mg-missing", "mg-wrong", "mg-right", "mg-end"];
+const KINDS = ["mg-missing", "mg-wrong", "mg-right", "mg-marked"];
 
 /** Show on the tape what a report says: the verdict on each value that has a line, and the ways of one line; `line` null: of none. */
 export function light(tape, report, targets, line) {
@@ -47,11 +47,12 @@ export function light(tape, report, targets, line) {
   const all = (selector, ...names) => { for (const part of tape.querySelectorAll(selector)) part.classList.add(...names); };
   for (const { line: name, verdict, good } of report.lines) {
     const target = targets[name] ?? name.replace(/^d_/, "");
-    if (verdict !== "not implemented") all(`.mg-box[data-name="${CSS.escape(target)}"]`, good ? "mg-right" : "mg-wrong");
+    if (verdict !== "not implemented") all(`.mg-box[data-name="${CSS.escape(target)}"]`, good ? "mg-right" : "mg-wrong", "mg-marked");
   }
-  for (const { kind, lines, edges } of line?.ways ?? []) {
+  for (const { kind, lines, edges, marked } of line?.ways ?? []) {
     for (const box of lines) for (const part of tape.querySelectorAll(`.mg-box[data-line="${box}"]`)) part.classList.remove(...KINDS);
-    lines.forEach((box, k) => all(`.mg-box[data-line="${box}"]`, `mg-${kind}`, ...(k === 0 || k === lines.length - 1 ? ["mg-end"] : [])));
+    for (const box of lines) all(`.mg-box[data-line="${box}"]`, `mg-${kind}`, ...(marked.includes(box) ? ["mg-marked"] : []));
     for (const [a, b] of edges) all(`.mg-edge[data-from="${a}"][data-to="${b}"]`, `mg-${kind}`);
   }
+  for (const edge of tape.querySelectorAll(".mg-edge:is(.mg-missing, .mg-wrong)")) edge.parentNode.append(edge); // above the others
 }
