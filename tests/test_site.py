@@ -228,6 +228,16 @@ def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
     assert len(list(check.problems(tmp_path, frozenset({"a.html"}), frozenset({(tmp_path.parent / "lecture.html").resolve()})))) == 1
 
 
+@pytest.mark.parametrize("html, torn", [
+    ("<p>$x$ and $$y\n+ z$$, \\(a\\) \\[b\\]</p><li>$a<br>b$</li>", []), ("<p>$a</p><ul><li>b$</li></ul>", ["$a", "$"]),
+    ("<p>$x$ <em>$a</em> b$</p>", ["$a", "$"]), ("<p>$$ a\n</p><li>b $$</li>", ["$$ a\n", "$$"]), ("<p>so \\hat x</p>", ["\\hat x"]),
+    ("<p>\\[ a</p><p>b \\]</p>", ["\\[ a", "\\]"]), ("<pre>$a \\n</pre><code>$</code><script>'$'</script>", [])])
+def test_a_formula_in_two_pieces_is_found_without_a_browser(tmp_path, html, torn):
+    assert check.read(html).torn == torn
+    (tmp_path / "a.html").write_text(html, "utf-8")
+    assert list(check.problems(tmp_path, frozenset({"a.html"}))) == [f"a.html: the formula {f!r} is not set" for f in torn]
+
+
 @pytest.mark.parametrize("before, after, found", [
     ("<p>$x$</p></html>", "<p><mjx-container><svg></svg></mjx-container></p></html>", 0), ("<p>x</p></html>", "<p>x</p></html>", 0),
     ("<p>$x$</p></html>", "<p>$x$</p></html>", 2), ("<p>$x$</p></html>", "", 1),
