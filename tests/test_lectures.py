@@ -13,6 +13,7 @@ import pytest
 
 import minigrad as mg
 from lectures import classroom
+from lectures.site.check import read
 from lectures.site.mathjax import NoMathJax, mathjax, verified
 from lectures.tools import build
 
@@ -185,6 +186,67 @@ def test_a_page_contains_all_that_it_needs(course, site, nbformat):
     assert 'href="02_other.html">2 · Another &amp; more →' in text and 'stand_in("<\\/script>")' in text
     assert "default-src 'none'" in text and site.MATHJAX_OPTIONS in text
     assert "do another, which needs two lines" in site.index([here], "")
+
+
+def test_a_page_works_with_keyboard_and_reader_and_in_the_dark(course, site, nbformat):
+    nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
+    nb.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "AA=="}, metadata={"image/png": {"width": 1000, "height": 400}})]
+    nb.cells[0].source += "\n\n## Part\n\n|a|b|\n|---|---|\n|1|2|"
+    here = build.syllabus(course / "01_small.py")
+    text = site.page(nb, [here], here, "stand_in('<table></table>')")
+    assert '<html lang="en">' in text and text.index('<a class="skip" href="#lecture">') < text.index("<nav") and '<main id="lecture">' in text
+    assert len(re.findall(r"<nav\b", text)) == len(re.findall(r"<nav[^>]* aria-label=", text)) == 4 and "prefers-color-scheme: dark" in text
+    assert text.count('<a href="#Part">Part</a>') == 2 and '<details class="contents">' in text
+    figure = re.search(r'<div class="output_png scrolls"><img ([^>]*)>', text)[1]
+    assert all(part in figure for part in ('alt="A line."', 'width="1000"', 'height="400"', 'style="min-width: 660px"'))
+    assert '<div class="scrolls"><table>' in text and "stand_in('<table></table>')" in text
+    assert read(text).bare == [] and 'http-equiv="Content-Security-Policy"' in text
+
+
+def figures(path):
+    """The cells of a lecture that show a figure."""
+    return [cell for cell in build.cells(path) if cell.cell_type == "code" and re.search(r"plt\.show\(\)|\.draw\(", cell.source)]
+
+
+@each_lecture
+def test_every_figure_has_a_text_and_letters_that_are_large_enough_on_a_phone(path, jupytext):
+    assert figures(path) and [cell.source for cell in figures(path) if not cell.metadata.get("alt", "").strip()] == []
+    assert [size for cell in figures(path) for size in re.findall(r"fontsize=([\d.]+)", cell.source) if float(size) < 9] == []
+
+
+def test_the_smallest_letters_of_a_figure_are_nine_pixels_high(site):
+    style = (ROOT / "minigrad" / "minigrad.mplstyle").read_text("utf-8")
+    dots = float(re.search(r"figure\.dpi: (\d+)", style)[1])
+    assert min(map(float, re.findall(r"(?:font\.size|titlesize|labelsize|legend\.fontsize): ([\d.]+)", style))) >= 9
+    assert 9 * dots / 72 * site.LEAST_SCALE >= 9
+
+
+def test_every_homework_belongs_to_one_lecture(site):
+    names = sorted(p.parent.name for p in (ROOT / "lectures" / "homework").glob("*/task.py"))
+    homework = {path.stem: site.homework_of(path, names) for path in LECTURES}
+    assert sorted(name for found in homework.values() for name in found) == names
+    assert homework["02_batch_norm"] == ["02_batch_norm", "11_design_a_layer"] and homework["00_why"] == []
+
+
+def test_pages_link_to_homework_only_where_there_is_a_page_for_it(course, site, nbformat):
+    nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
+    nb.cells.append(nbformat.v4.new_markdown_cell("## Homework\n\nNow you."))
+    here = build.syllabus(course / "01_small.py")
+    link, without = '<a href="try/01_own_op.html">Homework 01', site.page(nb, [here], here, "")
+    assert "try/" not in without and 'class="homework"' not in without and "try/" not in site.index([here], "")
+    text = site.page(nb, [here], here, "", ["01_own_op"])
+    assert text.count(link) == 2 and text.count('<p class="homework"><b>Homework: do it in the browser</b>') == 2
+    assert text.index("<h1") < text.index(link) < text.index('class="input_area') < text.index('<h2 id="Homework">') < text.rindex(link)
+    assert re.search(f"Homework in the browser: {link}[^<]*</a>\\.", site.index([here], "", {here.name: ["01_own_op"]}))
+
+
+def test_try_pages_are_written_where_lectures_link_to(tmp_path, site):
+    def write(folder):
+        for name in ("b", "a"):
+            (folder / f"{name}.html").write_text("", "utf-8")
+        return ["b", "a"]
+    assert site.try_pages(tmp_path / "none", None) == [] and not (tmp_path / "none").exists()
+    assert site.try_pages(tmp_path / site.TRIES, write) == ["a", "b"] and (tmp_path / "try" / "a.html").is_file()
 
 
 @pytest.mark.parametrize("text, found", [

@@ -1,4 +1,4 @@
-"""What a folder of web pages must be: complete in itself, without dead links, and with every formula set.
+"""What a folder of web pages must be: complete in itself, without dead links, with every formula set, and a text for every figure.
 
 A page may use files of the folder. It may fetch nothing from a network; what a reader clicks on may lie there.
 """
@@ -28,6 +28,7 @@ class Page(NamedTuple):
     anchors: set[str]
     unset: list[str]
     torn: list[str]  # what looks like a part of a formula, and would not be set even by a page that sets those in its text
+    bare: list[str]  # what a reader who does not see it cannot use: figures without a text, tables without a head, a page without a language
 
 
 class _Reader(HTMLParser):
@@ -44,6 +45,8 @@ class _Reader(HTMLParser):
         self.pieces: list[str] = []  # the same, apart at every tag but a line break
         self.inside: list[tuple[str, bool]] = []  # open elements, and whether text in them is left alone
         self.in_style = False
+        self.bare: list[str] = []
+        self.headless = False  # in a table that has had no <th> so far
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attributes}
@@ -56,6 +59,11 @@ class _Reader(HTMLParser):
                 self.loads.append(value)
             elif name == "style":
                 self.loads += fetched_by_css(value)
+        if tag == "img" and not given.get("alt", "").strip():
+            self.bare.append("a figure without a text (alt)")
+        if tag == "html" and not given.get("lang"):
+            self.bare.append("no language (lang)")
+        self.headless = (tag == "table" and "indextable" not in given.get("class", "")) or (self.headless and tag != "th")  # Sphinx's index is columns of links
         self.in_style = tag == "style"
         if tag not in ("br", "wbr"):
             self.pieces.append("\0")
@@ -68,6 +76,8 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.in_style = False
+        if tag == "table" and self.headless:
+            self.bare.append("a table without a head (th)")
         self.pieces.append("\0")
         for i in range(len(self.inside) - 1, -1, -1):
             if self.inside[i][0] == tag:
@@ -93,14 +103,16 @@ def read(text: str) -> Page:
     """A page, from its HTML."""
     reader = _Reader()
     reader.feed(text)
+    loads = [a for a in reader.loads if not a.startswith(("data:", "#"))]
     torn = TORN.findall(WHOLE.sub("", "".join(reader.pieces)))
-    return Page(reader.links, [a for a in reader.loads if not a.startswith(("data:", "#"))], reader.anchors, FORMULA.findall("".join(reader.text)), torn)
+    return Page(reader.links, loads, reader.anchors, FORMULA.findall("".join(reader.text)), torn, reader.bare)
 
 
 def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), elsewhere: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """Dead links and anchors, fetches from a network, and formulas that nothing sets, in all pages below `folder`.
+    """Dead links and anchors, fetches from a network, figures without a text, and formulas that nothing sets, in all pages below `folder`.
 
-    `set_by_themselves` names pages (below `folder`) whose formulas MathJax finds in the text, if each is in one piece; files in `elsewhere` count as being there.
+    `set_by_themselves` names pages (below `folder`) whose formulas MathJax finds in the text, if each is in one piece; files in
+    `elsewhere` count as being there.
     """
     pages = {file: read(file.read_text("utf-8")) for file in sorted(folder.rglob("*.html"))}
     for file, page in pages.items():
@@ -120,6 +132,7 @@ def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), else
                 yield f"{name} links to {address}, which is not there"
             elif anchor and target in pages and not {anchor, unquote(anchor)} & pages[target].anchors:  # browsers try it as it stands first
                 yield f"{name} links to {address}, but that page has no such place"
+        yield from (f"{name} has {what}" for what in page.bare)
         yield from (f"{name}: the formula {formula!r} is not set" for formula in (page.torn if name in set_by_themselves else page.unset))
     for file in sorted(folder.rglob("*.css")):
         yield from (f"{file.relative_to(folder).as_posix()} would fetch {a}" for a in fetched_by_css(file.read_text("utf-8")) if is_outside(a))
