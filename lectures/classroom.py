@@ -94,7 +94,7 @@ def _highlighted(source: str) -> str:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
     style = "overflow-x:auto;font-size:0.8em;line-height:1.35;margin:0.4em 0"
-    return str(highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, style="friendly", prestyles=style)))
+    return str(highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, style="xcode", prestyles=style)))
 
 
 @dataclass
