@@ -249,6 +249,29 @@ def test_try_pages_are_written_where_lectures_link_to(tmp_path, site):
     assert site.try_pages(tmp_path / site.TRIES, write) == ["a", "b"] and (tmp_path / "try" / "a.html").is_file()
 
 
+def test_a_site_links_to_try_pages_and_is_not_built_where_one_is_missing(course, site, nbformat, monkeypatch):
+    source = course / "01_small.py"
+    source.write_text(GOOD + '\n# %%\ncheck_homework("01_own_op")\n', "utf-8")
+    monkeypatch.setattr(site, "sources", lambda: [source])
+    monkeypatch.setattr(site, "executed", lambda path, *_, **__: nbformat.reads(build.notebook(path), as_version=4))
+    monkeypatch.setattr(site.browser, "browser", lambda: None)
+
+    def documentation(folder, program):
+        folder.mkdir()
+        (folder / "index.html").write_text("", "utf-8")
+    monkeypatch.setattr(site.docs, "build", documentation)
+
+    def tries(folder):
+        (folder / "01_own_op.html").write_text('<html lang="en"></html>', "utf-8")
+        return ["01_own_op"]
+    assert site.build(course / "site", "", tries=tries) == ["index.html", "01_small.html"]
+    assert all('href="try/01_own_op.html"' in (course / "site" / page).read_text("utf-8") for page in ("index.html", "01_small.html"))
+    with pytest.raises(site.NotBuilt, match=r"01_small\.html links to try/01_own_op\.html, which is not there"):
+        site.build(course / "other", "", tries=lambda folder: ["01_own_op"])
+    site.build(course / "without", "")
+    assert not (course / "without" / "try").exists()
+
+
 @pytest.mark.parametrize("text, found", [
     ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="style.css">', 1), ('<img src="figure.png">', 1),
     ("<style>@import 'x.css'; a {background: url(https://x.example/y.png)}</style>", 2), ('<p style="background:url(x.png)">', 1),
