@@ -264,6 +264,7 @@ def test_code_and_verdicts_can_be_read():
     ('<img src="q.png" alt="q">', 1),
     ('<img src="p.png">', 1), ('<img src="p.png" alt=" ">', 1), ("<html><p>a</p></html>", 1), ('<html lang="en"><p>a</p></html>', 0),
     ("<table><tr><th>a</th></tr></table>", 0), ("<table><tr><td>a</td></tr></table>", 1), ('<table class="indextable"><tr><td>a</td></tr></table>', 0),
+    ('<table class="domainindex-table"><tr><td>a</td></tr></table>', 0),
     ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="https://fonts.example/f.css">', 1),
     ('<style>@import "https://fonts.example/f.css"; a {background: url(https://x.example/y.png)}</style>', 2),
     ("<p>costs $x^2$ much</p>", 1), ('<span class="math notranslate">\\(x^2\\)</span>', 0), ("<code>$a$</code> <pre>\\frac</pre>", 0),

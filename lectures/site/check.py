@@ -63,7 +63,8 @@ class _Reader(HTMLParser):
             self.bare.append("a figure without a text (alt)")
         if tag == "html" and not given.get("lang"):
             self.bare.append("no language (lang)")
-        self.headless = (tag == "table" and "indextable" not in given.get("class", "")) or (self.headless and tag != "th")  # Sphinx's index is columns of links
+        layout = {"indextable", "domainindex-table"} & set(given.get("class", "").split())  # Sphinx's indices: links in columns
+        self.headless = (tag == "table" and not layout) or (self.headless and tag != "th")
         self.in_style = tag == "style"
         if tag not in ("br", "wbr"):
             self.pieces.append("\0")
