@@ -188,8 +188,8 @@ agree("d_var", d_var, tape_says["var"])
 #
 # $\mu$ stands in two places: in $\hat x_i$ and in $\sigma^2$. Rule 1 says: two terms (bn-lecture "∂l/∂μ").
 #
-# $$ d_\mu = \underbrace{\sum_i d_{\hat x,i}\cdot\frac{-1}{s}}_{\text{through } \hat x}
-#          + \underbrace{d_{\sigma^2}\cdot\frac1m\sum_i -2(x_i - \mu)}_{\text{through } \sigma^2} \quad (C). $$
+# $$ d_\mu = \underbrace{\sum_i d_{\hat x,i}\cdot\frac{-1}{s}}_{\text{through } \hat x} +
+#          \underbrace{d_{\sigma^2}\cdot\frac1m\sum_i -2(x_i - \mu)}_{\text{through } \sigma^2} \quad (C). $$
 #
 # Look at the second term. $\sum_i (x_i - \mu)$ is zero, whatever the data: $\mu$ is where it is. The variance has its
 # minimum, as a function of the point that one measures from, at the mean; there its slope is zero. bn-lecture prints

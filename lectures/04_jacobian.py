@@ -183,7 +183,7 @@ line = g.mean() + XH * (g @ XH) / (XH @ XH)
 right.plot(XH[order], line[order], "-", color="C1", label="deleted: a constant and a multiple of x̂")
 right.plot(XH[order], (g - line)[order], "o", color="C0", label="passed on")
 right.set(xlabel="x̂", ylabel="gradient", title="What passes is the residual of a line")
-right.legend(fontsize=8.5)
+right.legend()
 plt.show()
 
 # %% [markdown]

@@ -10,6 +10,7 @@ Nothing here derives anything: derivations stand in the lectures. A lecture begi
 from __future__ import annotations
 
 import html
+import importlib
 import inspect
 import json
 import os
@@ -40,8 +41,8 @@ BACKEND = os.environ.get("MINIGRAD_LECTURE_BACKEND", "numpy")  # where networks 
 mg.tune_process()
 plt.style.use("minigrad.minigrad")
 warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")  # a drawn tape places its boxes by itself
-if "matplotlib_inline" in sys.modules:  # in a notebook: figures with twice the pixels
-    sys.modules["matplotlib_inline"].backend_inline.set_matplotlib_formats("retina")
+if os.environ.get("MPLBACKEND") == "module://matplotlib_inline.backend_inline":  # in a notebook: figures with twice the pixels
+    importlib.import_module("matplotlib_inline.backend_inline").set_matplotlib_formats("retina")
 
 
 # -- comparing ---------------------------------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ def _highlighted(source: str) -> str:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
     style = "overflow-x:auto;font-size:0.8em;line-height:1.35;margin:0.4em 0"
-    return str(highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, style="friendly", prestyles=style)))
+    return str(highlight(source, PythonLexer(), HtmlFormatter(noclasses=True, nobackground=True, style="xcode", prestyles=style)))
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytest
 
 import minigrad as mg
 from lectures import classroom
+from lectures.site.check import read
 from lectures.site.mathjax import NoMathJax, mathjax, verified
 from lectures.tools import build
 
@@ -59,18 +60,29 @@ def test_a_lecture_says_what_it_is_about(path, jupytext):
     assert s.number == int(path.name[:2]) and len(s.abilities) >= 2 and s.needs and s.sources
 
 
+LOOKS_LIKE_MARKDOWN = re.compile(r"\n\s*(?:(?:[-+*]|#{1,6}|\d+[.)])\s|>|[-=]+\s*\n)")  # an item of a list, a heading, a quotation
+
+
 def broken(text):
-    """Formulas in running text that Markdown tears apart: a line that begins with +, -, * or a number is an item of a list."""
-    return [f for f in re.findall(r"(?<!\$)\$(?!\$)([^$]+)\$(?!\$)", re.sub(r"\$\$[^$]*\$\$|`[^`]*`", "", text)) if re.search(r"\n\s*([-+*]|\d+[.)])\s", f)]
+    """Formulas that Markdown tears apart: one of their lines begins like an item of a list, say with + or -."""
+    text = re.sub(r"(?ms)^ *```.*?^ *```|`[^`]*`|(?<=\n\n)(?: {4}[^\n]*\n)+", "", text)  # code, also in other programs' syntax
+    return [f for f in re.findall(r"\$\$[^$]+\$\$|(?<![\\$])\$[^$]+\$", text) if LOOKS_LIKE_MARKDOWN.search(f)]
 
 
 def test_broken_formulas_are_found():
-    assert broken("with $a\n+ b$ and $$a\n+ b$$, `$x`, $a + b\n= c$") == ["a\n+ b"]
+    assert broken("with $a\n+ b$ and $$a\n  - b$$, `$x`, $a + b\n= c$") == ["$a\n+ b$", "$$a\n  - b$$"]
+    assert broken("$a\n=\nb$ and $a\n> b$, $1\n2. 3$, $5\n-1$, $x\n*y$") == ["$a\n=\nb$", "$a\n> b$", "$1\n2. 3$"]
+    assert broken("Code:\n\n    $ ls\n    - $x\n\n```\n$a\n+ b$\n```\n") == []
 
 
 @each_lecture
 def test_no_formula_is_broken_by_a_line_that_looks_like_a_list(path, jupytext):
     assert [f for cell in build.cells(path) if cell.cell_type == "markdown" for f in broken(cell.source)] == []
+
+
+def test_no_formula_of_the_documentation_is_broken_either():
+    files = [*ROOT.glob("*.md"), *(file for folder in ("docs", "lectures", "datasets", "benchmarks", "experiments") for file in (ROOT / folder).rglob("*.md"))]
+    assert len(files) > 20 and {file.relative_to(ROOT).as_posix(): found for file in files if (found := broken(file.read_text("utf-8")))} == {}
 
 
 @each_lecture
@@ -174,6 +186,90 @@ def test_a_page_contains_all_that_it_needs(course, site, nbformat):
     assert 'href="02_other.html">2 · Another &amp; more →' in text and 'stand_in("<\\/script>")' in text
     assert "default-src 'none'" in text and site.MATHJAX_OPTIONS in text
     assert "do another, which needs two lines" in site.index([here], "")
+
+
+def test_a_page_works_with_keyboard_and_reader_and_in_the_dark(course, site, nbformat):
+    nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
+    nb.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "AA=="}, metadata={"image/png": {"width": 1000, "height": 400}})]
+    nb.cells[0].source += "\n\n## Part\n\n|a|b|\n|---|---|\n|1|2|"
+    here = build.syllabus(course / "01_small.py")
+    text = site.page(nb, [here], here, "stand_in('<table></table>')")
+    assert '<html lang="en">' in text and text.index('<a class="skip" href="#lecture">') < text.index("<nav") and '<main id="lecture">' in text
+    assert len(re.findall(r"<nav\b", text)) == len(re.findall(r"<nav[^>]* aria-label=", text)) == 4 and "prefers-color-scheme: dark" in text
+    assert text.count('<a href="#Part">Part</a>') == 2 and '<details class="contents">' in text
+    figure = re.search(r'<div class="output_png scrolls"><img ([^>]*)>', text)[1]
+    assert all(part in figure for part in ('alt="A line."', 'width="1000"', 'height="400"', 'style="min-width: 660px"'))
+    assert '<div class="scrolls"><table>' in text and "stand_in('<table></table>')" in text
+    assert read(text).bare == [] and 'http-equiv="Content-Security-Policy"' in text
+
+
+def figures(path):
+    """The cells of a lecture that show a figure."""
+    return [cell for cell in build.cells(path) if cell.cell_type == "code" and re.search(r"plt\.show\(\)|\.draw\(", cell.source)]
+
+
+@each_lecture
+def test_every_figure_has_a_text_and_letters_that_are_large_enough_on_a_phone(path, jupytext):
+    assert figures(path) and [cell.source for cell in figures(path) if not cell.metadata.get("alt", "").strip()] == []
+    assert [size for cell in figures(path) for size in re.findall(r"fontsize=([\d.]+)", cell.source) if float(size) < 9] == []
+
+
+def test_the_smallest_letters_of_a_figure_are_nine_pixels_high(site):
+    style = (ROOT / "minigrad" / "minigrad.mplstyle").read_text("utf-8")
+    dots = float(re.search(r"figure\.dpi: (\d+)", style)[1])
+    assert min(map(float, re.findall(r"(?:font\.size|titlesize|labelsize|legend\.fontsize): ([\d.]+)", style))) >= 9
+    assert 9 * dots / 72 * site.LEAST_SCALE >= 9
+
+
+def test_every_homework_belongs_to_one_lecture(site):
+    names = sorted(p.parent.name for p in (ROOT / "lectures" / "homework").glob("*/task.py"))
+    homework = {path.stem: site.homework_of(path, names) for path in LECTURES}
+    assert sorted(name for found in homework.values() for name in found) == names
+    assert homework["02_batch_norm"] == ["02_batch_norm", "11_design_a_layer"] and homework["00_why"] == []
+
+
+def test_pages_link_to_homework_only_where_there_is_a_page_for_it(course, site, nbformat):
+    nb = nbformat.reads(build.notebook(course / "01_small.py"), as_version=4)
+    nb.cells.append(nbformat.v4.new_markdown_cell("## Homework\n\nNow you."))
+    here = build.syllabus(course / "01_small.py")
+    link, without = '<a href="try/01_own_op.html">Homework 01', site.page(nb, [here], here, "")
+    assert "try/" not in without and 'class="homework"' not in without and "try/" not in site.index([here], "")
+    text = site.page(nb, [here], here, "", ["01_own_op"])
+    assert text.count(link) == 2 and text.count('<p class="homework"><b>Homework: do it in the browser</b>') == 2
+    assert text.index("<h1") < text.index(link) < text.index('class="input_area') < text.index('<h2 id="Homework">') < text.rindex(link)
+    assert re.search(f"Homework in the browser: {link}[^<]*</a>\\.", site.index([here], "", {here.name: ["01_own_op"]}))
+
+
+def test_try_pages_are_written_where_lectures_link_to(tmp_path, site):
+    def write(folder):
+        for name in ("b", "a"):
+            (folder / f"{name}.html").write_text("", "utf-8")
+        return ["b", "a"]
+    assert site.try_pages(tmp_path / "none", None) == [] and not (tmp_path / "none").exists()
+    assert site.try_pages(tmp_path / site.TRIES, write) == ["a", "b"] and (tmp_path / "try" / "a.html").is_file()
+
+
+def test_a_site_links_to_try_pages_and_is_not_built_where_one_is_missing(course, site, nbformat, monkeypatch):
+    source = course / "01_small.py"
+    source.write_text(GOOD + '\n# %%\ncheck_homework("01_own_op")\n', "utf-8")
+    monkeypatch.setattr(site, "sources", lambda: [source])
+    monkeypatch.setattr(site, "executed", lambda path, *_, **__: nbformat.reads(build.notebook(path), as_version=4))
+    monkeypatch.setattr(site.browser, "browser", lambda: None)
+
+    def documentation(folder, program):
+        folder.mkdir()
+        (folder / "index.html").write_text("", "utf-8")
+    monkeypatch.setattr(site.docs, "build", documentation)
+
+    def tries(folder):
+        (folder / "01_own_op.html").write_text('<html lang="en"></html>', "utf-8")
+        return ["01_own_op"]
+    assert site.build(course / "site", "", tries=tries) == ["index.html", "01_small.html"]
+    assert all('href="try/01_own_op.html"' in (course / "site" / page).read_text("utf-8") for page in ("index.html", "01_small.html"))
+    with pytest.raises(site.NotBuilt, match=r"01_small\.html links to try/01_own_op\.html, which is not there"):
+        site.build(course / "other", "", tries=lambda folder: ["01_own_op"])
+    site.build(course / "without", "")
+    assert not (course / "without" / "try").exists()
 
 
 @pytest.mark.parametrize("text, found", [

@@ -200,6 +200,59 @@ def test_signatures_say_what_helps(thing, expected):
     ast.parse(f"def f{expected}: pass")
 
 
+# -- pages by day and by night -----------------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    """As WCAG 2 defines it, of "#rrggbb"."""
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+
+def contrast(one, other):
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours():
+    """The style sheet's colours by name: by day, by night, and by night on a card of paper."""
+    css = (ROOT / "lectures" / "site" / "style.css").read_text("utf-8")
+    rules = [dict(re.findall(r"--(\w+): (#\w{6});", rule)) for rule in re.findall(r"\{([^{}]*--paper[^{}]*--ink[^{}]*)\}", css)]
+    return {"day": rules[0], "night": rules[1], "card": rules[0] | rules[2]}
+
+
+def test_contrast_is_that_of_the_standard():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21) and contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("time", ["day", "night", "card"])
+def test_text_of_a_lectures_page_can_be_read(time):
+    found = colours()[time]
+    assert set(found) == {"paper", "ink", "soft", "line", "accent", "code"}
+    pairs = [(text, ground) for text in ("ink", "soft", "accent") for ground in ("paper", "code")]
+    assert [pair for pair in pairs if contrast(*(found[name] for name in pair)) < 4.5] == []
+
+
+def test_no_other_colours_stand_in_the_style_sheet():
+    """A colour for text that is not among the tested ones; white is the card below a figure."""
+    css = re.sub(r"--\w+: #\w{6};", "", (ROOT / "lectures" / "site" / "style.css").read_text("utf-8"))
+    assert set(re.findall(r"#[0-9a-f]{3,8}\b", css)) == {"#ffffff"}
+
+
+def test_code_and_verdicts_can_be_read():
+    styles = pytest.importorskip("pygments.styles")
+    pages = pytest.importorskip("lectures.site.__main__")
+    from minigrad.derivation.report import COLOURS
+    for name, time in zip(pages.CODE_STYLES, ("day", "night"), strict=True):
+        ground = colours()[time]["code"]
+        worst = min(contrast(f"#{token['color']}", f"#{token['bgcolor']}" if token["bgcolor"] else ground)
+                    for _, token in styles.get_style_by_name(name) if token["color"])
+        assert worst >= 4.5, (name, worst)
+    text = "".join((ROOT / file).read_text("utf-8") for file in ("minigrad/derivation/report.py", "lectures/grading/handback.py"))
+    others = re.findall(r"COLOURS\.get\(.*?'(#\w{6})'", text)
+    assert len(others) == 2 and min(contrast(c, "#ffffff") for c in [*COLOURS.values(), *others]) >= 4.5
+
+
 # -- what is wrong with a page is found --------------------------------------------------------------------------------
 
 
@@ -207,7 +260,11 @@ def test_signatures_say_what_helps(thing, expected):
     ('<a href="b.html">b</a> <a href="b.html#there">b</a> <a href="#here">here</a><p id="here">', 0),
     ('<a href="#%C2%B7">a</a><p id="·">', 0), ('<a href="#%C2%B7">a</a><p id="%C2%B7">', 0), ('<a href="#%C2%B7">a</a><p id="x">', 1),
     ('<a href="c.html">c</a>', 1), ('<a href="b.html#nowhere">b</a>', 1), ('<a href="#nowhere">b</a>', 1), ('<a href="sub/">b</a>', 1),
-    ('<a href="https://example.org">out</a>', 0), ('<a href="mailto:x@example.org">mail</a>', 0), ('<img src="p.png">', 0), ('<img src="q.png">', 1),
+    ('<a href="https://example.org">out</a>', 0), ('<a href="mailto:x@example.org">mail</a>', 0), ('<img src="p.png" alt="p">', 0),
+    ('<img src="q.png" alt="q">', 1),
+    ('<img src="p.png">', 1), ('<img src="p.png" alt=" ">', 1), ("<html><p>a</p></html>", 1), ('<html lang="en"><p>a</p></html>', 0),
+    ("<table><tr><th>a</th></tr></table>", 0), ("<table><tr><td>a</td></tr></table>", 1), ('<table class="indextable"><tr><td>a</td></tr></table>', 0),
+    ('<table class="domainindex-table"><tr><td>a</td></tr></table>', 0),
     ('<script src="https://cdn.example/x.js"></script>', 1), ('<link rel="stylesheet" href="https://fonts.example/f.css">', 1),
     ('<style>@import "https://fonts.example/f.css"; a {background: url(https://x.example/y.png)}</style>', 2),
     ("<p>costs $x^2$ much</p>", 1), ('<span class="math notranslate">\\(x^2\\)</span>', 0), ("<code>$a$</code> <pre>\\frac</pre>", 0),
@@ -228,6 +285,16 @@ def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
     assert len(list(check.problems(tmp_path, frozenset({"a.html"}), frozenset({(tmp_path.parent / "lecture.html").resolve()})))) == 1
 
 
+@pytest.mark.parametrize("html, torn", [
+    ("<p>$x$ and $$y\n+ z$$, \\(a\\) \\[b\\]</p><li>$a<br>b$</li>", []), ("<p>$a</p><ul><li>b$</li></ul>", ["$a", "$"]),
+    ("<p>$x$ <em>$a</em> b$</p>", ["$a", "$"]), ("<p>$$ a\n</p><li>b $$</li>", ["$$ a\n", "$$"]), ("<p>so \\hat x</p>", ["\\hat x"]),
+    ("<p>\\[ a</p><p>b \\]</p>", ["\\[ a", "\\]"]), ("<pre>$a \\n</pre><code>$</code><script>'$'</script>", [])])
+def test_a_formula_in_two_pieces_is_found_without_a_browser(tmp_path, html, torn):
+    assert check.read(html).torn == torn
+    (tmp_path / "a.html").write_text(html, "utf-8")
+    assert list(check.problems(tmp_path, frozenset({"a.html"}))) == [f"a.html: the formula {f!r} is not set" for f in torn]
+
+
 @pytest.mark.parametrize("before, after, found", [
     ("<p>$x$</p></html>", "<p><mjx-container><svg></svg></mjx-container></p></html>", 0), ("<p>x</p></html>", "<p>x</p></html>", 0),
     ("<p>$x$</p></html>", "<p>$x$</p></html>", 2), ("<p>$x$</p></html>", "", 1),
@@ -235,3 +302,23 @@ def test_style_sheets_are_read_and_exceptions_are_few(tmp_path):
     ("<p>$\\nope$</p></html>", '<mjx-container><g data-mjx-error="Undefined control sequence"></g></mjx-container></html>', 1)])
 def test_formulas_that_a_browser_leaves_are_found(before, after, found):
     assert len(list(browser.unset(before, after))) == found
+
+
+def test_pages_that_are_too_wide_are_named(monkeypatch):
+    monkeypatch.setattr(browser, "shown", lambda *a, **k: '<pre>[[360, ""], [400, "&lt;pre&gt; x"], [0, "Error: no page"]]</pre></html>')
+    assert list(browser.sideways("chromium", [Path("a.html"), Path("b.html"), Path("c.html")])) == [
+        "b.html is 400 pixels wide in a window of 360: <pre> x", "c.html is 0 pixels wide in a window of 360: Error: no page"]
+    monkeypatch.setattr(browser, "shown", lambda *a, **k: "")
+    assert list(browser.sideways("chromium", [Path("a.html")])) == ["the browser did not measure 1 pages"]
+
+
+@pytest.mark.slow
+def test_a_browser_finds_the_page_that_is_too_wide(tmp_path):
+    command = browser.browser()
+    if command is None:
+        pytest.skip("no Chromium here")
+    wide = '<div style="width: 500px">wide</div>'
+    texts = {"good": "<p>short</p>", "wide": wide, "boxed": f'<div style="overflow-x: auto">{wide}</div>'}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.html").write_text(f'<!DOCTYPE html><html lang="en"><body style="margin: 0">{text}</body></html>', "utf-8")
+    assert list(browser.sideways(command, sorted(tmp_path.iterdir()))) == ["wide.html is 500 pixels wide in a window of 360: <div> wide"]

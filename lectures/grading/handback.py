@@ -84,7 +84,7 @@ def student_page(finished: Sequence[Finished], *, strict: bool = False) -> str:
 
 def _line(line: Mapping[str, Any], strict: bool) -> list[str]:
     at = line.get("at") or {}
-    verdict = f"<b style='color:{COLOURS.get(line['verdict'], '#D55E00')}'>{text(line['verdict'])}</b>"
+    verdict = f"<b style='color:{COLOURS.get(line['verdict'], '#B34D00')}'>{text(line['verdict'])}</b>"
     said = [text(part) for part in (line["code"], *(line.get("flags") or ())) if part]
     source = f"{text(at['line'])}: <code>{text(str(at.get('source', '')).strip())}</code>" if at.get("line") else ""
     return [f"<code>{text(line['line'])}</code>", "<br>".join([verdict, *(f"<small>{part}</small>" for part in said)]),

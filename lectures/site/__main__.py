@@ -7,7 +7,7 @@ import html
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,16 @@ from minigrad.files import new_folder
 
 from . import browser, docs
 from .check import problems
-from .docs import NotBuilt
+from .docs import NotBuilt, title
 from .mathjax import NoMathJax, mathjax
 
 HERE = Path(__file__).resolve().parent
 ROOT = LECTURES.parent
+HOMEWORK = LECTURES / "homework"
+TRIES = "try"  # the folder, beside the lectures' pages, of those on which homework can be done
+
+CODE_STYLES = ("xcode", "monokai")  # of Pygments, by day and by night: those with contrast enough, as a test says
+LEAST_SCALE = 0.66  # of a figure: text of 9 points, at 110 dots per inch, is 9 pixels high then; narrower windows scroll it
 
 # What a page may do: use what it contains. A browser refuses everything else, so a page that looks right needs no network.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -63,8 +68,8 @@ def executed(path: Path, fast: bool = False, solutions: bool = True) -> Any:
     return nb
 
 
-def page(nb: Any, lectures: Sequence[Syllabus], here: Syllabus, program: str) -> str:
-    """A whole web page: the lecture, and MathJax, whose text is `program`."""
+def page(nb: Any, lectures: Sequence[Syllabus], here: Syllabus, program: str, tries: Sequence[str] = ()) -> str:
+    """A whole web page: the lecture, MathJax, whose text is `program`, and links to the pages `tries` on which its homework can be done."""
     k = lectures.index(here)
     links = [(s, "previous", "← ", "") for s in lectures[:k][-1:]] + [(s, "next", "", " →") for s in lectures[k + 1:k + 2]]
     neighbours = "".join(f'<a class="{kind}" href="{s.name}.html">{before}{s.number} · {html.escape(s.title)}{after}</a>' for s, kind, before, after in links)
@@ -72,29 +77,63 @@ def page(nb: Any, lectures: Sequence[Syllabus], here: Syllabus, program: str) ->
     exporter.template_file = "page.html.j2"
     body, _ = exporter.from_notebook_node(nb, resources={
         "lecture": here, "policy": POLICY, "css": css(), "neighbours": neighbours, "mathjax_options": MATHJAX_OPTIONS,
-        "mathjax": inline(program)})
-    return with_contents(body)
+        "mathjax": "<!-- mathjax -->", "wide": (HERE / "wide.js").read_text("utf-8"), "homework": homework_box(tries), "least_scale": LEAST_SCALE})
+    body = with_homework(with_tables(with_contents(body)), homework_box(tries))
+    return body.replace("<!-- mathjax -->", inline(program), 1)  # at last: nothing is changed in a program
 
 
 def css() -> str:
-    """The colours of Python, and our style sheet."""
-    return str(HtmlFormatter(style="friendly", nobackground=True).get_style_defs(".highlight")) + "\n" + (HERE / "style.css").read_text("utf-8")
+    """The colours of Python, by day and by night, and our style sheet."""
+    light, dark = (str(HtmlFormatter(style=style, nobackground=True).get_style_defs(".highlight")) for style in CODE_STYLES)
+    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n" + (HERE / "style.css").read_text("utf-8")
 
 
 def with_contents(body: str) -> str:
-    """Fill the page's table of contents with its headings of the second and third rank."""
+    """Fill the page's tables of contents, beside the text and above it, with its headings of the second and third rank."""
     headings = re.findall(r'<h([23]) id="([^"]*)">(.*?)<a class="anchor-link"', body, flags=re.DOTALL)
     links = "".join(f'<a{" class=sub" * (rank == "3")} href="#{anchor}">{text}</a>' for rank, anchor, text in headings)
-    return body.replace("<!-- contents -->", links, 1)
+    return body.replace("<!-- contents -->", links, 2)
 
 
-def index(lectures: Sequence[Syllabus], program: str) -> str:
-    """The page that lists the lectures; `program` is MathJax, for formulas in what they promise."""
+def with_tables(body: str) -> str:
+    """Every table in a box that scrolls by itself."""
+    return re.sub(r"<table\b.*?</table>", lambda m: f'<div class="scrolls">{m[0]}</div>', body, flags=re.DOTALL)
+
+
+def with_homework(body: str, box: str) -> str:
+    """The box once more, below the heading of the homework."""
+    return re.sub(r'<h2 id="Homework">.*?</h2>', lambda m: m[0] + box, body, count=1, flags=re.DOTALL)
+
+
+def homework_of(lecture: Path, tries: Sequence[str]) -> list[str]:
+    """Those of these homeworks that a lecture asks for: it judges them."""
+    asked = re.findall(r'check_homework\("(\w+)"', lecture.read_text("utf-8"))
+    return [name for name in tries if name in asked]
+
+
+def homework_links(tries: Sequence[str], separator: str = ", ") -> str:
+    """Links to the pages on which these homeworks can be done, by the homeworks' titles."""
+    return separator.join(f'<a href="{TRIES}/{name}.html">{html.escape(title(HOMEWORK / name))}</a>' for name in tries)
+
+
+def homework_box(tries: Sequence[str]) -> str:
+    """The same in a box; nothing where there is nothing to link to."""
+    return f'<p class="homework"><b>Homework: do it in the browser</b> {homework_links(tries, " ")}</p>' if tries else ""
+
+
+def index(lectures: Sequence[Syllabus], program: str, homework: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The page that lists the lectures, with links to the pages of their `homework`; `program` is MathJax, for formulas in what they promise."""
     environment = Environment(autoescape=False)
-    environment.filters["prose"] = lambda text: re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    environment.filters["prose"] = prose
     template = environment.from_string((HERE / "index.html.j2").read_text("utf-8"))
     return template.render(lectures=[s._replace(title=html.escape(s.title)) for s in lectures], css=css(), policy=POLICY, mathjax_options=MATHJAX_OPTIONS,
-                           mathjax=inline(program)) + "\n"
+                           mathjax=inline(program), homework={name: homework_links(tries) for name, tries in (homework or {}).items()}) + "\n"
+
+
+def prose(text: str) -> str:
+    """A line of a lecture's first cell as HTML: code and emphasis."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    return re.sub(r"(?<![\w*$])\*([^*\s$][^*$]*)\*(?![\w*])", r"<em>\1</em>", text)
 
 
 def inline(program: str) -> str:
@@ -142,19 +181,25 @@ def loads(text: str) -> list[str]:
 # -- the site ----------------------------------------------------------------------------------------------------------
 
 
-def build(dest: Path, program: str, fast: bool = False) -> list[str]:
+def build(dest: Path, program: str, fast: bool = False, tries: Callable[[Path], Sequence[str]] | None = None) -> list[str]:
     """Execute all lectures, make the documentation, and put the site in place of `dest`, as a whole or not at all; returns the lectures' pages.
 
+    `tries` writes the pages on which homework can be done into the folder that it is given, NAME.html for the homework NAME, and returns the
+    names; lectures link to these pages and no others.
+
     Raises:
-        NotBuilt: a lecture failed, a page would fetch something or links to what is not there, or a formula is not set.
+        NotBuilt: a lecture failed, a page would fetch something or links to what is not there, a formula is not set, or a page is too wide for a phone.
     """
     paths = sources()
     lectures = [syllabus(path) for path in paths]
     with new_folder(dest) as tree:
+        tried = try_pages(tree / TRIES, tries)
+        homework = {path.stem: homework_of(path, tried) for path in paths}
         for path, lecture in zip(paths, lectures, strict=True):
             print(f"{lecture.number:2} · {lecture.title}", flush=True)
-            (tree / f"{lecture.name}.html").write_text(page(executed(path, fast, solutions=False), lectures, lecture, program), "utf-8", newline="\n")
-        (tree / "index.html").write_text(index(lectures, program), "utf-8", newline="\n")
+            made = page(executed(path, fast, solutions=False), lectures, lecture, program, homework[path.stem])
+            (tree / f"{lecture.name}.html").write_text(made, "utf-8", newline="\n")
+        (tree / "index.html").write_text(index(lectures, program, homework), "utf-8", newline="\n")
         wrong = [f"{file.name} would fetch {what}" for file in tree.glob("*.html") for what in loads(file.read_text("utf-8"))]
         print("the documentation", flush=True)
         docs.build(tree / "docs", program)
@@ -162,11 +207,20 @@ def build(dest: Path, program: str, fast: bool = False) -> list[str]:
         wrong += problems(tree, set_by_themselves=frozenset(names))
         if command := browser.browser():
             wrong += browser.problems(command, [*(tree / name for name in names), tree / "docs" / "lectures.html"])
+            wrong += browser.sideways(command, sorted(tree.rglob("*.html")))
         else:
-            print("no Chromium here: formulas were not looked at as a browser sets them")
+            print("no Chromium here: formulas were not looked at as a browser sets them, and widths not measured")
         if wrong:
             raise NotBuilt("\n".join(wrong))
     return names
+
+
+def try_pages(folder: Path, tries: Callable[[Path], Sequence[str]] | None) -> list[str]:
+    """Let `tries` write its pages; their names, in order."""
+    if tries is None:
+        return []
+    folder.mkdir()
+    return sorted(tries(folder))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What a folder of web pages must be: complete in itself, without dead links, and with every formula set.
+"""What a folder of web pages must be: complete in itself, without dead links, with every formula set, and a text for every figure.
 
 A page may use files of the folder. It may fetch nothing from a network; what a reader clicks on may lie there.
 """
@@ -15,6 +15,9 @@ from urllib.parse import unquote, urlsplit
 # Attributes that a browser fetches without being asked, beside src and its like.
 FETCHED = ("src", "srcset", "poster", "data", "background", "action", "formaction")
 FORMULA = re.compile(r"\$[^$\s\0][^$\0]*\$|\\\(|\\\[|\\(?:frac|sqrt|hat|bar|sum|partial|mathbf|lVert|Sigma|varepsilon|quad)\b")
+# Of a page that sets its formulas itself: whole ones, each in one piece of text, and what is left of others, up to the end of their piece.
+WHOLE = re.compile(r"\$\$[^$\0]+\$\$|\$[^$\0]+\$|\\\([^\0]+?\\\)|\\\[[^\0]+?\\\]")
+TORN = re.compile(r"(?:\$|\\(?:[a-zA-Z]{2}|[()\[\]]))[^\0]*")
 
 
 class Page(NamedTuple):
@@ -24,6 +27,8 @@ class Page(NamedTuple):
     loads: list[str]  # what the browser fetches
     anchors: set[str]
     unset: list[str]
+    torn: list[str]  # what looks like a part of a formula, and would not be set even by a page that sets those in its text
+    bare: list[str]  # what a reader who does not see it cannot use: figures without a text, tables without a head, a page without a language
 
 
 class _Reader(HTMLParser):
@@ -37,8 +42,11 @@ class _Reader(HTMLParser):
         self.loads: list[str] = []
         self.anchors: set[str] = set()
         self.text: list[str] = []
+        self.pieces: list[str] = []  # the same, apart at every tag but a line break
         self.inside: list[tuple[str, bool]] = []  # open elements, and whether text in them is left alone
         self.in_style = False
+        self.bare: list[str] = []
+        self.headless = False  # in a table that has had no <th> so far
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attributes}
@@ -51,7 +59,15 @@ class _Reader(HTMLParser):
                 self.loads.append(value)
             elif name == "style":
                 self.loads += fetched_by_css(value)
+        if tag == "img" and not given.get("alt", "").strip():
+            self.bare.append("a figure without a text (alt)")
+        if tag == "html" and not given.get("lang"):
+            self.bare.append("no language (lang)")
+        layout = {"indextable", "domainindex-table"} & set(given.get("class", "").split())  # Sphinx's indices: links in columns
+        self.headless = (tag == "table" and not layout) or (self.headless and tag != "th")
         self.in_style = tag == "style"
+        if tag not in ("br", "wbr"):
+            self.pieces.append("\0")
         if tag not in ("meta", "link", "img", "br", "hr", "input", "source", "wbr", "path", "use", "line", "circle"):
             self.inside.append((tag, tag in self.SILENT or "math" in given.get("class", "").split()))
 
@@ -61,6 +77,9 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.in_style = False
+        if tag == "table" and self.headless:
+            self.bare.append("a table without a head (th)")
+        self.pieces.append("\0")
         for i in range(len(self.inside) - 1, -1, -1):
             if self.inside[i][0] == tag:
                 del self.inside[i:]
@@ -71,6 +90,7 @@ class _Reader(HTMLParser):
             self.loads += fetched_by_css(data)
         if not any(silent for _, silent in self.inside):
             self.text.append(data)
+            self.pieces.append(data)
         elif self.text and self.text[-1] != "\0":
             self.text.append("\0")  # no formula goes on beyond code
 
@@ -84,13 +104,16 @@ def read(text: str) -> Page:
     """A page, from its HTML."""
     reader = _Reader()
     reader.feed(text)
-    return Page(reader.links, [a for a in reader.loads if not a.startswith(("data:", "#"))], reader.anchors, FORMULA.findall("".join(reader.text)))
+    loads = [a for a in reader.loads if not a.startswith(("data:", "#"))]
+    torn = TORN.findall(WHOLE.sub("", "".join(reader.pieces)))
+    return Page(reader.links, loads, reader.anchors, FORMULA.findall("".join(reader.text)), torn, reader.bare)
 
 
 def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), elsewhere: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """Dead links and anchors, fetches from a network, and formulas that nothing sets, in all pages below `folder`.
+    """Dead links and anchors, fetches from a network, figures without a text, and formulas that nothing sets, in all pages below `folder`.
 
-    `set_by_themselves` names pages (below `folder`) whose formulas MathJax finds in the text; files in `elsewhere` count as being there.
+    `set_by_themselves` names pages (below `folder`) whose formulas MathJax finds in the text, if each is in one piece; files in
+    `elsewhere` count as being there.
     """
     pages = {file: read(file.read_text("utf-8")) for file in sorted(folder.rglob("*.html"))}
     for file, page in pages.items():
@@ -110,8 +133,8 @@ def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), else
                 yield f"{name} links to {address}, which is not there"
             elif anchor and target in pages and not {anchor, unquote(anchor)} & pages[target].anchors:  # browsers try it as it stands first
                 yield f"{name} links to {address}, but that page has no such place"
-        if name not in set_by_themselves:
-            yield from (f"{name}: the formula {formula!r} is not set" for formula in page.unset)
+        yield from (f"{name} has {what}" for what in page.bare)
+        yield from (f"{name}: the formula {formula!r} is not set" for formula in (page.torn if name in set_by_themselves else page.unset))
     for file in sorted(folder.rglob("*.css")):
         yield from (f"{file.relative_to(folder).as_posix()} would fetch {a}" for a in fetched_by_css(file.read_text("utf-8")) if is_outside(a))
 

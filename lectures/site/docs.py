@@ -7,6 +7,7 @@ homework, the source documents as the ledger measures them now, and the catalogu
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import os
 import posixpath
@@ -126,13 +127,18 @@ def homework(folder: Path) -> str:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     task: Any = module.TASK
-    title = (module.__doc__ or folder.name).strip().splitlines()[0].split(". The composed form")[0].rstrip(".")
     rows = [f"| {code(name)} | {getattr(line, 'points', line)} |" for name, line in task.lines.items()]
     stub, _ = strip((folder / "lines.py").read_text("utf-8"), "lines.py")
     return "\n\n".join([
-        f"# {title}", f"Source: {cited(task.source, '../guides/references.md')}.", "\n".join(["| line | points |", "|---|---|", *rows]),
+        f"# {title(folder)}", f"Source: {cited(task.source, '../guides/references.md')}.", "\n".join(["| line | points |", "|---|---|", *rows]),
         f"Check your file, as often as you like; `--hint LINE` helps with a line:\n\n    python -m minigrad.derivation {folder.name} lines.py",
         "## lines.py", fenced(stub.strip(), "python")]) + "\n"
+
+
+def title(folder: Path) -> str:
+    """What a homework is called: the first line of its task, which is not run."""
+    text = ast.get_docstring(ast.parse((folder / "task.py").read_text("utf-8"))) or folder.name
+    return text.splitlines()[0].split(". The composed form")[0].rstrip(".")
 
 
 def homeworks(folder: Path = LECTURES / "homework") -> dict[str, str]:

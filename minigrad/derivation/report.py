@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 GOOD = ("right", "rounding")
 STATUSES = ("ok", "blank", "syntax error", "import error", "stopped", "not graded", "not checked")  # docs/instructors.md says what they mean
 FILE_FAILED = ("syntax error", "import error", "stopped")  # the same for every line
-COLOURS = {"right": "#009E73", "rounding": "#56B4E9", "not implemented": "#767676"}  # everything else: #D55E00
+COLOURS = {"right": "#00735C", "rounding": "#0072B2", "not implemented": "#6B6B6B"}  # to be read on white; everything else: #B34D00
 
 
 def shown(text: str, keep: str = "", most: int = 2000) -> str:
@@ -107,7 +107,7 @@ class Report:
     def _repr_html_(self) -> str:
         rows = []
         for x in self.lines:
-            verdict = f"<b style='color:{COLOURS.get(x.verdict, '#D55E00')}'>{html.escape(x.verdict)}</b>"
+            verdict = f"<b style='color:{COLOURS.get(x.verdict, '#B34D00')}'>{html.escape(x.verdict)}</b>"
             code = f"<br><small>{html.escape(x.code)}</small>" if x.code else ""
             cells = (f"<code>{html.escape(x.line)}</code>", verdict + code, f"{x.earned}/{x.points}", html.escape(x.text()))
             rows.append("".join(f"<td style='text-align:left'>{cell}</td>" for cell in cells))

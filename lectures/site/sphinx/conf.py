@@ -31,7 +31,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # a page opened from a file may not read the others
 html_theme_options = {"footer_icons": [], "top_of_page_buttons": []}
-pygments_style = "friendly"
+pygments_style = "xcode"  # these two have contrast enough
 pygments_dark_style = "monokai"
 # Plain code blocks are mostly shell and tables.
 highlight_language = "none"
