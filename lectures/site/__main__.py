@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from . import browser, docs
 from .check import problems
 from .docs import NotBuilt, title
 from .mathjax import NoMathJax, mathjax
+from .practice import pyodide
 
 HERE = Path(__file__).resolve().parent
 ROOT = LECTURES.parent
@@ -223,11 +225,26 @@ def try_pages(folder: Path, tries: Callable[[Path], Sequence[str]] | None) -> li
     return sorted(tries(folder))
 
 
+def practise(folder: Path, given: str | None, program: str) -> list[str]:
+    """Write the pages on which homework can be done; their names.
+
+    Raises:
+        NoPyodide: `given` is no version, nor a folder with Pyodide.
+    """
+    from .practice.__main__ import bundled
+    from .practice.build import build, homeworks
+    names = [h.name for h in homeworks()]
+    lectures = {name: f"{syllabus(path).name}" for path in sources() for name in homework_of(path, names)}
+    build(folder, pyodide.source(given, folder), program, bundled(plain=False), lectures)
+    return names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 if the site is in place."""
     parser = argparse.ArgumentParser(prog="python -m lectures.site", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dest", nargs="?", type=Path, default=ROOT / "build" / "site", help="a folder that this command may replace (default: build/site)")
     parser.add_argument("--mathjax", type=Path, metavar="FILE", help="es5/tex-svg.js of MathJax, instead of downloading it")
+    parser.add_argument("--pyodide", metavar="FOLDER", help=f"a folder with Pyodide and its NumPy, or a version (default: {pyodide.VERSION}, from {pyodide.NETWORK})")
     parser.add_argument("--fast", action="store_true", help="fewer steps in every lecture")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()
@@ -235,11 +252,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{dest} exists and is no earlier site: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
     try:
-        pages = build(dest, mathjax(ROOT / "build" / "mathjax", options.mathjax), options.fast)
-    except (NotBuilt, NoMathJax, ValueError) as reason:
+        program = mathjax(ROOT / "build" / "mathjax", options.mathjax)
+        pages = build(dest, program, options.fast, partial(practise, given=options.pyodide, program=program))
+    except (NotBuilt, NoMathJax, pyodide.NoPyodide, ValueError) as reason:
         print(f"No site was built.\n{reason}", file=sys.stderr)
         return 1
-    print(f"{len(pages)} pages and the documentation: open {dest / 'index.html'}")
+    print(f"{len(pages)} pages, the documentation and homework in the browser: open {dest / 'index.html'}, or make site-serve, which the homework needs")
     return 0
 
 

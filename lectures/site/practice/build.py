@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,14 +72,14 @@ def examples() -> dict[str, str]:
     return {text.splitlines()[0].strip('"# ').rstrip("."): text for text in texts}
 
 
-def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectures: Sequence[str] = ()) -> list[str]:
+def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectures: Mapping[str, str] | None = None) -> list[str]:
     """Write all files into the folder `dest`, which holds at most Pyodide so far; returns the names of the pages.
 
     Args:
         source: where Pyodide comes from.
         mathjax: the program that sets formulas.
         editor: the bundled editor; None: a plain text area.
-        lectures: names of lectures whose pages lie one folder up.
+        lectures: homework -> name of the lecture's page, which lies one folder up; None: there are no such pages.
     """
     dest.mkdir(parents=True, exist_ok=True)
     for name in SCRIPTS:
@@ -100,7 +100,7 @@ def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectu
     for h in course:
         pages[f"{h.name}.html"] = environment.get_template("homework.html.j2").render(
             name=h.name, title=h.title, points=h.points, story=Markup(h.story), svg=Markup(drawing(tape_of(h.task))), task=data(described(h)),
-            lecture=next((name for name in lectures if name[:2] == h.name[:2]), None), **shared)
+            lecture=(lectures or {}).get(h.name), **shared)
     for name, text in pages.items():
         (dest / name).write_text(re.sub(r"[ \t]+\n", "\n", text) + "\n", "utf-8", newline="\n")
     (dest / "sw.js").write_text(service_worker(dest, source), "utf-8")

@@ -18,6 +18,7 @@ self.addEventListener("fetch", (e) => {
   if (e.request.method !== "GET") return;
   const address = new URL(e.request.url);
   address.search = address.hash = "";
+  if (address.pathname.endsWith("/")) address.pathname += "index.html";
   const python = address.href.startsWith(PYTHONS);
   if (!python && !address.href.startsWith(self.registration.scope)) return;
   e.respondWith(found(address.href, python ? PYODIDE : PAGES, INTEGRITY[address.href.slice(PYTHONS.length)]));
