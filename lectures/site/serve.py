@@ -12,8 +12,9 @@ from pathlib import Path
 from lectures.tools.build import HERE as LECTURES
 from minigrad.command import run_command
 
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".mjs": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
-         ".wasm": "application/wasm", ".json": "application/json", ".zip": "application/zip", ".whl": "application/zip", ".svg": "image/svg+xml", "": "application/octet-stream"}
+TEXTS = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json", ".txt": "text/plain"}
+TYPES = {name: f"{kind}; charset=utf-8" for name, kind in TEXTS.items()} | {
+    ".wasm": "application/wasm", ".zip": "application/zip", ".whl": "application/zip", ".svg": "image/svg+xml", ".png": "image/png", "": "application/octet-stream"}
 
 
 class Handler(SimpleHTTPRequestHandler):

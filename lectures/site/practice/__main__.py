@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 0 if the pages are in place."""
     parser = argparse.ArgumentParser(prog="python -m lectures.site.practice", description="Build the homework pages, without the lectures.")
     parser.add_argument("dest", nargs="?", type=Path, default=BUILD / "site" / "try", help="a folder that this command may replace (default: build/site/try)")
-    parser.add_argument("--pyodide", metavar="FOLDER", help=f"a folder with Pyodide and its NumPy, or a version (default: {pyodide.VERSION}, from {pyodide.NETWORK})")
+    parser.add_argument("--pyodide", metavar="FOLDER", help=pyodide.HELP)
     parser.add_argument("--mathjax", type=Path, metavar="FILE", help="es5/tex-svg.js of MathJax, instead of downloading it")
     parser.add_argument("--plain", action="store_true", help="a plain text area instead of the editor, which needs npm")
     options = parser.parse_args(arguments)

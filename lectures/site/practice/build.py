@@ -21,10 +21,11 @@ from minigrad.derivation.stubs import strip
 from . import engine
 from .bridge import drawing
 from .editor import Bundle
-from .pyodide import Source
+from .pyodide import PyodideFiles
 
 WEB = Path(__file__).resolve().parent / "web"
-SCRIPTS = ("engine.js", "formulas.js", "homework.js", "index.js", "page.js", "plain.js", "playground.js", "practice.css", "store.js", "verdicts.js", "worker.js")
+SCRIPTS = ("engine.js", "formulas.js", "homework.js", "index.js", "page.js", "plain.js", "playground.js", "practice.css",
+           "store.js", "verdicts.js", "worker.js")
 MEGABYTES = 1024  # for everything in a worker
 MATHJAX = "mathjax.js"
 
@@ -54,11 +55,11 @@ def homeworks(folder: Path = LECTURES / "homework") -> list[Homework]:
     return found
 
 
-def policy(source: Source) -> str:
+def policy(source: PyodideFiles) -> str:
     """What a page may do: use the files beside it, and Pyodide. WebAssembly counts as evaluated code."""
     more = source.policy
-    return (f"default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'{more}; worker-src 'self' blob:; connect-src 'self'{more}; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'")
+    return (f"default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'{more}; worker-src 'self' blob:; connect-src 'self'{more}; "
+            "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'")
 
 
 def data(value: Any) -> Markup:
@@ -72,7 +73,7 @@ def examples() -> dict[str, str]:
     return {text.splitlines()[0].strip('"# ').rstrip("."): text for text in texts}
 
 
-def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectures: Mapping[str, str] | None = None) -> list[str]:
+def build(dest: Path, source: PyodideFiles, mathjax: str, editor: Bundle | None, lectures: Mapping[str, str] | None = None) -> list[str]:
     """Write all files into the folder `dest`, which holds at most Pyodide so far; returns the names of the pages.
 
     Args:
@@ -109,11 +110,11 @@ def build(dest: Path, source: Source, mathjax: str, editor: Bundle | None, lectu
 
 def described(h: Homework) -> dict[str, Any]:
     """What the page's script knows of a homework: no answer is in it."""
-    lines = [{"name": name, "points": line.points, "hints": list(line.hints), "target": line.target} for name, line in ((n, h.task.line(n)) for n in h.task.lines)]
+    lines = [{"name": name, "points": (line := h.task.line(name)).points, "hints": list(line.hints), "target": line.target} for name in h.task.lines]
     return {"name": h.name, "stub": h.stub, "lines": lines}
 
 
-def service_worker(dest: Path, source: Source) -> str:
+def service_worker(dest: Path, source: PyodideFiles) -> str:
     """The script that keeps the pages for a visit without a network: all files of `dest` now, Pyodide's when they are first used."""
     files = sorted(p.relative_to(dest).as_posix() for p in dest.rglob("*") if p.is_file() and "pyodide" not in p.relative_to(dest).parts)
     version = hashlib.sha256(b"\0".join((dest / name).read_bytes() for name in files)).hexdigest()[:12]

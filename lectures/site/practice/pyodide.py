@@ -20,6 +20,7 @@ CORE = {
     "pyodide.asm.wasm": "a50dd1843f805a0b7c45b61037ee0d7b26dfe85efe0e18ef95a34ad24e401f5f",
     "python_stdlib.zip": "16611534726e5d8ac2bd8f926410b2dcb8d6f49aa24913463533b457a2115c16",
 }
+HELP = f"a folder with Pyodide and its NumPy, or a version (default: {VERSION}, from {NETWORK})"  # of the commands' option
 LOCK = "pyodide-lock.json"
 NUMPY = {"numpy-2.0.2-cp312-cp312-pyodide_2024_0_wasm32.whl": "ebb61241d962b98b21597d7ce43b67668a6d5bab3acec4fbe958657320d7cd08"}
 
@@ -28,7 +29,7 @@ class NoPyodide(Exception):
     """What was given is no folder with Pyodide and NumPy, nor a version; the text says what is missing."""
 
 
-class Source(NamedTuple):
+class PyodideFiles(NamedTuple):
     """Where a page's Python comes from.
 
     Attributes:
@@ -49,7 +50,7 @@ class Source(NamedTuple):
         return "" if not self.address.startswith("https:") else f" {self.address}"
 
 
-def source(given: str | None, dest: Path) -> Source:
+def source(given: str | None, dest: Path) -> PyodideFiles:
     """Python from the network (None: the tested version; or another version), or from a folder, whose files are copied to ``dest/pyodide``.
 
     Raises:
@@ -57,8 +58,8 @@ def source(given: str | None, dest: Path) -> Source:
     """
     if given is None or re.fullmatch(r"\d+\.\d+\.\d+", given):
         version = given or VERSION
-        tested = version == VERSION
-        return Source(f"{NETWORK}v{version}/full/", version, tested, {name: integrity(digest) for name, digest in (CORE | NUMPY).items()} if tested else {})
+        known = {name: integrity(digest) for name, digest in (CORE | NUMPY).items()} if version == VERSION else {}
+        return PyodideFiles(f"{NETWORK}v{version}/full/", version, version == VERSION, known)
     folder = Path(given)
     if not (folder / LOCK).is_file():
         raise NoPyodide(f"{folder} is neither a version such as {VERSION} nor a folder with {LOCK}: unpack a release of Pyodide, and name its folder")
@@ -74,7 +75,7 @@ def source(given: str | None, dest: Path) -> Source:
             raise NoPyodide(f"{folder / name} is damaged: its SHA-256 is {digest}, and {wanted} is expected")
         found[name] = integrity(digest)
         shutil.copyfile(folder / name, dest / "pyodide" / name)
-    return Source("pyodide/", version, version == VERSION, found)
+    return PyodideFiles("pyodide/", version, version == VERSION, found)
 
 
 def needed(lock: dict[str, object]) -> Iterator[tuple[str, str | None]]:

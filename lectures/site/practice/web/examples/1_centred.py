@@ -1,7 +1,8 @@
 # A layer of your own: centred, and squashed
 
-import minigrad as mg
 import numpy as np
+
+import minigrad as mg
 
 inputs = {"x": np.zeros((5, 3)), "gain": np.ones(3)}  # zeros only say a shape: the numbers are drawn anew
 

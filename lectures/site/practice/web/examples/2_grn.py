@@ -1,7 +1,8 @@
 # Global response normalization, of ConvNeXt V2
 
-import minigrad as mg
 import numpy as np
+
+import minigrad as mg
 
 # N pictures, H W places, C channels
 inputs = {"x": np.zeros((2, 4, 3, 5)), "gamma": np.zeros(5), "beta": np.zeros(5)}

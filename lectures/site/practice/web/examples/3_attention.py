@@ -1,7 +1,8 @@
 # Attention: scores, softmax, and a weighted sum
 
-import minigrad as mg
 import numpy as np
+
+import minigrad as mg
 
 inputs = {"q": np.zeros((4, 3)), "k": np.zeros((5, 3)), "v": np.zeros((5, 2))}
 

@@ -1,7 +1,8 @@
 # Empty: your own function
 
-import minigrad as mg
 import numpy as np
+
+import minigrad as mg
 
 inputs = {"x": np.zeros((4, 3))}
 
