@@ -81,6 +81,7 @@ MAY_BORROW_NUMPY = {
     "minigrad/derivation/expression.py": "students write NumPy",
     "minigrad/derivation/operations.py": "students write NumPy",
     "minigrad/derivation/parts.py": "students write NumPy",
+    "minigrad/derivation/projection.py": "students write NumPy",
     "minigrad/derivation/proposals.py": "students write NumPy",
     "minigrad/derivation/examine.py": "looks at the cases of a task, which are NumPy",
     "minigrad/derivation/inputs.py": "compares on the host, in float64",

@@ -408,3 +408,21 @@ def test_equal_totals_do_not_make_a_sum_of_a_mean(totals):
                        ("np.sum(d_y * w, {a}, keepdims=True) / d_y.size", "factor")):
         found = judge(f"def d_s(d_y, w): return {body.format(a=axis)}", "d_s", task)
         assert found.code == code, (body, str(found))
+
+
+def test_a_sum_that_all_elements_share_is_named():
+    def attention(q, k, v):
+        s = mg.named("s", (q @ k.T) / q.shape[1] ** 0.5)
+        a = mg.named("a", mg.softmax(s, 1))
+        return mg.named("y", a @ v)
+
+    shapes = {"q": np.zeros((4, 3)), "k": np.zeros((5, 3)), "v": np.zeros((5, 2))}
+
+    def d_s(d_a, a):
+        return a * d_a
+    said = derivation.check(attention, [d_s], inputs=shapes).lines[0]
+    assert said.verdict == "wrong" and said.code == "missing path" and "minus a times the sum over axis 1 of what the line returns is missing" in said.message
+
+    lines = {"d_s": lambda d_a, a: 0.5 * a * d_a}  # a wrong factor besides is another matter
+    assert "is missing" not in derivation.check(attention, lines, inputs=shapes).lines[0].message
+    assert derivation.check(attention, {"d_s": lambda d_a, a: a * (d_a - (a * d_a).sum(1, keepdims=True))}, inputs=shapes)

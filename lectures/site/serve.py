@@ -12,9 +12,11 @@ from pathlib import Path
 from lectures.tools.build import HERE as LECTURES
 from minigrad.command import run_command
 
-TEXTS = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json", ".txt": "text/plain"}
+TEXTS = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
+         ".txt": "text/plain"}
 TYPES = {name: f"{kind}; charset=utf-8" for name, kind in TEXTS.items()} | {
-    ".wasm": "application/wasm", ".zip": "application/zip", ".whl": "application/zip", ".svg": "image/svg+xml", ".png": "image/png", "": "application/octet-stream"}
+    ".wasm": "application/wasm", ".zip": "application/zip", ".whl": "application/zip",
+    ".svg": "image/svg+xml", ".png": "image/png", "": "application/octet-stream"}
 
 
 class Handler(SimpleHTTPRequestHandler):

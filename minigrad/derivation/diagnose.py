@@ -152,7 +152,7 @@ def _number(x: float) -> str:
     return f"{x:.6g}"
 
 
-def _coefficient(found: Array, term: Array, scale: float) -> float | None:
+def coefficient(found: Array, term: Array, scale: float) -> float | None:
     """c with found = c·term, or None."""
     size = float(np.vdot(term, term))
     if size <= (CLOSE * scale) ** 2:
@@ -238,7 +238,7 @@ def _whole(target: str, trials: Sequence[Trial], names: Sequence[str]) -> Diagno
             d = t.probe.diagonal(target, source)
             if d is None or np.shape(t.found) != d.shape or np.abs(d * t.probe.adjoints[source] - t.right).max(initial=0) <= SAME * t.scale:
                 break  # nothing but a diagonal is there
-            factors.append(_coefficient(t.found, d * t.probe.adjoints[source], t.scale))
+            factors.append(coefficient(t.found, d * t.probe.adjoints[source], t.scale))
         if factors and len(factors) == len(trials[:2]) and all(c is not None and abs(abs(c) - 1) < 1e-6 and c == c for c in factors):
             wrong_sign = ", and the sign is wrong" if all((c or 0) < 0 for c in factors) else ""
             return Diagnosis("diagonal only", f"only the diagonal of the Jacobian is used: each element of {source} is differentiated by its own "
@@ -280,7 +280,7 @@ def _fit(trials: Sequence[Trial], rest: Callable[[Trial], Array], part: Callable
     """c of each trial with found = rest + c·part, or None."""
     found = []
     for t in trials:
-        c = _coefficient(t.found - rest(t), part(t), t.scale)
+        c = coefficient(t.found - rest(t), part(t), t.scale)
         if c is None:
             return None
         found.append(c)

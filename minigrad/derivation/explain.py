@@ -24,6 +24,7 @@ from .inside.worker import ArgumentError
 from .operations import Unknown
 from .parts import by_parts
 from .probe import Probe
+from .projection import forgotten_sum
 from .proposals import alike
 from .repair import repair
 
@@ -184,7 +185,7 @@ def explained(target: str, wrong: Sequence[Trial], name: str, names: Sequence[st
             return by_part
         if both := search.pair():
             return Diagnosis(both[0].code, said(both, first, name))
-        return by_part or stops(search) or local_only(search)
+        return by_part or forgotten_sum(target, search.trials) or stops(search) or local_only(search)
     return by_terms
 
 
