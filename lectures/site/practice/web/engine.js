@@ -56,11 +56,18 @@ export class Engine {
 
   /** End what does not end; a new worker is on its way at once. */
   stop() {
-    this.worker.terminate();
-    clearTimeout(this.clock);
     const { asked, line } = this;
     this.asked = null;
     asked?.resolve({ stopped: line ?? "", seconds: SECONDS });
+    this.restart();
+  }
+
+  /** A fresh Python, whatever was done to this one. An order that it had is judged anew. */
+  restart() {
+    this.worker.terminate();
+    clearTimeout(this.clock);
+    this.wanted ??= this.asked;
+    this.asked = null;
     this.start();
   }
 
@@ -79,7 +86,7 @@ export class Engine {
       this.next();
     }
     if (!this.asked) return;
-    if (said.kind === "printed" && this.asked.printed.length < 50) this.asked.printed.push(said.text);
+    if (said.kind === "printed") this.asked.printed.push(said.text);
     if (said.id !== this.asked.id) return;
     if (said.kind === "working") this.begin(said.line);
     if (said.kind === "checked" || said.kind === "failed") {
@@ -92,6 +99,11 @@ export class Engine {
       this.next();
     }
   }
+}
+
+/** Throw away what is kept of Pyodide: one of its files may be damaged. */
+export async function forget() {
+  if ("caches" in window) for (const name of await caches.keys()) if (name.startsWith("python-")) await caches.delete(name);
 }
 
 /** Wait until the service worker serves this page, so that all that is fetched from now on is there without a network, too. */

@@ -1,5 +1,5 @@
 // What the pages of homework and the playground share: an editor, a key to check with, and what comes back.
-import { Engine, kept } from "./engine.js";
+import { Engine, forget, kept } from "./engine.js";
 import { create as plain } from "./plain.js";
 import { light, summary, tabulate } from "./verdicts.js";
 import { save } from "./store.js";
@@ -31,7 +31,7 @@ async function editor(options) {
  * @param trusted   false: nothing runs before a click
  */
 export async function begin({ name, store = name, text, targets, checked = () => {}, trusted = true }) {
-  let pause = null, allowed = trusted;
+  let pause = null, allowed = trusted, first = true;
   const tape = $("tape");
 
   const options = { label: `Your lines of ${name}, in Python`, text, changed, check: asked };
@@ -41,6 +41,7 @@ export async function begin({ name, store = name, text, targets, checked = () =>
   function changed() {
     const kept = save(store, { text: page.get() });
     $("kept").textContent = kept ? "kept on this device" : "this browser keeps nothing: export your file before you leave";
+    if (document.body.dataset.verdicts) document.body.dataset.verdicts = "old";
     clearTimeout(pause);
     if ($("by-itself").checked && allowed && engine.ready) pause = setTimeout(run, PAUSE);
   }
@@ -52,8 +53,10 @@ export async function begin({ name, store = name, text, targets, checked = () =>
 
   async function run() {
     clearTimeout(pause);
-    const report = await engine.check(name, page.get());
-    if (report) show(report);
+    const text = page.get(), report = await engine.check(name, text);
+    if (!report) return;
+    show(report);
+    document.body.dataset.verdicts = page.get() === text ? "new" : "old";
   }
 
   function heard(state, words) {
@@ -61,7 +64,8 @@ export async function begin({ name, store = name, text, targets, checked = () =>
     $("state").dataset.state = state;
     $("unavailable").hidden = state !== "unavailable";
     if (state === "unavailable") $("why").textContent = words;
-    if (state === "ready" && !heard.once && allowed && $("by-itself").checked) { heard.once = true; run(); }
+    if (state === "ready" && first && allowed && $("by-itself").checked) run();
+    if (state === "ready") first = false;
   }
 
   function show(report) {
@@ -96,7 +100,12 @@ export async function begin({ name, store = name, text, targets, checked = () =>
   }
 
   $("check").addEventListener("click", asked);
-  $("retry").addEventListener("click", () => engine.start());
+  $("retry").addEventListener("click", async () => { await forget(); engine.start(); });
+  $("restart").addEventListener("click", () => engine.restart());
+  $("reload").addEventListener("click", () => location.reload());
+  if (navigator.serviceWorker?.controller) { // later: other files than those of this page are served from now on
+    navigator.serviceWorker.addEventListener("controllerchange", () => { $("updated").hidden = false; });
+  }
   $("plain").addEventListener("change", async () => {
     options.text = page.get();
     save("settings", { plain: $("plain").checked });
