@@ -12,10 +12,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from helpers import contrast
 
 import layers
 import minigrad as mg
+from helpers import contrast
 from lectures.equations import DOCUMENTS, measure
 from lectures.equations.homes import LectureStep, homes
 from lectures.site import api, browser, check, docs, reading
