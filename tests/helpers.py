@@ -30,3 +30,15 @@ def relative_error(a, b):
 def random_cotangent(rng, shape, dtype):
     """A normal random NumPy array: an output gradient that is never constant, so that no mean subtraction hides it."""
     return rng.standard_normal(shape).astype(dtype)
+
+
+def luminance(colour):
+    """As WCAG 2 defines it, of "#rrggbb"."""
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG 2 defines it: text wants 4.5."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)

@@ -15,6 +15,7 @@ import pytest
 
 import layers
 import minigrad as mg
+from helpers import contrast
 from lectures.equations import DOCUMENTS, measure
 from lectures.equations.homes import LectureStep, homes
 from lectures.site import api, browser, check, docs, reading
@@ -201,17 +202,6 @@ def test_signatures_say_what_helps(thing, expected):
 
 
 # -- pages by day and by night -----------------------------------------------------------------------------------------
-
-
-def luminance(colour):
-    """As WCAG 2 defines it, of "#rrggbb"."""
-    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-    return sum(w * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for w, c in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
-
-
-def contrast(one, other):
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def colours():

@@ -12,11 +12,10 @@ from pathlib import Path
 from lectures.tools.build import HERE as LECTURES
 from minigrad.command import run_command
 
-TEXTS = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
-         ".txt": "text/plain"}
+TEXTS = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json", ".txt": "text/plain"}
 TYPES = {name: f"{kind}; charset=utf-8" for name, kind in TEXTS.items()} | {
-    ".wasm": "application/wasm", ".zip": "application/zip", ".whl": "application/zip",
-    ".svg": "image/svg+xml", ".png": "image/png", "": "application/octet-stream"}
+    ".wasm": "application/wasm", ".zip": "application/zip", ".whl": "application/zip", ".svg": "image/svg+xml", ".png": "image/png",
+    "": "application/octet-stream"}
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -54,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         serving = server(options.folder, options.port)
-    except OSError as reason:
-        print(f"port {options.port} cannot be used ({reason.strerror}): choose another with --port", file=sys.stderr)
+    except (OSError, OverflowError) as reason:
+        print(f"port {options.port} cannot be used ({getattr(reason, 'strerror', None) or reason}): choose another with --port", file=sys.stderr)
         return 2
     with serving:
-        print(f"http://localhost:{options.port}/ (Ctrl-C ends it)", flush=True)
+        print(f"http://localhost:{serving.server_address[1]}/ (Ctrl-C ends it)", flush=True)
         try:
             serving.serve_forever()
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import json
 import linecache
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from minigrad.show import way
 
 Working = Callable[[str], Any]
 PLAYGROUND = "playground.py"
+NEEDED = {  # what the playground's text defines: its type, and how to write it
+    "forward": (object, "def forward(x, ...), with mg.named(...) around the values that get a line"), "inputs": (dict, 'inputs = {"x": ...}'),
+    "keywords": (dict, 'keywords = {"eps": ...}')}
 WIDTHS = {"wide": 1180, "narrow": 330}  # of a drawing, in pixels: for a desk and for a telephone
 
 
@@ -33,7 +36,7 @@ def homework(folder: str, text: str, working: Working, seed: int = 0) -> str:
     """
     task = load_task(folder)
     file = Path(folder) / "lines.py"
-    file.write_text(text, "utf-8")
+    file.write_text(text, "utf-8", "surrogatepass")  # a browser's text may hold what is no character: then the report says so
     report = check(task, str(file), seed=seed, working=lambda name, line: working(name) if line is None else None)
     return answer(report, text, tape_of(task))
 
@@ -44,8 +47,7 @@ def playground(text: str, working: Working, seed: int = 0) -> str:
     names: dict[str, Any] = {"__name__": "playground"}
     try:
         exec(compile(text, PLAYGROUND, "exec"), names)  # their own text, on their own machine
-        forward, inputs = (needed(names, name) for name in ("forward", "inputs"))
-        keywords = names.get("keywords", {})
+        forward, inputs, keywords = (needed({"keywords": {}, **names}, name) for name in NEEDED)
         lines = {n: f for n, f in names.items() if n.startswith("d_") and callable(f)}
         given = {name: value.numpy() if isinstance(value, mg.Tensor) else np.asarray(value) for name, value in inputs.items()}
         tape = tape_of(Task("playground", forward, lambda rng, dtype: iter([(given, keywords)]), {}))
@@ -62,11 +64,13 @@ def needed(names: dict[str, Any], name: str) -> Any:
     """What the text must define.
 
     Raises:
-        NameError: it does not.
+        NameError: it does not, or it is something else.
     """
+    kind, what = NEEDED[name]
     if name not in names:
-        what = "def forward(x, ...), with mg.named(...) around the values that get a line" if name == "forward" else 'inputs = {"x": ...}'
         raise NameError(f"{name} is missing: write {what}")
+    if kind is dict and not isinstance(names[name], dict):
+        raise NameError(f"{name} must be a dict: write {what}")
     return names[name]
 
 
@@ -74,7 +78,8 @@ def where(e: BaseException) -> dict[str, Any]:
     """An error in words, with the last place in the playground's text."""
     lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == PLAYGROUND]
     line = e.lineno if isinstance(e, SyntaxError) else lines[-1] if lines else None
-    text = e.msg if isinstance(e, SyntaxError) else e.args[0] if isinstance(e, (NameError, TaskError)) and e.args else f"{type(e).__name__}: {e}"
+    named = f"{type(e).__name__}: {e}".removesuffix(": ")
+    text = e.msg if isinstance(e, SyntaxError) else e.args[0] if isinstance(e, (NameError, TaskError)) and e.args else named
     return {"message": str(text) + (f" (line {line})" if line else ""), "at": {"line": line} if line else None}
 
 
@@ -102,8 +107,17 @@ def placed(text: str, name: str, message: str) -> dict[str, Any] | None:
     except (SyntaxError, ValueError, RecursionError):
         return None
     functions = [f for f in module.body if isinstance(f, ast.FunctionDef) and f.name == name]
-    returns = [node.lineno for f in functions[-1:] for node in ast.walk(f) if isinstance(node, ast.Return)]
+    returns = [line for f in functions[-1:] for line in own_returns(f)]
     return {"line": max(returns) if returns else functions[-1].lineno} if functions else None
+
+
+def own_returns(node: ast.AST) -> Iterator[int]:
+    """The lines with a return of this function, not of those inside it."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.Return):
+            yield inner.lineno
+        elif not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield from own_returns(inner)
 
 
 def ways(tape: Any, names: Sequence[str], kind: str) -> dict[str, Any]:

@@ -117,6 +117,6 @@ def described(h: Homework) -> dict[str, Any]:
 def service_worker(dest: Path, source: PyodideFiles) -> str:
     """The script that keeps the pages for a visit without a network: all files of `dest` now, Pyodide's when they are first used."""
     files = sorted(p.relative_to(dest).as_posix() for p in dest.rglob("*") if p.is_file() and "pyodide" not in p.relative_to(dest).parts)
-    version = hashlib.sha256(b"\0".join((dest / name).read_bytes() for name in files)).hexdigest()[:12]
+    version = hashlib.sha256("".join(f"{name} {hashlib.sha256((dest / name).read_bytes()).hexdigest()}\n" for name in files).encode()).hexdigest()[:12]
     settings = {"VERSION": version, "PYTHON": source.version, "FILES": files, "ADDRESS": source.address, "INTEGRITY": source.integrity}
     return (WEB / "sw.js").read_text("utf-8").replace("SETTINGS;", json.dumps(settings) + ";", 1)

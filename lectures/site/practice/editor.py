@@ -6,6 +6,7 @@ Without npm, or where the packages cannot be fetched, the pages have a plain tex
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,12 +32,12 @@ class NoEditor(Exception):
 
 
 def bundle(cache: Path) -> Bundle:
-    """The editor, from the folder `cache` if it holds the bundle of the same sources, else made and put there.
+    """The editor, from the folder `cache` if it holds that of the same sources and commands, else made and put there.
 
     Raises:
         NoEditor: npm is not there, or failed.
     """
-    name = hashlib.sha256(b"\0".join((HERE / source).read_bytes() for source in SOURCES)).hexdigest()[:16]
+    name = hashlib.sha256(b"\0".join([repr(COMMANDS).encode(), *((HERE / source).read_bytes() for source in SOURCES)])).hexdigest()[:16]
     kept = cache / name
     if not (kept / "bundle.js").is_file():
         with new_folder(kept) as folder:
@@ -65,6 +66,20 @@ def make(folder: Path) -> Bundle:
             raise NoEditor(f"{' '.join(command[:2])}: {problem}") from None
         if done.returncode:
             raise NoEditor(f"{' '.join(command[:2])}: {(done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ['it failed'])[-1]}")
-    packages = sorted(p for p in (folder / "node_modules").glob("**/package.json") if (p.parent / "LICENSE").is_file() and "esbuild" not in p.parts)
-    licences = [f"{p.parent.relative_to(folder / 'node_modules').as_posix()}\n\n{(p.parent / 'LICENSE').read_text('utf-8').strip()}\n" for p in packages]
-    return Bundle((folder / "bundle.js").read_text("utf-8"), f"\n{'-' * 70}\n\n".join(["The editor of these pages is made from:\n", *licences]))
+    return Bundle((folder / "bundle.js").read_text("utf-8"), f"\n{'-' * 70}\n\n".join(["The editor of these pages is made from:\n", *licences(folder)]))
+
+
+def licences(folder: Path) -> list[str]:
+    """Name and licence of each package below `folder`, but for esbuild, which only makes the bundle.
+
+    Raises:
+        NoEditor: one has no licence.
+    """
+    lock = json.loads((folder / "package-lock.json").read_text("utf-8"))
+    found = []
+    for place in sorted(place for place, package in lock["packages"].items() if place and not package.get("dev")):
+        name = place.removeprefix("node_modules/")
+        if not (folder / place / "LICENSE").is_file():
+            raise NoEditor(f"{name} has no LICENSE")
+        found.append(f"{name}\n\n{(folder / place / 'LICENSE').read_text('utf-8').strip()}\n")
+    return found

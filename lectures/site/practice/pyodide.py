@@ -63,11 +63,14 @@ def source(given: str | None, dest: Path) -> PyodideFiles:
     folder = Path(given)
     if not (folder / LOCK).is_file():
         raise NoPyodide(f"{folder} is neither a version such as {VERSION} nor a folder with {LOCK}: unpack a release of Pyodide, and name its folder")
-    lock = json.loads((folder / LOCK).read_text("utf-8"))
-    version = lock["info"]["version"]
+    try:
+        lock = json.loads((folder / LOCK).read_text("utf-8"))
+        version, files = str(lock["info"]["version"]), list(needed(lock))
+    except (ValueError, KeyError, TypeError, AttributeError) as reason:
+        raise NoPyodide(f"{folder / LOCK} is no list of Pyodide's files ({type(reason).__name__}: {reason})") from None
     (dest / "pyodide").mkdir(parents=True)
     found = {}
-    for name, wanted in needed(lock):
+    for name, wanted in files:
         if not (folder / name).is_file():
             raise NoPyodide(f"{folder} has no {name}, which Pyodide {version} needs for NumPy")
         digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -84,13 +87,15 @@ def needed(lock: dict[str, object]) -> Iterator[tuple[str, str | None]]:
     yield LOCK, None
     for name in CORE:
         yield name, known.get(name)
-    packages: dict[str, dict[str, object]] = lock["packages"]  # type: ignore[assignment]
-    if "numpy" not in packages:
-        raise NoPyodide(f"its {LOCK} names no NumPy")
+    packages: dict[str, dict[str, object]] = dict(lock["packages"])  # type: ignore[call-overload]
     waiting, seen = ["numpy"], set[str]()
     while waiting:
-        package = packages[waiting.pop()]
-        if (name := str(package["file_name"])) not in seen:
+        if (wanted := waiting.pop()) not in packages:
+            raise NoPyodide(f"its {LOCK} names no NumPy" if wanted == "numpy" else f"its {LOCK} names no {wanted}, which NumPy needs")
+        package = packages[wanted]
+        if (name := str(package["file_name"])) != Path(name).name:
+            raise ValueError(f"{name} is no name of a file")
+        if name not in seen:
             seen.add(name)
             waiting += package["depends"]  # type: ignore[operator]
             yield name, str(package["sha256"])

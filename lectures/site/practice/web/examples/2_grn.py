@@ -17,11 +17,13 @@ def forward(x, gamma, beta, eps):
 
 
 def d_gamma(d_y, x, n):
-    return (d_y * x * n).sum((0, 1, 2))
+    normalized = x * n
+    return (d_y * normalized).sum((0, 1, 2))
 
 
 def d_n(d_y, x, gamma):
-    return (d_y * gamma * x).sum((1, 2), keepdims=True)
+    d_product = d_y * gamma
+    return (d_product * x).sum((1, 2), keepdims=True)
 
 
 def d_m(d_n, g, m):
