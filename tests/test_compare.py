@@ -31,6 +31,7 @@ def test_norms_forms_and_seeds_are_trained_drawn_and_compared(tmp_path, capsys):
     assert compare.main(["--seeds", "one", "--out", str(tmp_path)]) == 2
 
 
+@pytest.mark.more
 def test_a_comparison_leaves_the_run_as_it_is(tmp_path):
     common = ["--width", "0.25", "--max-steps", "6", "--quiet"]
     assert compare.main([*common, "--out", str(tmp_path / "two"), "--forms", "derived,composed"]) == 0

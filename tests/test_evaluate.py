@@ -115,6 +115,7 @@ def test_a_run_is_tested_as_it_was_at_its_end(name, runs, capsys, backend, tmp_p
     assert (tmp_path / "c.png").stat().st_size > 5_000
 
 
+@pytest.mark.more
 def test_the_same_weights_with_another_activation_or_view(runs, capsys):
     found = {arguments: ended(capsys, runs / "bn", *arguments) for arguments in [
         (), ("--slope", "0.3"), ("--activation", "tanh"), ("--form", "composed"), ("--crop", "8"), ("--enlarge", "10", "--crop", "8", "--ten-crops")]}

@@ -247,6 +247,7 @@ def test_a_full_disk_leaves_the_earlier_lines_and_the_next_attempt_works(tmp_pat
 # -- nobody else does it -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_nothing_else_renames_over_a_file():
     folders = ("minigrad", "layers", "models", "scripts", "lectures", "benchmarks", "experiments")
     found = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")

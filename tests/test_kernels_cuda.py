@@ -263,7 +263,7 @@ def test_sums_in_two_stages_are_numpys(xp, rng, axes, keepdims):
 # -- a whole step ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop"])
+@pytest.mark.parametrize("optimizer", ["SGD", *(pytest.param(name, marks=pytest.mark.more) for name in ("Adam", "AdamW", "RMSprop"))])
 @pytest.mark.parametrize("norm", [*models.parts.NORMS])
 def test_no_training_step_waits_for_the_device_or_copies_to_it(fake_device, rng, norm, optimizer):
     with mg.use("fake"):

@@ -186,6 +186,7 @@ def test_setting_the_gaps_aside_is_wrong_too(name, monkeypatch, rng):
     assert 1e-2 < relative(gradient(ZCA.derived[name], x, g, eps=1e-5), reference(x, g, 1e-5).astype(float)) < 1
 
 
+@pytest.mark.more
 def test_the_comparison_as_a_table(errors):
     text = as_markdown(errors[1])
     assert text.count("\n") == 1 + 14 and "| exactly white | float64 | NaN | NaN | NaN |" in text

@@ -97,7 +97,7 @@ def shown(folder, course, pages):
     for name, text in pages.items():
         place = tree / "pages" / name.removesuffix(".html")
         place.mkdir(parents=True)
-        reader = Page(text)
+        reader = PageParser(text)
         for script, data in reader.data.items():
             for k, inner in enumerate(strings(json.loads(data))):
                 (place / f"{script}{k}.py").write_text(inner, "utf-8", newline="\n")
@@ -435,7 +435,7 @@ def test_what_is_neither_a_version_nor_a_folder_is_said(given, tmp_path, monkeyp
 # -- the pages ---------------------------------------------------------------------------------------------------------
 
 
-class Page(HTMLParser):
+class PageParser(HTMLParser):
     """What a page consists of."""
 
     VOID = ("meta", "link", "br", "hr", "img", "input", "wbr")
@@ -516,7 +516,7 @@ def plain(building, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(site):
-    return {name: Page(text) for name, text in site.pages.items()}
+    return {name: PageParser(text) for name, text in site.pages.items()}
 
 
 def test_there_is_a_page_for_each_homework_and_everything_it_needs(site, plain, read):
@@ -548,7 +548,7 @@ def test_a_page_may_run_only_the_scripts_beside_it_and_pyodide(read, plain):
         assert "'unsafe-eval'" not in tokens and policy["default-src"] == ["'none'"] and "'unsafe-inline'" not in policy["script-src"]
         assert {t for t in tokens if "//" in t or "*" in t or t == "https:"} == {f"{pyodide.NETWORK}v{pyodide.VERSION}/full/"}
     for text in plain.pages.values():
-        assert "//" not in Page(text).policy
+        assert "//" not in PageParser(text).policy
 
 
 def test_no_page_has_a_script_of_its_own(read):
@@ -650,7 +650,7 @@ def test_ids_are_unique_and_every_one_that_a_script_looks_for_is_there(read):
 
 def test_every_button_field_and_link_has_a_name(read):
     assert {name: page.nameless for name, page in read.items() if page.nameless} == {}
-    assert Page('<button type="button"></button>').nameless and Page("<p><input></p>").nameless and not Page("<label>a <input></label>").nameless
+    assert PageParser('<button type="button"></button>').nameless and PageParser("<p><input></p>").nameless and not PageParser("<label>a <input></label>").nameless
 
 
 def test_every_script_of_the_folder_is_copied(building):

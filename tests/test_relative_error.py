@@ -57,6 +57,7 @@ def test_the_worst_error_keeps_a_nan():
     assert math.isnan(worst([0.1, NAN, 0.2])) and math.isnan(worst([NAN, INF])) and max(0.1, NAN) == 0.1
 
 
+@pytest.mark.more
 def test_nothing_else_divides_the_length_of_a_difference():
     """norm(a - b) / norm(b), written out, in a file that is not a test."""
     folders = ("minigrad", "layers", "models", "scripts", "lectures", "benchmarks", "experiments")

@@ -269,7 +269,7 @@ def wait_for(condition, process, seconds=60):
     raise AssertionError("nothing happened")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.more)])
 def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(tmp_path, number):
     process = start("--out", tmp_path / "run", "--epochs", 400)
     log = tmp_path / "run" / "log.csv"

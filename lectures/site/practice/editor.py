@@ -70,7 +70,7 @@ def make(folder: Path) -> Bundle:
 
 
 def licences(folder: Path) -> list[str]:
-    """Name and licence of each package below `folder`, but for esbuild, which only makes the bundle.
+    """Name and licence of each package below `folder`, except for esbuild, which only makes the bundle.
 
     Raises:
         NoEditor: one has no licence.
