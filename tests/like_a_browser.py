@@ -9,6 +9,7 @@ import json
 import sys
 
 ABSENT = ("_lzma", "_multiprocessing", "_posixsubprocess", "fcntl", "grp", "lzma", "pwd", "resource", "sqlite3", "ssl", "termios")  # of Python's own
+MORE = ("matplotlib", "safetensors", "threadpoolctl", "tqdm")
 USED = []  # what was tried and cannot be done
 
 
@@ -37,7 +38,7 @@ def forbid():
             setattr(place, name, forbidden(f"{getattr(place, '__name__', place)}.{name}"))
     return {"os.fork": os.fork, "os.system": lambda: os.system("true"), "signal.signal": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             "subprocess.run": lambda: subprocess.run(["true"]), "Thread.start": lambda: threading.Thread(target=print).start(),
-            "multiprocessing.Process": lambda: multiprocessing.Process(target=print), **{f"import {n}": lambda n=n: __import__(n) for n in (*ABSENT, "tqdm")}}
+            "multiprocessing.Process": lambda: multiprocessing.Process(target=print), **{f"import {n}": lambda n=n: __import__(n) for n in (*ABSENT, *MORE)}}
 
 
 def raises(call):
