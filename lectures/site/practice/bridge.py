@@ -6,9 +6,12 @@ Student and judge share one interpreter here: this is for practice. Nothing in h
 from __future__ import annotations
 
 import ast
+import builtins
+import contextlib
 import json
 import linecache
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +31,30 @@ NEEDED = {  # what the playground's text defines: its type, and how to write it
 WIDTHS = {"wide": 1180, "narrow": 330}  # of a drawing, in pixels: for a desk and for a telephone
 
 
+def no_keyboard() -> None:
+    """Let `input` say what is the matter in a page."""
+    def nobody(*_: Any) -> str:
+        raise RuntimeError("there is no keyboard here: a line gets all that it needs as its arguments")
+    builtins.input = nobody
+
+
+@contextlib.contextmanager
+def unharmed() -> Iterator[None]:
+    """Whatever somebody's text does to NumPy, minigrad or Python's builtins (``np.sum = 3``) ends with its check."""
+    watched = [m for name, m in sys.modules.items() if name.partition(".")[0] in ("numpy", "minigrad", "builtins", "math", __name__) and hasattr(m, "__dict__")]
+    before = [(vars(m), dict(vars(m))) for m in watched]
+    try:
+        yield
+    finally:
+        for now, then in before:
+            for name, value in then.items():
+                if now.get(name, now) is not value:
+                    now[name] = value
+        sys.stdout.flush()  # what was printed belongs to this check
+        sys.stderr.flush()
+
+
+@unharmed()
 def homework(folder: str, text: str, working: Working, seed: int = 0) -> str:
     """Judge the text of a lines.py; `folder` holds the task.py.
 
@@ -41,6 +68,7 @@ def homework(folder: str, text: str, working: Working, seed: int = 0) -> str:
     return answer(report, text, tape_of(task))
 
 
+@unharmed()
 def playground(text: str, working: Working, seed: int = 0) -> str:
     """Judge a file that brings its own composed function: ``forward``, ``inputs``, perhaps ``keywords``, and lines ``d_<name>``."""
     linecache.cache[PLAYGROUND] = len(text), None, text.splitlines(keepends=True), PLAYGROUND

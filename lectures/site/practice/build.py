@@ -97,7 +97,8 @@ def build(dest: Path, source: PyodideFiles, mathjax: str, editor: Bundle | None,
     shared = {"policy": policy(source), "pyodide": source, "settings": settings, "mathjax": MATHJAX, "lectures": lectures, "licences": editor is not None}
     course = homeworks()
     pages = {"index.html": environment.get_template("index.html.j2").render(homeworks=course, **shared),
-             "playground.html": environment.get_template("playground.html.j2").render(examples=data(examples()), **shared)}
+             "playground.html": environment.get_template("playground.html.j2").render(
+                 examples=data(examples()), style=Markup("".join(re.findall(r"<style>.*?</style>", drawing(tape_of(course[0].task)), re.DOTALL))), **shared)}
     for h in course:
         pages[f"{h.name}.html"] = environment.get_template("homework.html.j2").render(
             name=h.name, title=h.title, points=h.points, story=Markup(h.story), svg=Markup(drawing(tape_of(h.task))), task=data(described(h)),

@@ -5,8 +5,10 @@ A file may end with a check of itself, by a checker that is not there while it i
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import inspect
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -98,6 +100,18 @@ class AbsentModules:
 
     def create_module(self, spec: Any) -> ModuleType:
         return AbsentModule(spec.name)
+
+    @contextlib.contextmanager
+    def found(self) -> Iterator[AbsentModules]:
+        """Stand in for them, and leave no trace: for a process that goes on to do other things."""
+        sys.meta_path.append(self)
+        try:
+            yield self
+        finally:
+            sys.meta_path.remove(self)
+            for name, module in list(sys.modules.items()):
+                if isinstance(module, AbsentModule):
+                    del sys.modules[name]
 
     def exec_module(self, module: ModuleType) -> None:
         """There is nothing to run."""

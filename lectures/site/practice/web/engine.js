@@ -25,7 +25,7 @@ export class Engine {
     const code = URL.createObjectURL(new Blob([`import ${JSON.stringify(ADDRESS)};`], { type: "text/javascript" }));
     this.worker = new Worker(code, { type: "module" });
     this.worker.onmessage = ({ data }) => this.hear(data);
-    this.worker.onerror = (e) => { e.preventDefault(); this.fail(e.message || "the worker could not be started"); };
+    this.worker.onerror = (e) => { e.preventDefault(); this.broken(e.message || "the worker could not be started"); };
     this.worker.postMessage({ order: "start", ...this.settings });
   }
 
@@ -71,6 +71,15 @@ export class Engine {
     this.start();
   }
 
+  /** Something went wrong outside of a check: before Python was there, or after. */
+  broken(text) {
+    if (!this.ready) return this.fail(text);
+    const asked = this.asked;
+    this.asked = null;
+    asked?.resolve(failure(text));
+    this.restart();
+  }
+
   fail(text) {
     this.worker.terminate();
     this.ready = false;
@@ -93,25 +102,46 @@ export class Engine {
       clearTimeout(this.clock);
       const asked = this.asked;
       this.asked = null;
-      const report = said.kind === "checked" ? said.report : { status: "error", message: `the checker itself failed: ${said.text}`, lines: [] };
+      const report = said.kind === "checked" ? said.report : failure(said.text);
       asked.resolve({ ...report, printed: [report.printed, ...asked.printed].filter(Boolean).join("\n") });
+      if (said.kind === "failed") return this.restart(); // what broke the checker may be there still
       this.listen("ready", "Ready to check");
       this.next();
     }
   }
 }
 
+const failure = (text) => ({ status: "error", message: `the checker itself failed, and Python begins anew: ${text}`, lines: [] });
+
 /** Throw away what is kept of Pyodide: one of its files may be damaged. */
 export async function forget() {
   if ("caches" in window) for (const name of await caches.keys()) if (name.startsWith("python-")) await caches.delete(name);
 }
 
-/** Wait until the service worker serves this page, so that all that is fetched from now on is there without a network, too. */
-export async function kept() {
+/**
+ * Wait until the service worker serves this page, so that all that is fetched from now on is there without a network, too.
+ *
+ * @param newer  is called with a function that brings a newer build of these pages, when there is one
+ */
+export async function kept(newer) {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register("sw.js");
-    if (navigator.serviceWorker.controller) return;
+    const old = navigator.serviceWorker.controller;
+    const registration = await navigator.serviceWorker.register("sw.js");
+    const reload = () => location.reload();
+    const take = () => { // the controller changes, and then the page is loaded from the newer build
+      navigator.serviceWorker.addEventListener("controllerchange", reload);
+      registration.waiting ? registration.waiting.postMessage("take over") : reload();
+    };
+    const look = () => { if (registration.waiting && old) newer(take); };
+    const watch = () => registration.installing?.addEventListener("statechange", look);
+    look();
+    watch();
+    registration.addEventListener("updatefound", watch);
+    if (old) { // this page is served by it until it, or another tab, asks for the newer one
+      navigator.serviceWorker.addEventListener("controllerchange", () => newer(reload));
+      return;
+    }
     await Promise.race([
       new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true })),
       new Promise((resolve) => setTimeout(resolve, 5000)),

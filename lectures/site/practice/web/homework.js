@@ -1,5 +1,5 @@
 // The page of a homework.
-import { begin, download } from "./page.js";
+import { begin, download, imported } from "./page.js";
 import { load, save } from "./store.js";
 import { element } from "./verdicts.js";
 
@@ -14,24 +14,33 @@ const page = await begin({
   name: task.name,
   text: before.text ?? task.stub,
   targets: Object.fromEntries(task.lines.map((line) => [line.name, line.target])),
-  checked: (report) => { if (report.lines.length) save(task.name, { earned: report.earned }); },
+  checked: (report) => save(task.name, { earned: report.earned }),
 });
 
 $("export").addEventListener("click", () => download("lines.py", page.get()));
 $("import").addEventListener("change", async ({ target }) => {
   const [file] = target.files;
-  if (file && file.size < 1e6) page.set(await file.text());
+  try {
+    const text = file && await imported(file);
+    if (file && (page.get() === task.stub || page.get() === text || confirm(`Put ${file.name} in the place of your text?`))) page.set(text);
+  } catch (reason) {
+    page.said(reason.message);
+  }
   target.value = "";
 });
 $("reset").addEventListener("click", () => {
-  if (confirm("Throw away your text, and begin with the empty lines again?")) page.set(task.stub);
+  if (confirm("Throw away your text, and begin with the empty lines again?")) { page.set(task.stub); save(task.name, { earned: 0 }); }
 });
 
 // Hints, one step at a time: the weak one first.
 for (const line of task.lines.filter((line) => line.hints.length)) {
   const list = element("ol"), shown = () => list.children.length;
-  const button = element("button", { type: "button", "aria-label": `Hint for ${line.name}` }, "");
-  const name = () => { button.textContent = shown() < line.hints.length ? `hint ${shown() + 1} of ${line.hints.length}` : "no more hints"; button.disabled = shown() >= line.hints.length; };
+  const button = element("button", { type: "button" }, "");
+  const name = () => {
+    button.textContent = shown() < line.hints.length ? `hint ${shown() + 1} of ${line.hints.length}` : "no more hints";
+    button.setAttribute("aria-label", `${button.textContent} for ${line.name}`);
+    button.disabled = shown() >= line.hints.length;
+  };
   const more = () => { list.append(element("li", {}, line.hints[shown()])); name(); };
   button.addEventListener("click", () => { more(); save(task.name, { hints: { ...load(task.name).hints, [line.name]: shown() } }); });
   for (let k = 0; k < Math.min(line.hints.length, before.hints?.[line.name] ?? 0); k++) more();

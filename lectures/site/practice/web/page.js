@@ -1,9 +1,10 @@
 // What the pages of homework and the playground share: an editor, a key to check with, and what comes back.
 import { Engine, forget, kept } from "./engine.js";
 import { create as plain } from "./plain.js";
-import { light, summary, tabulate } from "./verdicts.js";
-import { save } from "./store.js";
+import { drawing, light, summary, tabulate } from "./verdicts.js";
+import { load, save } from "./store.js";
 
+const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const PAUSE = 1500; // milliseconds without a key, until a text is checked by itself
 const $ = (id) => document.getElementById(id);
 export const settings = JSON.parse($("settings").textContent);
@@ -27,11 +28,12 @@ async function editor(options) {
  * @param store     what its text is kept as
  * @param text      to begin with
  * @param targets   line -> the value whose adjoint it is
- * @param checked   is told of each report
+ * @param checked   is told of each report on the text as it is now
+ * @param draws     the tape comes with the report, not with the page
  * @param trusted   false: nothing runs before a click
  */
-export async function begin({ name, store = name, text, targets, checked = () => {}, trusted = true }) {
-  let pause = null, allowed = trusted, first = true;
+export async function begin({ name, store = name, text, targets, checked = () => {}, draws = false, trusted = true }) {
+  let pause = null, allowed = trusted, first = true, own = text;
   const tape = $("tape");
 
   const options = { label: `Your lines of ${name}, in Python`, text, changed, check: asked };
@@ -39,15 +41,16 @@ export async function begin({ name, store = name, text, targets, checked = () =>
   const engine = new Engine(settings.engine, heard);
 
   function changed() {
-    const kept = save(store, { text: page.get() });
+    const kept = save(store, { text: own = page.get() });
     $("kept").textContent = kept ? "kept on this device" : "this browser keeps nothing: export your file before you leave";
     if (document.body.dataset.verdicts) document.body.dataset.verdicts = "old";
     clearTimeout(pause);
-    if ($("by-itself").checked && allowed && engine.ready) pause = setTimeout(run, PAUSE);
+    if ($("by-itself").checked && allowed) pause = setTimeout(run, PAUSE);
   }
 
   function asked() {
     allowed = true;
+    if ($("state").dataset.state === "unavailable") again();
     run();
   }
 
@@ -57,6 +60,7 @@ export async function begin({ name, store = name, text, targets, checked = () =>
     if (!report) return;
     show(report);
     document.body.dataset.verdicts = page.get() === text ? "new" : "old";
+    if (page.get() === text && ["ok", "blank"].includes(report.status)) checked(report);
   }
 
   function heard(state, words) {
@@ -64,7 +68,7 @@ export async function begin({ name, store = name, text, targets, checked = () =>
     $("state").dataset.state = state;
     $("unavailable").hidden = state !== "unavailable";
     if (state === "unavailable") $("why").textContent = words;
-    if (state === "ready" && first && allowed && $("by-itself").checked) run();
+    if (state === "ready" && first && !engine.wanted && allowed && $("by-itself").checked) run();
     if (state === "ready") first = false;
   }
 
@@ -76,21 +80,45 @@ export async function begin({ name, store = name, text, targets, checked = () =>
     const failed = !["ok", "blank"].includes(report.status);
     $("message").hidden = !failed && report.lines.length > 0;
     $("message").textContent = failed ? `${report.status}: ${report.message}` : report.message;
-    if (report.drawing) tape.innerHTML = report.drawing; // made by our own code, which escapes what others named
+    if (draws && report.drawing) tape.replaceChildren(...drawing(report.drawing));
     const lit = (line) => {
       light(tape, report, targets, line);
       $("route").textContent = line ? `${line.line}: ${line.text}` : "";
     };
     lit(report.lines.find((line) => line.ways?.length && !line.good) ?? null);
+    if (failed) report.lines = []; // each would say the same
     if (report.lines.length) {
-      tabulate($("verdicts"), report, { go: (line) => page.go(line), show: (line) => { lit(line); tape.scrollIntoView({ block: "nearest", behavior: "smooth" }); } });
+      tabulate($("verdicts"), report, { go: to, show: (line) => { lit(line); tape.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" }); } });
       $("points").textContent = `${report.earned} of ${report.points} points`;
+    } else {
+      clear();
     }
     page.mark(marks(report));
     $("printed").hidden = !report.printed;
     $("printed").textContent = report.printed ?? "";
-    $("spoken").textContent = failed ? $("message").textContent : summary(report);
-    checked(report, page);
+    speak(failed ? $("message").textContent : summary(report));
+  }
+
+  /** Nothing is known of this text. */
+  function clear() {
+    $("verdicts").replaceChildren();
+    $("points").textContent = "";
+  }
+
+  /** To where a line stands now: the text may have moved since it was judged. */
+  function to({ line: name, at }) {
+    const rows = page.get().split("\n"), found = rows.findIndex((row) => row.startsWith(`def ${name}(`));
+    page.go(document.body.dataset.verdicts === "old" && found >= 0 ? found + 1 : at.line);
+  }
+
+  function speak(words) {
+    $("spoken").textContent = "";
+    setTimeout(() => { $("spoken").textContent = words; }, 50); // the same words twice are said twice
+  }
+
+  async function again() {
+    await forget();
+    engine.start();
   }
 
   function marks(report) {
@@ -100,12 +128,12 @@ export async function begin({ name, store = name, text, targets, checked = () =>
   }
 
   $("check").addEventListener("click", asked);
-  $("retry").addEventListener("click", async () => { await forget(); engine.start(); });
+  $("retry").addEventListener("click", again);
   $("restart").addEventListener("click", () => engine.restart());
-  $("reload").addEventListener("click", () => location.reload());
-  if (navigator.serviceWorker?.controller) { // later: other files than those of this page are served from now on
-    navigator.serviceWorker.addEventListener("controllerchange", () => { $("updated").hidden = false; });
-  }
+  document.querySelector(".skip").addEventListener("click", (e) => { // the address keeps what it holds
+    e.preventDefault();
+    $("main").focus();
+  });
   $("plain").addEventListener("change", async () => {
     options.text = page.get();
     save("settings", { plain: $("plain").checked });
@@ -116,13 +144,28 @@ export async function begin({ name, store = name, text, targets, checked = () =>
   document.addEventListener("keydown", (e) => { // from anywhere on the page; the editors take it themselves
     if (e.key === "Enter" && (e.ctrlKey || e.metaKey) && !$("editor").contains(e.target)) { e.preventDefault(); asked(); }
   });
-  window.addEventListener("storage", ({ key }) => {
-    if (key?.endsWith(`:${store}`)) $("kept").textContent = "changed in another tab: reload this page to see it, or export what is here";
+  window.addEventListener("storage", ({ key }) => { // written in another tab: both show the same
+    const theirs = load(store).text;
+    if (key?.endsWith(`:${store}`) && theirs !== undefined && theirs !== own) page.set(own = theirs);
   });
-  if (!trusted) $("spoken").textContent = "This text came with a link. Read it: it runs when you press Check.";
-  await kept();
-  engine.start();
-  return { get: () => page.get(), set: (text) => page.set(text), go: (line) => page.go(line), check: asked };
+  if (!trusted) speak("This text came with a link. Read it: it runs when you press Check.");
+  kept((take) => {
+    $("updated").hidden = false;
+    $("reload").onclick = take;
+  }).then(() => engine.start());
+  return { get: () => page.get(), set: (text) => { clear(); page.set(text); }, said: (words) => { $("kept").textContent = words; } };
+}
+
+/** The text of a file that is to be imported; an error with words for what is no such file. */
+export async function imported(file) {
+  if (file.size > 1e6) throw new Error(`${file.name} is not imported: it has more than a megabyte`);
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+    if (!text.includes("\0")) return text.replaceAll("\r\n", "\n");
+  } catch {
+    // said below
+  }
+  throw new Error(`${file.name} is not imported: it is no text file in UTF-8`);
 }
 
 /** Hand a text over as a file. */

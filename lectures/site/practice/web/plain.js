@@ -15,13 +15,15 @@ export function create(parent, { text, label, changed, check }) {
     if (e.key === "Enter" && !e.ctrlKey && !e.metaKey && !e.shiftKey) { // the next line begins where this one does
       const line = area.value.slice(0, area.selectionStart).split("\n").pop();
       const indent = line.match(/^ */)[0] + (line.trimEnd().endsWith(":") ? "    " : "");
-      if (indent) { e.preventDefault(); area.setRangeText("\n" + indent, area.selectionStart, area.selectionEnd, "end"); changed(); }
+      if (indent) { e.preventDefault(); insert("\n" + indent); }
     }
   });
+  // As if it were typed, so that it can be undone.
+  const insert = (text) => { area.focus(); if (!document.execCommand("insertText", false, text)) { area.setRangeText(text, area.selectionStart, area.selectionEnd, "end"); changed(); } };
   parent.replaceChildren(area);
   return {
     get: () => area.value,
-    set: (text) => { area.value = text; changed(); },
+    set: (text) => { area.focus(); area.select(); insert(text); },
     mark: () => {}, // a text area cannot: the verdicts' links lead to the lines
     go(line) {
       const before = area.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1);

@@ -1,6 +1,7 @@
 // The playground: any forward, any lines. A text can be shared as a link, which holds all of it.
 import { begin, download } from "./page.js";
 import { load } from "./store.js";
+import { element } from "./verdicts.js";
 
 const $ = (id) => document.getElementById(id);
 const examples = JSON.parse($("examples").textContent);
@@ -12,7 +13,7 @@ const through = (data, kind) => bytes(new Blob([data]).stream().pipeThrough(kind
 
 async function packed(text) {
   const data = await through(text, new CompressionStream("deflate-raw"));
-  return btoa(String.fromCharCode(...data)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join("")).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 async function unpacked(code) {
@@ -31,26 +32,29 @@ async function linked() {
   }
 }
 
-const given = await linked();
+const given = await linked(), own = `linked-${location.hash.slice(-24)}`; // what is written on from this link, in this browser
+const before = given === null ? load("playground").text ?? Object.values(examples)[0] : load(own).text ?? given;
 $("by-itself").checked = given === null && !chosen.waits;
 $("linked").hidden = given === null;
-const page = await begin({ name: "playground", store: given === null ? "playground" : "linked", text: given ?? load("playground").text ?? Object.values(examples)[0], targets: {}, trusted: given === null });
+const page = await begin({ name: "playground", store: given === null ? "playground" : own, text: before, targets: {}, draws: true, trusted: given === null });
 
 for (const name of Object.keys(examples)) $("example").append(new Option(name, name));
 $("example").addEventListener("change", ({ target }) => {
-  if (target.value) page.set(examples[target.value]);
+  const chosen = examples[target.value], now = page.get();
+  if (chosen && (Object.values(examples).includes(now) || confirm("Put the example in the place of your text?"))) page.set(chosen);
   target.value = "";
 });
 $("export").addEventListener("click", () => download("playground.py", page.get()));
 $("share").addEventListener("click", async () => {
   const address = new URL(location.href);
   address.hash = `code=${await packed(page.get())}`;
-  history.replaceState(null, "", address);
+  const link = element("a", { href: address.href }, "this text as a link");
+  $("link").replaceChildren(link, ` (${address.href.length} characters)`);
   try {
     await navigator.clipboard.writeText(address.href);
-    $("link").textContent = `The link is on the clipboard (${address.href.length} characters).`;
+    $("link").append(", which is on the clipboard now");
   } catch {
-    $("link").textContent = "The address of this page is the link now.";
+    $("link").append(": copy it from here");
   }
 });
-window.addEventListener("hashchange", () => location.reload());
+window.addEventListener("hashchange", () => { if (location.hash.startsWith("#code=")) location.reload(); });

@@ -4,8 +4,11 @@ const PYTHONS = new URL(ADDRESS, self.registration.scope).href; // all that is b
 const PAGES = `pages-${VERSION}`, PYODIDE = `python-${PYTHON}`;
 
 self.addEventListener("install", (e) => {
-  e.waitUntil(caches.open(PAGES).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))).then(() => self.skipWaiting()));
+  e.waitUntil(caches.open(PAGES).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
 });
+
+// Until then a page and its worker get the files of one build, those that belong together.
+self.addEventListener("message", (e) => { if (e.data === "take over") self.skipWaiting(); });
 
 self.addEventListener("activate", (e) => {
   e.waitUntil((async () => {
@@ -27,8 +30,15 @@ self.addEventListener("fetch", (e) => {
 async function found(address, name, integrity) {
   const cache = await caches.open(name);
   const kept = await cache.match(address);
-  if (kept) return kept;
+  if (kept && await whole(kept.clone(), integrity)) return kept;
   const answer = await fetch(address, integrity ? { integrity, mode: "cors", credentials: "omit" } : {});
   if (answer.ok) await cache.put(address, answer.clone());
   return answer;
+}
+
+/** Is what was kept what it should be? */
+async function whole(answer, integrity) {
+  if (!integrity) return true;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await answer.arrayBuffer()));
+  return integrity === `sha256-${btoa(String.fromCharCode(...digest))}`;
 }

@@ -13,18 +13,18 @@ export function element(tag, attributes = {}, ...children) {
 /**
  * @param table   the element that holds the verdicts
  * @param report  from the checker
- * @param go      leads to a line of the text
+ * @param go      leads to where a line stands in the text
  * @param show    shows a line's route on the tape; null where there is none to show
  */
 export function tabulate(table, report, { go, show }) {
   const rows = report.lines.map((line) => {
     const mark = MARKS[line.verdict] ?? "✗", kind = line.good ? "right" : line.verdict === "not implemented" ? "open" : "wrong";
-    const name = element("th", { scope: "row" }, line.at?.line ? element("button", { type: "button", class: "link", onclick: () => go(line.at.line) }, line.line) : line.line);
-    const verdict = element("td", { class: `verdict ${kind}` }, element("span", { "aria-hidden": "true" }, `${mark} `), kind === "open" ? "not written" : line.verdict,
+    const name = element("th", { scope: "row", role: "rowheader" }, line.at?.line ? element("button", { type: "button", class: "link", onclick: () => go(line) }, line.line) : line.line);
+    const verdict = element("td", { class: `verdict ${kind}`, role: "cell" }, element("span", { "aria-hidden": "true" }, `${mark} `), kind === "open" ? "not written" : line.verdict,
       ...(line.code && kind !== "open" ? [element("small", {}, line.code)] : []));
-    const said = element("td", { class: "said" }, kind === "open" && /is not written yet|your turn/.test(line.text) ? "" : line.text);
+    const said = element("td", { class: "said", role: "cell" }, kind === "open" && /is not written yet|your turn/.test(line.text) ? "" : line.text);
     if (line.ways?.length && !line.good) said.append(" ", element("button", { type: "button", class: "link route", onclick: () => show(line) }, "show it on the tape"));
-    return element("tr", { class: kind, "data-line": line.line }, name, verdict, element("td", { class: "points" }, `${line.earned}/${line.points}`), said);
+    return element("tr", { class: kind, "data-line": line.line, role: "row" }, name, verdict, element("td", { class: "points", role: "cell" }, `${line.earned}/${line.points}`), said);
   });
   table.replaceChildren(...rows);
 }
@@ -55,4 +55,20 @@ export function light(tape, report, targets, line) {
     for (const [a, b] of edges) all(`.mg-edge[data-from="${a}"][data-to="${b}"]`, `mg-${kind}`);
   }
   for (const edge of tape.querySelectorAll(".mg-edge:is(.mg-missing, .mg-wrong)")) edge.parentNode.append(edge); // above the others
+}
+
+const TAGS = ["svg", "g", "path", "rect", "circle", "line", "text", "tspan", "title", "desc", "defs", "marker", "div"];
+const ATTRIBUTES = /^(class|id|role|aria-[a-z]+|data-[a-z]+|viewBox|width|height|x|y|dx|dy|x1|y1|x2|y2|cx|cy|r|rx|ry|d|transform|font-size|refX|refY|orient|markerWidth|markerHeight|markerUnits|marker-end|textLength|lengthAdjust|tabindex)$/;
+
+/** A drawing that came out of the worker, where anybody's text has run: only shapes and words of it, no style, link or program. */
+export function drawing(text) {
+  const copy = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
+    if (node.nodeType !== Node.ELEMENT_NODE || !TAGS.includes(node.localName)) return document.createDocumentFragment();
+    const made = document.createElementNS(node.namespaceURI, node.localName);
+    for (const { name, value } of node.attributes) if (ATTRIBUTES.test(name) && (!value.includes("url(") || /^url\(#[\w-]+\)$/.test(value))) made.setAttribute(name, value);
+    made.append(...[...node.childNodes].map(copy));
+    return made;
+  };
+  return [...new DOMParser().parseFromString(text, "text/html").body.childNodes].map(copy);
 }

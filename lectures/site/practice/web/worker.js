@@ -2,11 +2,23 @@
 //
 // The worker is ended from outside when somebody's line does not end, so nothing in here watches the time.
 
+// What a program that came with a link could do harm with: it would reach the pages' caches, the page itself, or another machine.
+const POWERS = ["BroadcastChannel", "EventSource", "Notification", "RTCPeerConnection", "SharedWorker", "WebSocket", "WebSocketStream", "WebTransport", "Worker",
+  "XMLHttpRequest", "caches", "close", "cookieStore", "fetch", "importScripts", "indexedDB", "navigator", "postMessage", "webkitRequestFileSystem",
+  "webkitRequestFileSystemSync"];
 const MOST_PRINTS = 50; // of one check: a loop that prints must not drown the page in messages
 
 let python = null, bridge = null, prints = 0;
 
-const tell = (kind, more = {}) => postMessage({ kind, ...more });
+const post = self.postMessage.bind(self);
+const tell = (kind, more = {}) => post({ kind, ...more });
+
+/** Take away from everything in this worker what only its start needs. */
+function disarm() {
+  for (let place = self; place; place = Object.getPrototypeOf(place)) {
+    for (const name of POWERS) if (Object.hasOwn(place, name) && !delete place[name]) Object.defineProperty(place, name, { value: undefined });
+  }
+}
 
 /** Let no program in this worker have more memory than this: Python then raises MemoryError, and the page lives. */
 function bound(megabytes) {
@@ -37,6 +49,8 @@ async function start({ pyodide, engine, megabytes }) {
   python.unpackArchive(await program, "zip", { extractDir: "/course" });
   python.runPython("import sys, os; sys.path.insert(0, '/course'); os.chdir('/course')");
   bridge = python.pyimport("bridge");
+  bridge.no_keyboard();
+  disarm();
   tell("ready");
 }
 
