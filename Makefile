@@ -88,8 +88,8 @@ site-serve: $(VENV)/.demo  ## serve build/site on this machine: the homework pag
 	@$(PY) -m lectures.site.serve
 
 browser-test: $(VENV)/.browser  ## type into the homework pages in Chromium: make browser-test PYODIDE=folder
-	@for program in chromium chromedriver; do command -v $$program >/dev/null || \
-		{ echo "make browser-test needs $$program: install Debian's packages chromium and chromium-driver, or your system's."; exit 1; }; done
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null && command -v chromedriver >/dev/null || \
+		{ echo "make browser-test needs chromium and chromedriver: install Debian's packages chromium and chromium-driver, or your system's."; exit 1; }
 	@[ -f "$(PYODIDE)/pyodide-lock.json" ] || \
 		{ echo "make browser-test needs a folder with Pyodide and its NumPy: make browser-test PYODIDE=folder (a release of Pyodide, unpacked)."; exit 1; }
 	@PYODIDE="$$(cd "$(PYODIDE)" && pwd)" $(if $(MATHJAX),MATHJAX="$$(realpath "$(MATHJAX)")") $(PYTEST) $(PYTEST_ARGS) -m browser tests/test_browser.py

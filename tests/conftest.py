@@ -8,6 +8,7 @@ A test that asks for the fixture `backend` or `xp` runs once per backend:
 
 import contextlib
 import importlib
+import signal
 import sys
 import zlib
 from collections import Counter
@@ -47,6 +48,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # whoever starts the suite in the background of a shell hands that on, and the tests press Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[LEFT] = Counter()
     config.stash[SELECTED] = select(config.getoption("backend"), why_no_cupy)
 

@@ -50,5 +50,5 @@ TASK = Task(
         "d_sigma": ["sigma is in A, and in its own size.", "The derivative of a length: d_size * sigma / size."],
         "d_xc": ["xc is in xhat and, twice, in sigma.", "W^T d_xhat + (d_sigma + d_sigma^T) xc / m."],
     },
-    source="IterNorm: coupled Newton-Schulz iteration, unrolled; divided by the Frobenius norm instead of the trace",
+    source="IterNorm: Newton-Schulz iteration, unrolled; divided by the Frobenius norm instead of the trace",
 )
