@@ -99,6 +99,7 @@ def source_files():
     return sorted(f for folder in FOLDERS for f in (ROOT / folder).rglob("*.py"))
 
 
+@pytest.mark.more
 def test_every_name_and_keyword_exists_in_cupy_and_numpy():
     problems = [problem for f in source_files()
                 for problem in problems_in(f.relative_to(ROOT).as_posix(), f.read_text(encoding="utf-8"))]

@@ -43,6 +43,7 @@ def unknown(text):
             thing = getattr(thing, part)
 
 
+@pytest.mark.more
 def test_every_name_in_a_fix_exists():
     files = [f for folder in ("minigrad", "layers", "models", "scripts") for f in sorted((ROOT / folder).rglob("*.py"))]
     problems = [f"{f.relative_to(ROOT)}:{line}: {name}" for f in files for line, text in fixes(f.read_text("utf-8")) for name in unknown(text)]

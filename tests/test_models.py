@@ -333,7 +333,8 @@ def cases():
             yield name, norm
 
 
-@pytest.mark.parametrize("name, norm", [pytest.param(*c, marks=[pytest.mark.more] * (c[1] != "batch_norm")) for c in cases()])
+@pytest.mark.parametrize("name, norm", [pytest.param(*c, marks=[pytest.mark.more] * (c[1] != "batch_norm" or c[0] not in ("plain", "resnet")))
+                                        for c in cases()])
 def test_composed_and_derived_norms_train_alike(name, norm):
     """float32, every network with every norm (all derivations: in the slow tier)."""
     composed, derived = (loss_curve(name, norm=norm, form=form) for form in ("composed", "derived"))

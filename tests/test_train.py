@@ -684,7 +684,7 @@ def test_ctrl_c_before_the_first_step_can_be_resumed_to_the_same_bits(tmp_path, 
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("module", ["scripts", "numpy", "minigrad", "scripts.trainer"])
+@pytest.mark.parametrize("module", [*(pytest.param(name, marks=pytest.mark.more) for name in ("scripts", "numpy", "minigrad")), "scripts.trainer"])
 def test_ctrl_c_while_modules_are_loaded_leaves_no_traceback(module, tmp_path):
     """At the moment when this module has just been imported."""
     command = [sys.executable, "-X", "importtime", "-m", "scripts.train", "--out", str(tmp_path / "run"), "--quiet", "--epochs", "400"]
