@@ -243,6 +243,8 @@ def test_what_cannot_run_is_said(text, words, chrome, site):
     page.write(text)
     seen = page.check()
     assert page.text("message").startswith(words)
+    if words.startswith("syntax"):
+        page.until(lambda: len(chrome.find_elements(By.CSS_SELECTOR, ".cm-lint-marker-error")) == 1)
     if not words:
         assert seen["d_beta"][0] in ("error", "stopped") and ("memory" in seen["d_beta"][1] or "nothing_like_this" in seen["d_beta"][1])
     page.write(SOLUTIONS["02_batch_norm"])

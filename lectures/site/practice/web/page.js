@@ -78,6 +78,7 @@ export async function begin({ name, store = name, text, targets, checked = () =>
       report = { status: "stopped", lines: [], message: `${what} not end within ${report.seconds} seconds, so it was stopped. Is there a loop that never ends? Your text is as it was.` };
     }
     const failed = !["ok", "blank"].includes(report.status);
+    if (failed) report = { ...report, at: report.at ?? report.lines.find((line) => line.at?.line)?.at, lines: [] }; // each line would say the same
     $("message").hidden = !failed && report.lines.length > 0;
     $("message").textContent = failed ? `${report.status}: ${report.message}` : report.message;
     if (draws && report.drawing) tape.replaceChildren(...drawing(report.drawing));
@@ -86,7 +87,6 @@ export async function begin({ name, store = name, text, targets, checked = () =>
       $("route").textContent = line ? `${line.line}: ${line.text}` : "";
     };
     lit(report.lines.find((line) => line.ways?.length && !line.good) ?? null);
-    if (failed) report.lines = []; // each would say the same
     if (report.lines.length) {
       tabulate($("verdicts"), report, { go: to, show: (line) => { lit(line); tape.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" }); } });
       $("points").textContent = `${report.earned} of ${report.points} points`;
