@@ -385,6 +385,10 @@ def test_the_playground_explains_and_shares(site, tmp_path):
     with browser(tmp_path) as driver:
         page = StudentsPage(driver, f"{site[0]}playground.html")
         assert "through mu to xc is missing" in page.check()["d_x"][1] and driver.find_elements(By.CSS_SELECTOR, "#tape .mg-missing")
+        seen = driver.execute_script("""
+            const style = (selector) => getComputedStyle(document.querySelector(`#tape .wide ${selector}`));
+            return [style(".mg-box.mg-marked.mg-missing > .mg-if-missing").display, style(".mg-edge.mg-missing").markerEnd, style(".mg-edge").markerEnd];""")
+        assert seen[0] == "inline" and "arrow-missing" in seen[1] and "--arrow" in seen[2]  # as on the pages of homework: signs and arrowheads
         driver.find_element(By.ID, "share").click()
         page.until(lambda: driver.find_elements(By.CSS_SELECTOR, "#link a"))
         link = driver.find_element(By.CSS_SELECTOR, "#link a").get_attribute("href")
@@ -428,10 +432,11 @@ def test_code_in_a_page_reaches_no_other_machine_and_not_the_page(chrome, site):
     page.write(f"import minigrad as mg\nimport numpy as np\ninputs = {{'x': np.zeros((3, 2))}}\n\ndef forward(x):\n    return mg.named({names!r}, x * x)\n")
     page.check()
     assert "onerror" in page.text("tape") and chrome.find_elements(By.CSS_SELECTOR, "#tape img, #tape script, #tape style, #tape a") == []
-    forged = json.dumps({"status": "ok", "lines": [], "message": "", "drawing": "<svg><g onclick='a()' class='mg-box'><a href='//a'>b</a></g></svg><meta>"})
+    drawing = "<svg><g onclick='a()' class='mg-box'><a href='//a'>b</a><use href='//b'/></g></svg><meta>"
+    forged = json.dumps({"status": "ok", "lines": [], "message": "", "drawing": drawing})
     page.write(f"import bridge, sys\ndef forged(*_):\n    return {forged!r}\nbridge.answer = forged\n" + (EXAMPLES / "1_centred.py").read_text("utf-8"))
     page.check()
-    assert chrome.find_elements(By.CSS_SELECTOR, "#tape a, #tape meta, #tape [onclick]") == []
+    assert chrome.find_elements(By.CSS_SELECTOR, "#tape a, #tape meta, #tape [onclick], #tape [href^='//']") == []
     page.write((EXAMPLES / "1_centred.py").read_text("utf-8"))
     assert "through mu to xc is missing" in page.check()["d_x"][1]
     chrome.get_log("browser")  # it says that the policy refused

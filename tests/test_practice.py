@@ -798,6 +798,15 @@ def test_without_npm_the_pages_get_a_text_area_and_a_word_about_it(tmp_path, mon
 # -- the command and the server ----------------------------------------------------------------------------------------
 
 
+def test_a_package_that_is_missing_is_named_with_what_brings_it(tmp_path, monkeypatch, capsys):
+    from lectures.site.practice.__main__ import main
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "lectures.site.practice.build", raising=False)
+    monkeypatch.delattr("lectures.site.practice.build", raising=False)
+    assert main([str(tmp_path / "try")]) == 1 and not (tmp_path / "try").exists()
+    assert capsys.readouterr().err == 'jinja2 is missing: pip install -e ".[browser]"\n'
+
+
 def test_the_command_replaces_only_its_own_folder_and_says_why_there_are_no_pages(tmp_path, building, capsys):
     from lectures.site.practice.__main__ import main
     (tmp_path / "mine").mkdir()

@@ -198,6 +198,9 @@ def test_several_pictures_share_a_page(rng):
     for ident in ("", "1a", "a--b", "a b", 'a"', "a-", "ä"):
         with pytest.raises(ValueError, match="a letter, then"):
             batch_norm(rng).svg(ident=ident)
+    for width in (0, -3, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a positive number of pixels"):
+            batch_norm(rng).svg(width=width)
 
 
 def test_every_colour_has_its_twin_in_the_dark_and_is_used():

@@ -27,10 +27,11 @@ from minigrad.command import run_command
 from minigrad.files import new_folder
 
 from . import browser, docs
-from .check import problems
-from .docs import NotBuilt, title
+from .check import is_foreign, problems
+from .docs import NotBuilt
 from .mathjax import NoMathJax, mathjax
 from .practice import pyodide
+from .story import title
 
 HERE = Path(__file__).resolve().parent
 ROOT = LECTURES.parent
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="fewer steps in every lecture")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()
-    if dest.exists() and not (dest / "index.html").is_file() and (not dest.is_dir() or any(p.name != "docs" for p in dest.iterdir())):
+    if is_foreign(dest, "index.html", beside=("docs", TRIES)):
         print(f"{dest} exists and is no earlier site: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
     try:

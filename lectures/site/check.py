@@ -6,7 +6,7 @@ A page may use files of the folder. It may fetch nothing from a network; what a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -137,6 +137,11 @@ def problems(folder: Path, set_by_themselves: frozenset[str] = frozenset(), else
         yield from (f"{name}: the formula {formula!r} is not set" for formula in (page.torn if name in set_by_themselves else page.unset))
     for file in sorted(folder.rglob("*.css")):
         yield from (f"{file.relative_to(folder).as_posix()} would fetch {a}" for a in fetched_by_css(file.read_text("utf-8")) if is_outside(a))
+
+
+def is_foreign(dest: Path, mark: str, beside: Collection[str] = ()) -> bool:
+    """Whether a folder that is to be replaced is something else than an earlier run made: that has the file `mark`, or nothing but `beside`."""
+    return dest.exists() and not (dest / mark).is_file() and (not dest.is_dir() or any(p.name not in beside for p in dest.iterdir()))
 
 
 def is_outside(address: str) -> bool:

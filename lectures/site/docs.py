@@ -7,7 +7,6 @@ homework, the source documents as the ledger measures them now, and the catalogu
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import os
 import posixpath
@@ -27,7 +26,7 @@ from minigrad.command import run_command
 from minigrad.files import new_folder
 
 from . import reading
-from .check import problems
+from .check import is_foreign, problems
 from .docstrings import code, escaped, fenced
 from .mathjax import NAME as MATHJAX_FILE
 from .mathjax import NoMathJax, mathjax
@@ -127,18 +126,13 @@ def homework(folder: Path) -> str:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     task: Any = module.TASK
+    title = (module.__doc__ or folder.name).strip().splitlines()[0].split(". The composed form")[0].rstrip(".")
     rows = [f"| {code(name)} | {getattr(line, 'points', line)} |" for name, line in task.lines.items()]
     stub, _ = strip((folder / "lines.py").read_text("utf-8"), "lines.py")
     return "\n\n".join([
-        f"# {title(folder)}", f"Source: {cited(task.source, '../guides/references.md')}.", "\n".join(["| line | points |", "|---|---|", *rows]),
+        f"# {title}", f"Source: {cited(task.source, '../guides/references.md')}.", "\n".join(["| line | points |", "|---|---|", *rows]),
         f"Check your file, as often as you like; `--hint LINE` helps with a line:\n\n    python -m minigrad.derivation {folder.name} lines.py",
         "## lines.py", fenced(stub.strip(), "python")]) + "\n"
-
-
-def title(folder: Path) -> str:
-    """What a homework is called: the first line of its task, which is not run."""
-    text = ast.get_docstring(ast.parse((folder / "task.py").read_text("utf-8"))) or folder.name
-    return text.splitlines()[0].split(". The composed form")[0].rstrip(".")
 
 
 def homeworks(folder: Path = LECTURES / "homework") -> dict[str, str]:
@@ -235,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mathjax", type=Path, metavar="FILE", help="es5/tex-svg.js of MathJax, instead of downloading it")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()
-    if dest.exists() and not (dest / "searchindex.js").is_file() and (not dest.is_dir() or any(dest.iterdir())):
+    if is_foreign(dest, "searchindex.js"):
         print(f"{dest} exists and is no earlier documentation: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
     try:

@@ -28,6 +28,11 @@ def story(folder: Path) -> str:
     return file.read_text("utf-8") if file.is_file() else ""
 
 
+def title(folder: Path) -> str:
+    """What a homework is called on pages: the heading of its story, or the folder's name."""
+    return story(folder).partition("\n")[0].removeprefix("# ").strip() or Path(folder).name
+
+
 # -- is it complete, and well-formed? ----------------------------------------------------------------------------------
 
 

@@ -1,14 +1,13 @@
 """A line that counts its own element alone, where all elements share a sum: softmax without its second term, a norm without its projection.
 
 The right answer is then what the line returns, and a value of the forward pass times a sum over what it returns:
-right = found + c · v · Σ(found · w), with v and w among the task's values (or 1), and c one number, or one over the number of elements.
+right = found + c · v · Σ(found · w), with v and w among the task's values (or 1), and c one number in all cases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations
-from math import prod
 
 from ..core.backend import Array, np
 from .changes import Trial, axes_text
@@ -30,22 +29,12 @@ def forgotten_sum(target: str, trials: Sequence[Trial]) -> Diagnosis | None:
         for w in names:
             sums = [(t.found * table[w]).sum(axes, keepdims=True) for t, table in zip(trials, tables, strict=True)]
             for v in names:
-                factors: list[float] = []
-                for t, table, total in zip(trials, tables, sums, strict=True):
-                    c = coefficient(t.right - t.found, np.broadcast_to(table[v] * total, t.right.shape), t.scale)
-                    if c is None:
-                        break
-                    factors.append(c)
-                counts = [prod(t.right.shape[i] for i in axes) for t in trials]
-                for kind, c in (("sum", _number(factors, [1] * len(trials))), ("mean", _number(factors, counts))) if len(factors) == len(trials) else ():
-                    if c is not None:
-                        return _said(target, c, kind, v, w, axes)
+                factors = [coefficient(t.right - t.found, np.broadcast_to(table[v] * total, t.right.shape), t.scale)
+                           for t, table, total in zip(trials, tables, sums, strict=True)]
+                c = next((c for c in NUMBERS if all(f is not None and abs(f - c) < 1e-6 for f in factors)), None)
+                if c is not None:
+                    return _said(target, c, v, w, axes)
     return None
-
-
-def _number(factors: Sequence[float], counts: Sequence[int]) -> float | None:
-    """The number that all factors are, times one over a count."""
-    return next((c for c in NUMBERS if all(abs(f * n - c) < 1e-6 for f, n in zip(factors, counts, strict=True))), None)
 
 
 def _usable(trial: Trial) -> Iterator[tuple[str, Array]]:
@@ -57,10 +46,10 @@ def _usable(trial: Trial) -> Iterator[tuple[str, Array]]:
             yield name, a
 
 
-def _said(target: str, c: float, kind: str, v: str, w: str, axes: Sequence[int]) -> Diagnosis:
+def _said(target: str, c: float, v: str, w: str, axes: Sequence[int]) -> Diagnosis:
     sign = "minus" if c < 0 else "plus"
     number = "" if abs(c) == 1 else f"{abs(c):g} times "
     result = "what the line returns" if w == ONE else f"what the line returns times {w}"
-    term = f"{number}the {kind} over {axes_text(axes)} of {result}" if v == ONE else f"{number}{v} times the {kind} over {axes_text(axes)} of {result}"
+    term = f"{number}the sum over {axes_text(axes)} of {result}" if v == ONE else f"{number}{v} times the sum over {axes_text(axes)} of {result}"
     return Diagnosis("missing path", f"it counts each element of {target} for its own element alone, but all along {axes_text(axes)} share a sum: "
                      f"{sign} {term} is missing")

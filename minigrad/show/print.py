@@ -222,7 +222,7 @@ class Tape:
             fold: draw a broadcast as a dashed arrow instead of a box.
 
         Raises:
-            ValueError: hundreds of lines, an `ident` that is none, or a route that is not on this tape.
+            ValueError: hundreds of lines, a width or an `ident` that is none, or a route that is not on this tape.
             UnknownNameError: a route through a name that no line has. (It is a KeyError.)
 
         >>> import minigrad as mg

@@ -317,6 +317,8 @@ def draw_svg(tape: Tape, width: float, ident: str, title: str | None, highlight:
     """What `Tape.svg` says."""
     if not re.fullmatch(r"[A-Za-z]\w*(-\w+)*", ident, re.ASCII):
         raise error(ValueError, "svg", got=f"ident={ident!r}", needs="a letter, then letters, digits, _ and single hyphens", fix="ident='tape-1'")
+    if not 0 < width < inf:
+        raise error(ValueError, "svg", got=f"width={width!r}", needs="a positive number of pixels", fix="width=760, or 345 for a telephone")
     roots: set[Line | None] = {y._line for y in tape.ys}
     boxes = _boxes(tape, roots, fold)
     if len(boxes) > MOST_BOXES:

@@ -1,7 +1,6 @@
 """How wide a text can be in a usual sans-serif font, without a look at any font.
 
-The widths are those of the widest of them (DejaVu Sans, Verdana), rounded up: text that fits in by this table fits with
-every other one too.
+The widths are those of DejaVu Sans, which is wider than most, rounded up; a test compares each with the font.
 """
 
 from __future__ import annotations

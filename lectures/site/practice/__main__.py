@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lectures.site.check import is_foreign
 from lectures.site.mathjax import NoMathJax, mathjax
 from lectures.tools.build import HERE as LECTURES
 from minigrad.command import run_command
 from minigrad.files import new_folder
 
-from . import build, editor, pyodide
+from . import editor, pyodide
 
 BUILD = LECTURES.parent / "build"
 
@@ -37,9 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plain", action="store_true", help="a plain text area instead of the editor, which needs npm")
     options = parser.parse_args(arguments)
     dest = options.dest.absolute()
-    if dest.exists() and not (dest / "sw.js").is_file() and (not dest.is_dir() or any(dest.iterdir())):
+    if is_foreign(dest, "sw.js"):
         print(f"{dest} exists and holds no earlier pages: take another folder, or delete it yourself.", file=sys.stderr)
         return 2
+    try:
+        from . import build
+    except ModuleNotFoundError as missing:
+        if str(missing.name).startswith(("lectures", "minigrad")):
+            raise
+        print(f'{missing.name} is missing: pip install -e ".[browser]"', file=sys.stderr)
+        return 1
     try:
         with new_folder(dest) as tree:
             source = pyodide.source(options.pyodide, tree)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from lectures.site.story import rendered, story
+from lectures.site.story import rendered, story, title
 from lectures.tools.build import HERE as LECTURES
 from minigrad.derivation import Task, load_task, tape_of
 from minigrad.derivation.stubs import strip
@@ -49,9 +49,8 @@ def homeworks(folder: Path = LECTURES / "homework") -> list[Homework]:
     """All homework of the course, in its order."""
     found = []
     for path in sorted(p.parent for p in folder.glob("*/task.py")):
-        title, _, text = story(path).partition("\n")
         stub, _ = strip((path / "lines.py").read_text("utf-8"), f"{path.name}/lines.py")
-        found.append(Homework(path.name, title.removeprefix("# ").strip(), load_task(path), stub, rendered(text)))
+        found.append(Homework(path.name, title(path), load_task(path), stub, rendered(story(path).partition("\n")[2])))
     return found
 
 

@@ -57,8 +57,8 @@ export function light(tape, report, targets, line) {
   for (const edge of tape.querySelectorAll(".mg-edge:is(.mg-missing, .mg-wrong)")) edge.parentNode.append(edge); // above the others
 }
 
-const TAGS = ["svg", "g", "path", "rect", "circle", "line", "text", "tspan", "title", "desc", "defs", "marker", "div"];
-const ATTRIBUTES = /^(class|id|role|aria-[a-z]+|data-[a-z]+|viewBox|width|height|x|y|dx|dy|x1|y1|x2|y2|cx|cy|r|rx|ry|d|transform|font-size|refX|refY|orient|markerWidth|markerHeight|markerUnits|marker-end|textLength|lengthAdjust|tabindex)$/;
+const TAGS = ["svg", "g", "path", "rect", "circle", "line", "text", "tspan", "title", "desc", "defs", "marker", "use", "div"];
+const ATTRIBUTES = /^(class|id|role|aria-[a-z]+|data-[a-z]+|viewBox|width|height|x|y|dx|dy|x1|y1|x2|y2|cx|cy|r|rx|ry|d|transform|font-size|refX|refY|orient|markerWidth|markerHeight|markerUnits|textLength|lengthAdjust|tabindex)$/;
 
 /** A drawing that came out of the worker, where anybody's text has run: only shapes and words of it, no style, link or program. */
 export function drawing(text) {
@@ -66,7 +66,10 @@ export function drawing(text) {
     if (node.nodeType === Node.TEXT_NODE) return document.createTextNode(node.data);
     if (node.nodeType !== Node.ELEMENT_NODE || !TAGS.includes(node.localName)) return document.createDocumentFragment();
     const made = document.createElementNS(node.namespaceURI, node.localName);
-    for (const { name, value } of node.attributes) if (ATTRIBUTES.test(name) && (!value.includes("url(") || /^url\(#[\w-]+\)$/.test(value))) made.setAttribute(name, value);
+    for (const { name, value } of node.attributes) {
+      const inside = name === "href" ? node.localName === "use" && /^#[\w-]+$/.test(value) : ATTRIBUTES.test(name) && !value.includes("url(");
+      if (inside) made.setAttribute(name, value);
+    }
     made.append(...[...node.childNodes].map(copy));
     return made;
   };
